@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make            build .output/spanhound
+#   make demo       install what is needed, build, trace two real programs, show their spans
+#   make test       install what is needed, build, run every test
+#   make help       the rest
+#
+# O=dir (output), V=1 (commands), DEBUG=1 (-O0 -g3), SAN=address|undefined, WERROR=1, CC=clang
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+O      ?= .output
+PREFIX ?= /usr/local
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG   ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+
+ifeq ($(V),1)
+  Q =
+  msg =
+else
+  Q = @
+  msg = @printf '  %-8s %s\n' "$(1)" "$(patsubst $(O)/%,%,$(2))";
+endif
+
+# --- what a machine needs: one list, used by demo, test and CI alike -------------------------------------------------
+DEBS := gcc g++ make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev liblzma-dev libcapstone-dev \
+        libfyaml-dev libmsgpack-dev libcurl4-openssl-dev libiberty-dev linux-libc-dev git
+DEMO_DEBS := redis-server
+TEST_DEBS := $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3-venv redis-tools gdb \
+             rustc binutils xz-utils strace
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla -Wpointer-arith -Wwrite-strings
+ifneq ($(WERROR)$(CI),)
+WARN += -Werror
+endif
+OPT := $(if $(DEBUG),-O0 -g3,-O2 -g)
+ifneq ($(SAN),)
+OPT += -fsanitize=$(SAN) -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=$(SAN)
+endif
+PKGS     := libbpf libelf zlib liblzma capstone libfyaml msgpack libcurl
+CPPFLAGS += -D_GNU_SOURCE -Iinclude -Iuserspace -I$(O) -I/usr/include/libiberty
+CFLAGS   += -std=gnu11 $(OPT) $(WARN) -fvisibility=hidden
+LDLIBS   += -lbpf -lelf -lz -llzma -lcapstone -lfyaml -lmsgpackc -lcurl -liberty -lpthread -lm
+BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
+BPF_CFLAGS := -g -O2 -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf -I/usr/include/$(shell uname -m)-linux-gnu \
+              -Wall -Wextra -Wno-unused-parameter $(if $(WERROR)$(CI),-Werror)
+
+# --- sources, by wildcard --------------------------------------------------------------------------------------------
+FOLDERS := base binary protocol trace target kernel probe flow export
+LIBS    := $(foreach f,$(FOLDERS),$(if $(wildcard userspace/$f/*.c),$(O)/lib$f.a))
+APP_OBJ := $(patsubst %.c,$(O)/%.o,$(wildcard userspace/app/*.c))
+BPF_SRC := $(filter-out bpf/maps.bpf.c,$(wildcard bpf/*.bpf.c))
+# The object that defines the maps comes first: bpftool gives maps of later objects offset 0 otherwise.
+BPF_OBJ := $(patsubst %.bpf.c,$(O)/%.bpf.o,bpf/maps.bpf.c $(BPF_SRC))
+SKEL    := $(O)/spanhound.skel.h
+
+.PHONY: all
+all: $(O)/spanhound
+
+$(O)/spanhound: $(APP_OBJ) $(LIBS)
+	$(call msg,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(APP_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
+
+define folder_lib
+$(O)/lib$(1).a: $(patsubst %.c,$(O)/%.o,$(wildcard userspace/$(1)/*.c))
+	$$(call msg,AR,$$@)
+	$$(Q)rm -f $$@ && $$(AR) rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call folder_lib,$f)))
+
+# Objects are rebuilt when the flags change (SAN=, DEBUG=, CC=), not only when a source does.
+FLAGS_NOW := $(CC) $(CPPFLAGS) $(CFLAGS) $(BPF_CFLAGS)
+$(O)/flags: force
+	@mkdir -p $(@D)
+	@echo '$(FLAGS_NOW)' | cmp -s - $@ || echo '$(FLAGS_NOW)' >$@
+.PHONY: force
+
+GIT_VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
+$(O)/version.h: force
+	@mkdir -p $(@D)
+	@echo '#define SPANHOUND_VERSION "0.1.0"' >$@.new
+	@echo '#define SPANHOUND_COMMIT "$(GIT_VERSION)"' >>$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(O)/userspace/%.o: userspace/%.c $(O)/flags
+	$(call msg,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/bpf/%.bpf.o: bpf/%.bpf.c $(O)/flags
+	$(call msg,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(O)/spanhound.bpf.o: $(BPF_OBJ)
+	$(call msg,GEN-OBJ,$@)
+	$(Q)$(BPFTOOL) gen object $@ $^
+
+$(SKEL): $(O)/spanhound.bpf.o
+	$(call msg,GEN-SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name spanhound >$@
+
+$(patsubst %.c,$(O)/%.o,$(wildcard userspace/kernel/*.c)): | $(SKEL)
+$(APP_OBJ): | $(O)/version.h
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+
+# --- dependencies ----------------------------------------------------------------------------------------------------
+.PHONY: deps deps-demo deps-test
+deps:
+	@tests/install-debs $(DEBS)
+deps-demo:
+	@tests/install-debs $(DEBS) $(DEMO_DEBS)
+deps-test:
+	@tests/install-debs $(DEBS) $(TEST_DEBS)
+
+VENV := $(O)/venv
+$(VENV)/.done: tests/requirements.txt
+	$(call msg,VENV,$@)
+	$(Q)python3 -m venv $(VENV) && $(VENV)/bin/pip install -q --disable-pip-version-check -r $< && touch $@
+
+# --- tests -----------------------------------------------------------------------------------------------------------
+UNIT_BIN := $(patsubst tests/unit/%.c,$(O)/unit/%,$(wildcard tests/unit/test_*.c))
+$(O)/unit/%: tests/unit/%.c $(LIBS) $(O)/flags
+	$(call msg,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -Wno-missing-prototypes $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< \
+		-Wl,--start-group $(LIBS) -Wl,--end-group -lcmocka $(LDLIBS)
+
+.PHONY: unit
+unit: $(UNIT_BIN)
+
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SRC := $(foreach f,base binary protocol trace flow,$(wildcard userspace/$f/*.c)) $(wildcard userspace/probe/list*.c userspace/probe/template*.c)
+$(O)/fuzz/obj/%.o: %.c $(O)/flags
+	$(call msg,FUZZ-CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
+$(O)/libfuzz.a: $(patsubst %.c,$(O)/fuzz/obj/%.o,$(FUZZ_SRC))
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(O)/fuzz/%: tests/fuzz/%.c $(O)/libfuzz.a
+	$(call msg,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -o $@ $< $(O)/libfuzz.a $(LDLIBS)
+
+PROGRAM_SRC := $(wildcard tests/e2e/programs/*)
+.PHONY: fuzzers programs
+fuzzers: $(FUZZ_BIN)
+programs: | $(O)/spanhound
+	@$(MAKE) -s -C tests/e2e/programs O=$(abspath $(O))/programs CC=$(CC)
+
+.PHONY: test
+test: deps-test
+	@$(MAKE) --no-print-directory WERROR=1 test-built
+.PHONY: test-built
+test-built: $(O)/spanhound unit fuzzers programs $(VENV)/.done
+	@$(VENV)/bin/python tests/run.py --output $(O)
+
+.PHONY: fuzz
+fuzz: deps-test
+	@$(MAKE) --no-print-directory fuzzers
+	@for f in $(FUZZ_BIN); do tests/fuzz/run $$f $${FUZZ_SECONDS:-300} || exit 1; done
+
+.PHONY: bench
+bench: deps-test
+	@$(MAKE) --no-print-directory $(O)/spanhound programs $(VENV)/.done
+	@$(VENV)/bin/python tests/bench/run.py --output $(O)
+
+.PHONY: demo
+demo: deps-demo
+	@$(MAKE) --no-print-directory $(O)/spanhound programs
+	@tests/demo $(O)
+
+.PHONY: lint format
+lint:
+	@tests/lint/run
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+.PHONY: install
+install: $(O)/spanhound
+	install -D -m 755 $(O)/spanhound $(DESTDIR)$(PREFIX)/bin/spanhound
+	@mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(O)/spanhound completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/spanhound
+
+.PHONY: clean help
+clean:
+	rm -rf $(O)
+help:
+	@sed -n '2,8s/^# \{0,1\}//p' Makefile
+	@echo '  make deps       install the packages the build needs (Debian)'
+	@echo '  make bench      the figures, as ratios measured in one run'
+	@echo '  make fuzz       every fuzz target for FUZZ_SECONDS (300)'
+	@echo '  make lint       include direction, formatting, licence lines'
+	@echo '  make format     clang-format over the tree'
+	@echo '  make install    DESTDIR= PREFIX=/usr/local'

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef SPANHOUND_LIMITS_H
+#define SPANHOUND_LIMITS_H
+
+/* The sizes both halves must agree on, and the drop reasons they count. */
+
+#define SH_MAX_FRAMES    128   /* open probed calls of one thread */
+#define SH_ARENA_SZ      8192  /* captured values of a thread's open calls, bytes; a power of two */
+#define SH_MAX_THREADS   65536 /* execution contexts; memory is taken only for those in use */
+#define SH_MAX_PROCESSES 16384 /* chosen processes, children included */
+#define SH_KERNEL_NEST   64    /* MAX_URETPROBE_DEPTH of kernel/events/uprobes.c */
+#define SH_MAX_RECORD    4096  /* a call record with all its captures is never longer */
+
+enum sh_drop {
+#define DROP(id, name, help) SH_DROP_##name = id,
+#include "spanhound/counters.def"
+#undef DROP
+};
+#define SH_KERNEL_DROPS 32 /* ids below are counted by the kernel half */
+#define SH_MAX_DROPS    64
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/sbuf.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+char *sbuf_reserve(struct sbuf *b, size_t len)
+{
+	size_t need = b->len + len + 1;
+	if (b->failed || need < len) {
+		b->failed = true;
+		return NULL;
+	}
+	if (need > b->cap) {
+		size_t cap = b->cap ? b->cap : 64;
+		while (cap < need)
+			cap += cap / 2;
+		char *data = realloc(b->data, cap);
+		if (!data) {
+			b->failed = true;
+			return NULL;
+		}
+		b->data = data;
+		b->cap = cap;
+	}
+	return b->data + b->len;
+}
+
+void sbuf_add(struct sbuf *b, const void *data, size_t len)
+{
+	char *at = sbuf_reserve(b, len);
+	if (!at)
+		return;
+	if (len)
+		memcpy(at, data, len);
+	b->len += len;
+	b->data[b->len] = '\0';
+}
+
+void sbuf_addsv(struct sbuf *b, struct sv s)
+{
+	sbuf_add(b, s.data, s.len);
+}
+
+void sbuf_adds(struct sbuf *b, const char *s)
+{
+	sbuf_add(b, s, strlen(s));
+}
+
+void sbuf_addc(struct sbuf *b, char c)
+{
+	sbuf_add(b, &c, 1);
+}
+
+void sbuf_vaddf(struct sbuf *b, const char *fmt, va_list ap)
+{
+	va_list again;
+	va_copy(again, ap);
+	int n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	char *at = n < 0 ? NULL : sbuf_reserve(b, (size_t)n);
+	if (!at)
+		return;
+	vsnprintf(at, (size_t)n + 1, fmt, ap);
+	b->len += (size_t)n;
+}
+
+void sbuf_addf(struct sbuf *b, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	sbuf_vaddf(b, fmt, ap);
+	va_end(ap);
+}
+
+/* Length of the well-formed UTF-8 sequence at s, 0 when there is none (Unicode 15, table 3-7). */
+static size_t utf8_len(const unsigned char *s, size_t left)
+{
+	if (s[0] < 0x80)
+		return 1;
+	size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+	if (s[0] < 0xc2 || s[0] > 0xf4 || n > left)
+		return 0;
+	unsigned char lo = 0x80, hi = 0xbf;
+	if (s[0] == 0xe0)
+		lo = 0xa0;
+	else if (s[0] == 0xed)
+		hi = 0x9f;
+	else if (s[0] == 0xf0)
+		lo = 0x90;
+	else if (s[0] == 0xf4)
+		hi = 0x8f;
+	if (s[1] < lo || s[1] > hi)
+		return 0;
+	for (size_t i = 2; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+void sbuf_add_json(struct sbuf *b, struct sv s)
+{
+	sbuf_addc(b, '"');
+	for (size_t i = 0; i < s.len;) {
+		const unsigned char *p = (const unsigned char *)s.data + i;
+		size_t n = utf8_len(p, s.len - i);
+		if (n == 0) {
+			sbuf_adds(b, "\xef\xbf\xbd");
+			n = 1;
+		} else if (*p == '"' || *p == '\\') {
+			sbuf_addc(b, '\\');
+			sbuf_addc(b, (char)*p);
+		} else if (*p < 0x20 || *p == 0x7f) {
+			sbuf_addf(b, "\\u%04x", *p);
+		} else {
+			sbuf_add(b, p, n);
+		}
+		i += n;
+	}
+	sbuf_addc(b, '"');
+}
+
+void sbuf_reset(struct sbuf *b)
+{
+	b->len = 0;
+	b->failed = false;
+	if (b->data)
+		b->data[0] = '\0';
+}
+
+void sbuf_release(struct sbuf *b)
+{
+	free(b->data);
+	*b = (struct sbuf){0};
+}
+
+char *sbuf_detach(struct sbuf *b)
+{
+	if (!b->data)
+		sbuf_add(b, "", 0);
+	char *data = b->failed ? NULL : b->data;
+	if (!data)
+		free(b->data);
+	*b = (struct sbuf){0};
+	return data;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef EXPORT_EXPORTER_H
+#define EXPORT_EXPORTER_H
+
+#include "base/sbuf.h"
+#include "trace/span.h"
+
+/* Where finished chunks go. An exporter is one file export/<name>.c that defines `const struct exporter_ops <name>_exporter`
+ * and one line in exporters.def. All hooks but open() run on the exporter thread alone. */
+
+struct exporter;
+
+/* What became of the spans an exporter was given. given = exported + dropped + held, at any time. */
+struct exporter_stats {
+	uint64_t exported;
+	uint64_t dropped;  /* export_failed */
+	uint64_t held;     /* accepted, not yet sent or given up */
+	uint64_t requests, errors, bytes;
+};
+
+struct exporter_ops {
+	const char *name; /* as in --export name[:argument] */
+	const char *help; /* one line */
+	/* `argument` is the text after "name:", or NULL. 0 or -errno with a sentence in err. */
+	int (*open)(struct exporter **ret, const char *argument, struct sbuf *err);
+	/* Consumes (encodes, prints) the chunks of the list; it does not own them and keeps no pointer into them.
+	 * >= 0, or -errno when nothing more can be taken now (-EAGAIN: try later; the queue holds on to the chunks). */
+	int (*write)(struct exporter *e, const struct chunk *chunks);
+	/* Called at least every 200 ms and when the queue ran empty: send what is due. Returns 0. */
+	int (*tick)(struct exporter *e, uint64_t now_ns);
+	/* Sends everything held, giving up at `deadline_ns` (monotonic): what is left then counts as dropped. */
+	void (*flush)(struct exporter *e, uint64_t deadline_ns);
+	void (*stats)(const struct exporter *e, struct exporter_stats *ret);
+	/* Appends one line of state for people ("connected to ...", or what failed, and what to do). NULL: nothing to say. */
+	void (*describe)(const struct exporter *e, struct sbuf *out);
+	void (*close)(struct exporter *e);
+};
+
+extern const struct exporter_ops *const exporter_registry[];
+extern const unsigned exporter_registry_cnt;
+/* NULL when there is none of that name. */
+const struct exporter_ops *exporter_find(struct sv name);
+
+/* The bounded queue between the consumer thread (push) and the exporter thread (its own). */
+struct export_queue;
+struct export_queue_options {
+	uint32_t max_spans;         /* waiting; beyond: dropped{queue_full}, whole chunks */
+	struct chunk_pool *pool;    /* chunks go back here when every exporter has written them */
+	/* One line about a change of state that a person should see (agent absent, agent back); any thread. */
+	void (*notice)(void *arg, const char *line);
+	void *notice_arg;
+};
+struct export_sink {
+	const struct exporter_ops *ops;
+	struct exporter *exporter;
+};
+/* Takes ownership of the opened exporters, starts the thread. */
+int export_queue_start(struct export_queue **ret, const struct export_sink *sinks, unsigned sink_cnt,
+		       const struct export_queue_options *options, struct sbuf *err);
+/* Takes ownership of the chunk. Never blocks. False: the queue was full and the chunk was dropped (and counted). */
+bool export_queue_push(struct export_queue *q, struct chunk *chunk);
+struct export_queue_stats {
+	uint64_t exported;      /* spans that the first exporter (the one the identity is about) delivered */
+	uint64_t queue_full;    /* spans dropped at the door */
+	uint64_t export_failed; /* spans the first exporter gave up */
+	uint64_t held;          /* spans waiting anywhere */
+};
+void export_queue_stats(struct export_queue *q, struct export_queue_stats *ret);
+/* Flushes within `timeout_ns`, joins the thread, closes the exporters; stats remain readable until free. */
+void export_queue_stop(struct export_queue *q, uint64_t timeout_ns);
+void export_queue_free(struct export_queue *q);
+
+#endif
