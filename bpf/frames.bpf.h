@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef FRAMES_BPF_H
+#define FRAMES_BPF_H
+
+#include "context.bpf.h"
+
+/* The stack of open calls of one thread, and its only invariant: a frame whose stack pointer lies below the thread's
+ * is gone from the real stack, however it left (longjmp, exception, a return nobody saw). Stacks grow downward. */
+
+#define FRAME_MASK (SH_MAX_FRAMES - 1)
+_Static_assert((SH_MAX_FRAMES & FRAME_MASK) == 0, "masks are the verifier's bounds");
+
+/* How a call ends, for the functions that report it. */
+struct call_end {
+	u64 key; /* of the thread */
+	u64 ns;
+	u64 ret;
+	u32 flags; /* SH_CALL_* */
+};
+
+static __always_inline struct sh_frame *frame_at(struct sh_context *c, u32 i)
+{
+	return &c->frames[i & FRAME_MASK];
+}
+
+static __always_inline u16 frame_flags(struct sh_context *c, u32 i)
+{
+	u16 flags = 0;
+	if (i == c->inherited)
+		flags |= SH_CALL_ROOT | (i ? SH_CALL_CONTINUED : 0);
+	return flags;
+}
+
+static __always_inline void call_fill(struct sh_ev_call *e, struct sh_context *c, struct sh_frame *f, u32 i,
+				      const struct call_end *end)
+{
+	e->hdr.kind = SH_EV_CALL;
+	e->hdr.flags = end->flags | frame_flags(c, i);
+	e->func = f->func;
+	e->depth = i;
+	e->tgid = end->key >> 32;
+	e->tid = (u32)end->key;
+	e->trace_hi = c->trace_hi;
+	e->trace_lo = c->trace_lo;
+	e->span_id = f->span_id;
+	e->parent_id = i ? frame_at(c, i - 1)->span_id : 0;
+	e->start_ns = f->start_ns;
+	e->end_ns = end->ns;
+	e->ret = end->ret;
+}
+
+/* The children of a call that is not reported move up to its parent; user space is told, if it has any. */
+static __always_inline void emit_gone(struct sh_context *c, struct sh_frame *f, u32 i, u64 key)
+{
+	if (!(f->flags & SH_FRAME_HAD_CHILD))
+		return;
+	void *ring = ring_here();
+	struct sh_ev_gone *e = ring ? bpf_ringbuf_reserve(ring, sizeof(*e), 0) : NULL;
+	if (!e)
+		return;
+	e->hdr = (struct sh_ev_hdr){.size = sizeof(*e), .kind = SH_EV_GONE, .flags = frame_flags(c, i)};
+	e->func = f->func;
+	e->tgid = key >> 32;
+	e->trace_hi = c->trace_hi;
+	e->trace_lo = c->trace_lo;
+	e->span_id = f->span_id;
+	e->parent_id = i ? frame_at(c, i - 1)->span_id : 0;
+	bpf_ringbuf_submit(e, wakeup_flags());
+}
+
+/* Behind the captures of entry comes the type of the exception that ended the call. */
+static __always_inline u32 record_add_exception(struct sh_arena *a, struct sh_context *c, u32 off, u32 len)
+{
+	if (len > SH_MAX_RECORD - sizeof(struct sh_capture) - SH_EXC_TYPE_LEN)
+		return len;
+	off = (off & (SH_ARENA_SZ - 1)) + len;
+	struct sh_capture *cap = (struct sh_capture *)(a->data + off);
+	*cap = (struct sh_capture){.index = SH_CAPTURE_EXCEPTION, .type = SH_STRING, .len = c->exc.type_len};
+	__builtin_memcpy(cap + 1, c->exc.type, SH_EXC_TYPE_LEN);
+	return len + sizeof(struct sh_capture) + ((c->exc.type_len + 7) & 0x78);
+}
+
+SUBPROGRAM struct sh_arena *arena_get(u64 key)
+{
+	struct sh_arena *a = bpf_map_lookup_elem(&arenas, &key);
+	if (a)
+		return a;
+	u32 zero = 0;
+	struct blank *blank = bpf_map_lookup_elem(&blanks, &zero);
+	if (!blank)
+		return NULL;
+	bpf_map_update_elem(&arenas, &key, &blank->arena, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&arenas, &key);
+}
+
+static __always_inline void emit_plain(struct sh_context *c, struct sh_frame *f, u32 i, const struct call_end *end)
+{
+	void *ring = ring_here();
+	struct sh_ev_call *e = ring ? bpf_ringbuf_reserve(ring, sizeof(*e), 0) : NULL;
+	if (!e) {
+		count_drop(f->func, SH_DROP_ring_full);
+		return;
+	}
+	e->hdr.size = sizeof(*e);
+	call_fill(e, c, f, i, end);
+	bpf_ringbuf_submit(e, wakeup_flags());
+}
+
+/* The long form: captures, or the type of an exception. */
+SUBPROGRAM void emit_record(struct sh_context *c, u32 i, const struct call_end *end)
+{
+	if (!c || !end)
+		return;
+	struct sh_frame *f = frame_at(c, i);
+	struct sh_arena *a = arena_get(end->key);
+	if (!a) {
+		emit_plain(c, f, i, end);
+		return;
+	}
+	/* A frame without captures borrows the free top of the arena for its head. */
+	u32 off = (f->record_len ? f->record_off : c->arena_top) & (SH_ARENA_SZ - 1);
+	u32 len = f->record_len > sizeof(struct sh_ev_call) ? f->record_len : sizeof(struct sh_ev_call);
+	if (len > SH_MAX_RECORD)
+		len = SH_MAX_RECORD;
+	if (end->flags & SH_CALL_EXCEPTION)
+		len = record_add_exception(a, c, off, len);
+	struct sh_ev_call *e = (struct sh_ev_call *)(a->data + off);
+	call_fill(e, c, f, i, end);
+	len &= 0xff8;
+	if (len > SH_MAX_RECORD)
+		len = SH_MAX_RECORD;
+	e->hdr.size = len;
+	void *ring = ring_here();
+	if (!ring || bpf_ringbuf_output(ring, e, len, wakeup_flags()))
+		count_drop(f->func, SH_DROP_ring_full);
+}
+
+static __always_inline void frame_emit(struct sh_context *c, u32 i, const struct call_end *end)
+{
+	struct sh_frame *f = frame_at(c, i);
+	if (f->record_len || (end->flags & SH_CALL_EXCEPTION))
+		emit_record(c, i, end);
+	else
+		emit_plain(c, f, i, end);
+}
+
+static __always_inline void frame_forget(struct sh_context *c, struct sh_frame *f)
+{
+	if (f->flags & SH_FRAME_RETURN && c->return_depth)
+		c->return_depth--;
+	if (f->record_len)
+		c->arena_top = f->record_off;
+}
+
+/* Takes the topmost frame off and reports it. Frames of the parent process end unreported: they are its calls. */
+static __always_inline void frame_pop(struct sh_context *c, const struct call_end *end)
+{
+	u32 i = c->depth - 1;
+	struct sh_frame *f = frame_at(c, i);
+
+	if (i < c->inherited) {
+		c->inherited = i;
+		__sync_fetch_and_add(&shared.inherited_ends, 1);
+	} else {
+		frame_emit(c, i, end);
+	}
+	frame_forget(c, f);
+	c->depth = i;
+}
+
+static __always_inline void frame_drop(struct sh_context *c, u64 key, u32 reason)
+{
+	u32 i = c->depth - 1;
+	struct sh_frame *f = frame_at(c, i);
+
+	if (i < c->inherited) {
+		c->inherited = i;
+	} else {
+		emit_gone(c, f, i, key);
+		count_drop(f->func, reason);
+	}
+	frame_forget(c, f);
+	c->depth = i;
+}
+
+/* The paths that are not taken at every call: defined once in frames.bpf.c and verified once, as global functions.
+ * Such a function takes whole structs and returns a number; the verifier knows nothing of its callers. */
+
+/* frame_pop(), respecting min_duration. */
+int frame_end(struct sh_context *c, struct call_end *end);
+/* Reports the frames above `keep` with these flags; 0: as left without a return. */
+int frames_unwind(struct sh_context *c, u64 key, u32 keep, u32 flags);
+int frames_drop_all(struct sh_context *c, u64 key, u32 reason);
+/* How many frames are alive when a function is entered with this stack pointer. */
+u32 frames_alive(struct sh_context *c, u64 sp, u32 altstack);
+/* A function is entered although the topmost frame lies at or below the stack pointer, or on a signal stack. Leaves the
+ * frames that are alive. True: this call runs on an alternate stack. */
+u32 frames_settle(struct sh_context *c, u64 key, u64 sp);
+/* The frame that the end of `func` at this stack pointer closes: its index + 1, or 0. */
+u32 frame_find(struct sh_context *c, u64 sp, u32 func);
+
+static __always_inline struct sh_spec *func_spec(u32 index)
+{
+	struct sh_func *f = bpf_map_lookup_elem(&functions, &index);
+	u32 spec = f ? f->spec : 0;
+	return f ? bpf_map_lookup_elem(&specs, &spec) : NULL;
+}
+
+/* sigaltstack(2) of the running thread, as it is while a handler runs on it. */
+static __always_inline bool on_alternate_stack(u64 sp)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	u64 base = BPF_CORE_READ(t, sas_ss_sp);
+	u64 size = BPF_CORE_READ(t, sas_ss_size);
+	return size && sp - base < size;
+}
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Function spans. One record per call, at its end. The end is seen by a return probe (session or separate) or at the function's own end
+ * sites; which, user space decides per function. Programs are thin variants of call_enter() and call_leave():
+ *
+ *   function_session    uprobe session link: entry and return in one program
+ *   function_entry      entry site of a uprobe_multi or perf link; its end is function_return or function_end
+ *   function_return     return probe of a uprobe_multi or perf link
+ *   function_end        a RET or a tail jump of the function
+ *   function_switch     the thread is about to change its stack (swapcontext and its like)
+ *
+ * The *_sleepable variants may wait for a page when they read the target's memory.
+ */
+#include "capture.bpf.h"
+
+/* Since 6.13; resolved only in the session programs, which older kernels never load. */
+extern bool bpf_session_is_return(void) __ksym __weak;
+
+#if defined(__TARGET_ARCH_x86)
+#define RETURN_ADDRESS_SZ 8 /* RET took it off the stack */
+#else
+#define RETURN_ADDRESS_SZ 0 /* it was in the link register */
+#endif
+
+enum { CALL_WATCHED, CALL_IGNORED };
+
+/* Entry of a call that was left out: is a tail-called frame waiting for its end? */
+static __always_inline int call_ignored(struct sh_context *c, u64 sp)
+{
+	u32 depth = c->depth;
+	if (!depth)
+		return CALL_IGNORED;
+	struct sh_frame *top = frame_at(c, depth - 1);
+	return top->flags & SH_FRAME_TAIL && top->sp == sp ? CALL_WATCHED : CALL_IGNORED;
+}
+
+static __always_inline int call_refused(struct sh_context *c, u64 sp, u64 cookie, u32 reason)
+{
+	count_drop(SH_COOKIE_FUNC(cookie), reason);
+	return call_ignored(c, sp);
+}
+
+/* Reads what the probe captures at entry into the arena; the record's head is filled in at the end of the call. */
+static __always_inline void frame_capture(struct registers *regs, struct sh_context *c, struct sh_frame *f, u64 key,
+					  struct sh_spec *spec, bool sleepable)
+{
+	f->record_len = 0;
+	if (!spec->capture_cnt)
+		return;
+	struct sh_arena *a = arena_get(key);
+	u32 off = c->arena_top;
+	if (!a || off > SH_ARENA_SZ - sizeof(struct sh_ev_call))
+		return;
+	u32 len = capture_range(regs, a, spec, 0, spec->ret_from, off, sizeof(struct sh_ev_call), sleepable);
+	f->record_off = off;
+	f->record_len = len;
+	c->arena_top = off + len;
+}
+
+static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
+{
+	u64 key = execution_key();
+	u64 cookie = bpf_get_attach_cookie(regs);
+	u64 sp = PT_REGS_SP(regs);
+	u32 altstack = 0;
+
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (!c) {
+		c = context_make(key, SH_COOKIE_FUNC(cookie));
+		if (!c)
+			return CALL_IGNORED;
+	}
+	c->seen++;
+	if (c->depth) {
+		struct sh_frame *top = frame_at(c, c->depth - 1);
+		if (top->sp <= sp || top->flags & SH_FRAME_ALTSTACK)
+			altstack = frames_settle(c, key, sp);
+	}
+
+	struct sh_spec *spec = NULL;
+	struct registers values;
+	if (cookie & SH_COOKIE_SPEC) {
+		u32 index = SH_COOKIE_FUNC(cookie);
+		struct sh_func *func = bpf_map_lookup_elem(&functions, &index);
+		spec = func_spec(index);
+		if (!func || !spec)
+			return CALL_IGNORED;
+		registers_read(&values, regs);
+		u32 reason = spec_decides(&values, func, spec, sleepable);
+		if (reason != SH_MAX_DROPS)
+			return call_refused(c, sp, cookie, reason);
+	}
+	u32 depth = c->depth;
+	if (depth >= SH_MAX_FRAMES)
+		return call_refused(c, sp, cookie, SH_DROP_stack_full);
+	if (cookie & SH_COOKIE_RETURN) {
+		/* The kernel would take the frames of the interrupted stack for dead and kill the target at their return. */
+		if (altstack)
+			return call_refused(c, sp, cookie, SH_DROP_alternate_stack);
+		if (c->return_depth >= SH_KERNEL_NEST)
+			return call_refused(c, sp, cookie, SH_DROP_return_nesting);
+		c->return_depth++;
+	}
+
+	struct sh_frame *f = frame_at(c, depth);
+	f->func = SH_COOKIE_FUNC(cookie);
+	f->sp = sp;
+	f->flags = (cookie & SH_COOKIE_RETURN ? SH_FRAME_RETURN : 0) | (altstack ? SH_FRAME_ALTSTACK : 0) |
+		   (spec ? SH_FRAME_SPEC : 0);
+	f->record_len = 0;
+	if (spec)
+		frame_capture(&values, c, f, key, spec, sleepable);
+	f->span_id = context_new_id(c);
+	u64 now = bpf_ktime_get_ns();
+	if (depth)
+		frame_at(c, depth - 1)->flags |= SH_FRAME_HAD_CHILD;
+	else
+		context_start_trace(c, now);
+	f->start_ns = now;
+	c->depth = depth + 1;
+	if (cookie & SH_COOKIE_ENTRY_ONLY) {
+		struct call_end end = {.key = key, .ns = now, .flags = SH_CALL_ENTRY_ONLY};
+		frame_pop(c, &end);
+		return CALL_IGNORED;
+	}
+	return CALL_WATCHED;
+}
+
+/* min_duration and the values read at return: what only probes with a spec have. */
+SUBPROGRAM int frame_finish(struct registers *regs, struct sh_context *c, u64 key, u64 now, int sleepable)
+{
+	if (!c || !regs)
+		return 0;
+	struct sh_frame *f = frame_at(c, c->depth - 1);
+	struct sh_spec *spec = func_spec(f->func);
+	if (!spec)
+		return 0;
+	if (now - f->start_ns < spec->min_duration_ns) {
+		frame_drop(c, key, SH_DROP_min_duration);
+		return 1;
+	}
+	u32 len = f->record_len;
+	if (spec->capture_cnt > spec->ret_from && len >= sizeof(struct sh_ev_call) && len <= SH_MAX_RECORD) {
+		struct sh_arena *a = arena_get(key);
+		if (a)
+			f->record_len = capture_range(regs, a, spec, spec->ret_from, spec->capture_cnt, f->record_off, len,
+						      sleepable);
+	}
+	return 0;
+}
+
+static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepable)
+{
+	u64 now = bpf_ktime_get_ns();
+	u64 key = execution_key();
+	u64 cookie = bpf_get_attach_cookie(regs);
+
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (!c)
+		return;
+	if (!c->depth) {
+		__sync_fetch_and_add(&shared.strange_ends, 1);
+		return;
+	}
+	struct sh_frame *f = frame_at(c, c->depth - 1);
+	if (f->sp != sp || f->func != SH_COOKIE_FUNC(cookie)) {
+		u32 found = frame_find(c, sp, SH_COOKIE_FUNC(cookie));
+		if (found) {
+			frames_unwind(c, key, found, 0);
+		} else if (f->sp != sp || !(f->flags & SH_FRAME_TAIL)) {
+			__sync_fetch_and_add(&shared.strange_ends, 1);
+			return;
+		}
+		if (!c->depth)
+			return;
+		f = frame_at(c, c->depth - 1);
+	}
+	if (cookie & SH_COOKIE_TAIL) {
+		f->flags |= SH_FRAME_TAIL;
+		return;
+	}
+	if (c->exc.object && c->depth <= c->exc.depth)
+		c->exc.object = 0; /* a call that was open at the throw ends as usual: it was caught */
+	struct call_end end = {.key = key, .ns = now, .ret = PT_REGS_RC(regs), .flags = SH_CALL_RET};
+	bool reported = true;
+	if (f->flags & SH_FRAME_SPEC) {
+		struct registers values;
+		registers_read(&values, regs);
+		reported = !frame_finish(&values, c, key, now, sleepable);
+	}
+	if (reported)
+		frame_pop(c, &end);
+	/* Callers that jumped here end with it. */
+	for (u32 n = 0; n < SH_MAX_FRAMES; n++) {
+		if (!c->depth)
+			return;
+		f = frame_at(c, c->depth - 1);
+		if (f->sp != sp || !(f->flags & SH_FRAME_TAIL))
+			return;
+		frame_end(c, &end);
+	}
+}
+
+static __always_inline int session(struct pt_regs *regs, bool sleepable)
+{
+	if (bpf_session_is_return()) {
+		call_leave(regs, PT_REGS_SP(regs) - RETURN_ADDRESS_SZ, sleepable);
+		return 0;
+	}
+	return call_enter(regs, sleepable); /* CALL_IGNORED: no return instance is made */
+}
+
+SEC("?uprobe") int function_session(struct pt_regs *regs)
+{
+	return session(regs, false);
+}
+
+SEC("?uprobe.s") int function_session_sleepable(struct pt_regs *regs)
+{
+	return session(regs, true);
+}
+
+SEC("?uprobe") int function_entry(struct pt_regs *regs)
+{
+	call_enter(regs, false);
+	return 0;
+}
+
+SEC("?uprobe.s") int function_entry_sleepable(struct pt_regs *regs)
+{
+	call_enter(regs, true);
+	return 0;
+}
+
+SEC("?uretprobe") int function_return(struct pt_regs *regs)
+{
+	call_leave(regs, PT_REGS_SP(regs) - RETURN_ADDRESS_SZ, false);
+	return 0;
+}
+
+SEC("?uretprobe.s") int function_return_sleepable(struct pt_regs *regs)
+{
+	call_leave(regs, PT_REGS_SP(regs) - RETURN_ADDRESS_SZ, true);
+	return 0;
+}
+
+SEC("?uprobe") int function_end(struct pt_regs *regs)
+{
+	call_leave(regs, PT_REGS_SP(regs), false);
+	return 0;
+}
+
+SEC("?uprobe.s") int function_end_sleepable(struct pt_regs *regs)
+{
+	call_leave(regs, PT_REGS_SP(regs), true);
+	return 0;
+}
+
+SEC("?uprobe") int function_switch(struct pt_regs *regs)
+{
+	u64 key = execution_key();
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (c)
+		frames_drop_all(c, key, SH_DROP_stack_switch);
+	return 0;
+}

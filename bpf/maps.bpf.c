@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "maps.bpf.h"
+
+struct rings_map rings SEC(".maps");
+struct contexts_map contexts SEC(".maps");
+struct arenas_map arenas SEC(".maps");
+struct blanks_map blanks SEC(".maps");
+struct processes_map processes SEC(".maps");
+struct functions_map functions SEC(".maps");
+struct specs_map specs SEC(".maps");
+
+struct sh_shared shared;
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef MAPS_BPF_H
+#define MAPS_BPF_H
+
+/* Every map and shared variable, defined once in maps.bpf.c; other files reach them through these helpers. */
+
+#include "kernel.bpf.h"
+#include "spanhound/context.h"
+#include "spanhound/spec.h"
+
+struct ring_map {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); /* the real size is chosen when the user half creates one per CPU */
+};
+
+struct rings_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1); /* possible CPUs, set before load */
+	__uint(key_size, sizeof(u32));
+	__array(values, struct ring_map);
+};
+
+struct contexts_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SH_MAX_THREADS);
+	__type(key, u64);
+	__type(value, struct sh_context);
+};
+
+struct arenas_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SH_MAX_THREADS);
+	__type(key, u64);
+	__type(value, struct sh_arena);
+};
+
+/* The zeroed values new contexts and arenas start from: too large for the BPF stack. */
+struct blank {
+	struct sh_context context;
+	struct sh_arena arena;
+};
+
+struct blanks_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct blank);
+};
+
+struct processes_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SH_MAX_PROCESSES);
+	__type(key, u32);
+	__type(value, struct sh_process);
+};
+
+struct functions_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* kernel_options.max_functions */
+	__type(key, u32);
+	__type(value, struct sh_func);
+};
+
+struct specs_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* kernel_options.max_specs */
+	__type(key, u32);
+	__type(value, struct sh_spec);
+};
+
+extern struct rings_map rings SEC(".maps");
+extern struct contexts_map contexts SEC(".maps");
+extern struct arenas_map arenas SEC(".maps");
+extern struct blanks_map blanks SEC(".maps");
+extern struct processes_map processes SEC(".maps");
+extern struct functions_map functions SEC(".maps");
+extern struct specs_map specs SEC(".maps");
+
+extern struct sh_shared shared;
+
+static __always_inline void count_drop(u32 func, u32 reason)
+{
+	__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
+	struct sh_func *f = bpf_map_lookup_elem(&functions, &func);
+	if (f)
+		__sync_fetch_and_add(&f->dropped, 1);
+}
+
+static __always_inline bool process_chosen(u32 tgid)
+{
+	return bpf_map_lookup_elem(&processes, &tgid) != NULL;
+}
+
+#endif

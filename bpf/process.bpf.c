@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Births, deaths and changes of image of the chosen processes, as the kernel reports them: nothing is polled. */
+#include "frames.bpf.h"
+
+static __always_inline void context_retire(u64 key)
+{
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (!c)
+		return;
+	frames_unwind(c, key, 0, SH_CALL_UNFINISHED);
+	__sync_fetch_and_add(&shared.seen, c->seen);
+	bpf_map_delete_elem(&contexts, &key);
+	bpf_map_delete_elem(&arenas, &key);
+}
+
+/* trace_sched_process_fork(parent, child): in the parent, before the child runs for the first time. A child process is
+ * chosen with its parent, and goes on inside the calls that were open at the fork. */
+SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *child = (void *)ctx->args[1];
+	u64 key = execution_key();
+	u32 parent = key >> 32;
+	u32 pid = BPF_CORE_READ(child, pid);
+	u32 tgid = BPF_CORE_READ(child, tgid);
+
+	if (tgid == parent)
+		return 0;
+	struct sh_process *p = bpf_map_lookup_elem(&processes, &parent);
+	if (!p)
+		return 0;
+	struct sh_process copy = *p;
+	bpf_map_update_elem(&processes, &tgid, &copy, BPF_ANY);
+	emit_process(SH_EV_FORK, tgid, pid, parent);
+
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (!c || !c->depth)
+		return 0;
+	u64 child_key = (u64)tgid << 32 | pid;
+	bpf_map_update_elem(&contexts, &child_key, c, BPF_ANY);
+	c = bpf_map_lookup_elem(&contexts, &child_key);
+	if (!c)
+		return 0;
+	c->seen = 0;
+	c->rng = random_u64();
+	c->inherited = c->depth;
+	/* The arena is not copied: the calls it holds values of are the parent's to report. */
+	c->arena_top = 0;
+	return 0;
+}
+
+/* trace_sched_process_exec(task, old_pid, bprm): the thread that executed is the only one left and has the leader's pid. */
+SEC("?raw_tp/sched_process_exec") int process_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 key = execution_key();
+	u32 tgid = key >> 32;
+	u64 old_key = (u64)tgid << 32 | (u32)ctx->args[1];
+
+	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
+	if (p) {
+		context_retire(old_key);
+		if (!(p->flags & SH_PROCESS_KEEP_EXEC))
+			bpf_map_delete_elem(&processes, &tgid);
+	}
+	if (p || shared.watch_exec)
+		emit_process(SH_EV_EXEC, tgid, (u32)key, 0);
+	return 0;
+}
+
+/* trace_sched_process_exit(task): each thread, however it ends. */
+SEC("?raw_tp/sched_process_exit") int process_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *t = (void *)ctx->args[0];
+	u64 key = execution_key();
+	u32 tgid = key >> 32;
+
+	if (!process_chosen(tgid))
+		return 0;
+	context_retire(key);
+	if (BPF_CORE_READ(t, signal, live.counter) > 0)
+		return 0;
+	bpf_map_delete_elem(&processes, &tgid);
+	emit_process(SH_EV_EXIT, tgid, (u32)key, BPF_CORE_READ(t, exit_code));
+	return 0;
+}
+
+/* _dl_debug_state() of the dynamic loader, which it calls for debuggers whenever the set of libraries changed. */
+SEC("?uprobe") int process_map(struct pt_regs *regs)
+{
+	u64 key = execution_key();
+	if (process_chosen(key >> 32))
+		emit_process(SH_EV_MAP, key >> 32, (u32)key, 0);
+	return 0;
+}

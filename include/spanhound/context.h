@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef SPANHOUND_CONTEXT_H
+#define SPANHOUND_CONTEXT_H
+
+/* What the kernel half remembers per thread of execution and per function: the values of the maps that the
+ * user half fills in before an attach (functions, processes) or reads when it detaches (contexts). */
+
+#include <linux/types.h>
+
+#include "spanhound/limits.h"
+
+/* Cookie of a probe site: the function in the low half, flags of this site above. */
+#define SH_COOKIE_FUNC(cookie) ((__u32)(cookie))
+#define SH_COOKIE_SPEC         (1ULL << 32) /* the function has a struct sh_spec; without: nothing to look up */
+#define SH_COOKIE_TAIL         (1ULL << 33) /* an end site that jumps into a probed function: the call goes on there */
+#define SH_COOKIE_ENTRY_ONLY   (1ULL << 34) /* no end is observable: one record at entry */
+#define SH_COOKIE_RETURN       (1ULL << 35) /* the end is seen by a return probe, which the kernel nests 64 deep at most */
+
+/* sh_frame.flags */
+#define SH_FRAME_HAD_CHILD (1 << 0) /* a reported span may name this one as its parent */
+#define SH_FRAME_TAIL      (1 << 1) /* jumped into a probed function; ends with it */
+#define SH_FRAME_ALTSTACK  (1 << 2) /* pushed on a signal stack that lies above the frames below it */
+#define SH_FRAME_RETURN    (1 << 3) /* holds one of the kernel's return instances */
+#define SH_FRAME_SPEC      (1 << 4)
+
+struct sh_frame {
+	__u64 span_id;
+	__u64 sp; /* stack pointer at the function's first instruction: where the return address lies (amd64) */
+	__u64 start_ns;
+	__u32 func;
+	__u16 record_off; /* into the arena: head and captures of the coming record; only when record_len != 0 */
+	__u16 record_len;
+	__u32 flags;
+	__u32 pad;
+};
+
+#define SH_EXC_TYPE_LEN 64
+
+/* An exception on its way: thrown, not yet caught. */
+struct sh_exception {
+	__u64 object; /* 0: none */
+	__u32 depth;  /* frames open when it was thrown */
+	__u32 type_len;
+	char type[SH_EXC_TYPE_LEN]; /* mangled name */
+};
+
+/* Key: execution key, the pid_tgid of the thread. */
+struct sh_context {
+	__u64 trace_hi;
+	__u64 trace_lo;
+	__u64 rng;       /* state of the id generator (splitmix64), seeded from the kernel's */
+	__u64 seen;      /* calls entered; added to the global sum when the thread ends */
+	__u32 depth;     /* open frames */
+	__u32 inherited; /* frames below this index were entered by the parent process, before the fork */
+	__u32 return_depth; /* open frames that hold a return instance */
+	__u32 arena_top;
+	struct sh_exception exc;
+	struct sh_exception exc_outer; /* the one under way when exc was thrown (by a destructor) */
+	struct sh_frame frames[SH_MAX_FRAMES];
+};
+
+/* Captured values of a thread's open calls: a stack like the frames. */
+struct sh_arena {
+	__u8 data[SH_ARENA_SZ + SH_MAX_RECORD];
+};
+
+/* Index: the function. Written by the user half before the attach; counters by the kernel half. */
+struct sh_func {
+	__u32 spec; /* index into specs */
+	__u32 pad;
+	__u64 dropped; /* calls of this function that became no record, all kernel reasons together */
+	__u64 rate_window; /* second in which rate_used counts */
+	__u64 rate_used;
+};
+
+/* Key: tgid of a chosen process. */
+struct sh_process {
+	__u32 flags;
+	__u32 pad;
+};
+
+#define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
+
+/* The one struct of settings and counters both halves share by memory. */
+struct sh_shared {
+	__u64 unix_minus_mono_ns; /* kept by the user half */
+	__u32 watch_exec;         /* report every exec of the host, not only those of chosen processes */
+	__u32 consumer_asleep;    /* the next record is to wake the consumer */
+	__u64 seen;               /* calls of threads that are gone */
+	__u64 process_events_lost;/* events about processes (not calls) lost to a full ring */
+	__u64 drops[SH_KERNEL_DROPS];
+	__u64 inherited_ends; /* ends of calls that the parent process had entered before a fork */
+	__u64 strange_ends;   /* ends without an entry: called before the attach */
+	__u64 read_faults;    /* captured values whose memory was not resident or not mapped */
+};
+
+_Static_assert(sizeof(struct sh_frame) == 40, "ABI");
+_Static_assert(sizeof(struct sh_func) == 32, "ABI");
+
+#endif
