@@ -35,7 +35,7 @@ TEST_DEBS := $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace
              rustc binutils xz-utils strace
 
 # --- flags -----------------------------------------------------------------------------------------------------------
-WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla -Wpointer-arith -Wwrite-strings
+WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wpointer-arith -Wwrite-strings
 ifneq ($(WERROR)$(CI),)
 WARN += -Werror
 endif
@@ -49,7 +49,7 @@ CPPFLAGS += -D_GNU_SOURCE -Iinclude -Iuserspace -I$(O) -I/usr/include/libiberty
 CFLAGS   += -std=gnu11 $(OPT) $(WARN) -fvisibility=hidden
 LDLIBS   += -lbpf -lelf -lz -llzma -lcapstone -lfyaml -lmsgpackc -lcurl -liberty -lpthread -lm
 BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
-BPF_CFLAGS := -g -O2 -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf -I/usr/include/$(shell uname -m)-linux-gnu \
+BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf -I/usr/include/$(shell uname -m)-linux-gnu \
               -Wall -Wextra -Wno-unused-parameter $(if $(WERROR)$(CI),-Werror)
 
 # --- sources, by wildcard --------------------------------------------------------------------------------------------

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel/kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/vec.h"
+#include "spanhound.skel.h"
+
+#define RING_TOTAL_DEFAULT (4u << 20)
+#define RING_MIN	   (64u << 10)
+#define MAX_PROCESS_LINKS  3
+
+struct kernel {
+	struct spanhound *skel;
+	struct ring_set *rings;
+	struct kernel_options options;
+	struct sh_func *functions; /* mapped */
+	size_t functions_sz;
+	struct bpf_link *process_links[MAX_PROCESS_LINKS];
+	struct sbuf log; /* libbpf's words while loading, for the error message */
+};
+
+struct kernel_attachment {
+	int multi_fd;
+	VEC(struct perf_link) perf;
+};
+
+static struct kernel *loading; /* libbpf's print callback has no argument */
+
+static int kernel_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	if (level == LIBBPF_DEBUG && log_level < LOG_DEBUG)
+		return 0;
+	if (loading && loading->log.len < 16384)
+		sbuf_vaddf(&loading->log, fmt, ap);
+	return 0;
+}
+
+/* The program behind a hook, and how it differs per kind of link. */
+struct hook_program {
+	struct bpf_program *plain, *sleepable;
+};
+
+static struct hook_program kernel_hook_program(struct kernel *k, enum kernel_hook hook)
+{
+	struct spanhound *s = k->skel;
+	switch (hook) {
+	case HOOK_CALL_ENTRY:
+		return (struct hook_program){s->progs.function_entry, s->progs.function_entry_sleepable};
+	case HOOK_CALL_RETURN:
+		return (struct hook_program){s->progs.function_return, s->progs.function_return_sleepable};
+	case HOOK_CALL_SESSION:
+		return (struct hook_program){s->progs.function_session, s->progs.function_session_sleepable};
+	case HOOK_CALL_END:
+		return (struct hook_program){s->progs.function_end, s->progs.function_end_sleepable};
+	case HOOK_STACK_SWITCH:
+		return (struct hook_program){s->progs.function_switch, NULL};
+	case HOOK_THROW:
+		return (struct hook_program){s->progs.exception_throw, NULL};
+	case HOOK_RAISE:
+		return (struct hook_program){s->progs.exception_raise, NULL};
+	case HOOK_CATCH:
+		return (struct hook_program){s->progs.exception_catch, NULL};
+	case HOOK_MAP:
+		return (struct hook_program){s->progs.process_map, NULL};
+	case KERNEL_HOOKS:
+		break;
+	}
+	return (struct hook_program){NULL, NULL};
+}
+
+static bool kernel_hook_used(const struct kernel *k, enum kernel_hook hook)
+{
+	if (hook == HOOK_CALL_SESSION)
+		return k->options.link == LINK_SESSION;
+	if (hook == HOOK_CALL_RETURN)
+		return k->options.link != LINK_SESSION;
+	return true;
+}
+
+static void kernel_enable(const struct kernel *k, struct bpf_program *p, enum kernel_hook hook)
+{
+	bpf_program__set_autoload(p, true);
+	if (k->options.link == LINK_PERF)
+		return;
+	bpf_program__set_expected_attach_type(p, (enum bpf_attach_type)(hook == HOOK_CALL_SESSION ?
+										LINK_ATTACH_UPROBE_SESSION :
+										LINK_ATTACH_UPROBE_MULTI));
+}
+
+static void kernel_select_programs(struct kernel *k)
+{
+	for (enum kernel_hook h = 0; h < KERNEL_HOOKS; h++) {
+		struct hook_program p = kernel_hook_program(k, h);
+		if (!kernel_hook_used(k, h))
+			continue;
+		kernel_enable(k, p.plain, h);
+		if (p.sleepable && k->options.sleepable)
+			kernel_enable(k, p.sleepable, h);
+	}
+	bpf_program__set_autoload(k->skel->progs.process_fork, true);
+	bpf_program__set_autoload(k->skel->progs.process_exec, true);
+	bpf_program__set_autoload(k->skel->progs.process_exit, true);
+}
+
+static size_t ring_size_per_cpu(size_t total, unsigned cpu_cnt)
+{
+	size_t want = (total ? total : RING_TOTAL_DEFAULT) / cpu_cnt, size = RING_MIN;
+	while (size * 2 <= want)
+		size *= 2;
+	return size;
+}
+
+static int kernel_make_rings(struct kernel *k, unsigned cpu_cnt, struct sbuf *err)
+{
+	int rc = ring_set_open(&k->rings, cpu_cnt, ring_size_per_cpu(k->options.ring_size, cpu_cnt), err);
+	for (uint32_t cpu = 0; rc == 0 && cpu < cpu_cnt; cpu++) {
+		int fd = ring_set_map_fd(k->rings, cpu);
+		if (bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &cpu, &fd, BPF_ANY) < 0) {
+			rc = -errno;
+			sbuf_addf(err, "cannot use the ring buffer of CPU %u: %s", cpu, strerror(errno));
+		}
+	}
+	return rc;
+}
+
+static int kernel_map_functions(struct kernel *k, struct sbuf *err)
+{
+	k->functions_sz = (size_t)k->options.max_functions * sizeof(struct sh_func);
+	void *p = mmap(NULL, k->functions_sz, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       bpf_map__fd(k->skel->maps.functions), 0);
+	if (p == MAP_FAILED) {
+		sbuf_addf(err, "cannot map the table of functions: %s", strerror(errno));
+		return -errno;
+	}
+	k->functions = p;
+	return 0;
+}
+
+static void kernel_load_error(struct kernel *k, int rc, struct sbuf *err)
+{
+	if (rc == -EPERM || rc == -EACCES)
+		sbuf_addf(err,
+			  "the kernel refused the BPF programs (%s); run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE",
+			  strerror(-rc));
+	else
+		sbuf_addf(err, "the kernel did not load the BPF programs: %s", strerror(-rc));
+	/* The last lines hold the verifier's verdict. */
+	size_t from = k->log.len > 1500 ? k->log.len - 1500 : 0;
+	if (k->log.len)
+		sbuf_addf(err, "\n%s", k->log.data + from);
+}
+
+static int kernel_load(struct kernel *k, struct sbuf *err)
+{
+	int cpu_cnt = libbpf_num_possible_cpus();
+	if (cpu_cnt < 1)
+		return -EINVAL;
+	loading = k;
+	libbpf_set_print(kernel_print);
+	k->skel = spanhound__open();
+	int rc = k->skel ? 0 : -errno;
+	if (rc == 0) {
+		bpf_map__set_max_entries(k->skel->maps.rings, (uint32_t)cpu_cnt);
+		bpf_map__set_max_entries(k->skel->maps.functions, k->options.max_functions);
+		bpf_map__set_max_entries(k->skel->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
+		kernel_select_programs(k);
+		rc = spanhound__load(k->skel);
+	}
+	loading = NULL;
+	if (rc < 0) {
+		kernel_load_error(k, rc, err);
+		return rc;
+	}
+	k->skel->bss->shared.unix_minus_mono_ns = (uint64_t)clock_mono_to_unix_ns();
+	rc = kernel_map_functions(k, err);
+	return rc < 0 ? rc : kernel_make_rings(k, (unsigned)cpu_cnt, err);
+}
+
+int kernel_open(struct kernel **ret, const struct kernel_options *options, struct sbuf *err)
+{
+	struct kernel *k = calloc(1, sizeof(*k));
+	if (!k)
+		return -ENOMEM;
+	k->options = *options;
+	int rc = kernel_load(k, err);
+	sbuf_release(&k->log);
+	if (rc < 0) {
+		kernel_close(k);
+		return rc;
+	}
+	*ret = k;
+	return 0;
+}
+
+void kernel_close(struct kernel *k)
+{
+	if (!k)
+		return;
+	for (int i = 0; i < MAX_PROCESS_LINKS; i++)
+		bpf_link__destroy(k->process_links[i]);
+	if (k->functions)
+		munmap(k->functions, k->functions_sz);
+	ring_set_close(k->rings);
+	spanhound__destroy(k->skel);
+	free(k);
+}
+
+struct ring_set *kernel_rings(struct kernel *k)
+{
+	return k->rings;
+}
+
+struct sh_shared *kernel_shared(struct kernel *k)
+{
+	return (struct sh_shared *)&k->skel->bss->shared;
+}
+
+struct sh_func *kernel_function(struct kernel *k, uint32_t index)
+{
+	return index < k->options.max_functions ? &k->functions[index] : NULL;
+}
+
+int kernel_set_spec(struct kernel *k, uint32_t index, const struct sh_spec *spec)
+{
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.specs), &index, spec, BPF_ANY) < 0 ? -errno : 0;
+}
+
+int kernel_attach_process_events(struct kernel *k, struct sbuf *err)
+{
+	struct bpf_program *programs[MAX_PROCESS_LINKS] = {
+		k->skel->progs.process_fork, k->skel->progs.process_exec, k->skel->progs.process_exit};
+	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
+		struct bpf_link *link = bpf_program__attach(programs[i]);
+		if (!link) {
+			int rc = -errno;
+			sbuf_addf(err, "cannot watch processes (%s): %s", bpf_program__section_name(programs[i]),
+				  strerror(-rc));
+			return rc;
+		}
+		k->process_links[i] = link;
+	}
+	return 0;
+}
+
+int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags)
+{
+	struct sh_process p = {.flags = flags};
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.processes), &tgid, &p, BPF_ANY) < 0 ? -errno : 0;
+}
+
+int kernel_release_process(struct kernel *k, uint32_t tgid)
+{
+	return bpf_map_delete_elem(bpf_map__fd(k->skel->maps.processes), &tgid) < 0 ? -errno : 0;
+}
+
+static int attachment_add_perf(struct kernel_attachment *a, int prog_fd, const struct link_sites *sites)
+{
+	for (uint32_t i = 0; i < sites->cnt; i++) {
+		struct perf_link l;
+		int rc = link_uprobe_perf(prog_fd, sites, i, &l);
+		if (rc == 0) {
+			rc = vec_push(&a->perf, l);
+			if (rc < 0)
+				perf_link_close(&l);
+		}
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int kernel_attach(struct kernel *k, enum kernel_hook hook, bool sleepable, const struct link_sites *sites,
+		  struct kernel_attachment **ret, struct sbuf *err)
+{
+	struct hook_program p = kernel_hook_program(k, hook);
+	struct bpf_program *prog = sleepable && k->options.sleepable && p.sleepable ? p.sleepable : p.plain;
+	int prog_fd = bpf_program__fd(prog);
+	struct kernel_attachment *a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	a->multi_fd = -1;
+	int rc;
+	if (k->options.link == LINK_PERF) {
+		rc = attachment_add_perf(a, prog_fd, sites);
+	} else {
+		rc = link_uprobe_multi(prog_fd, sites);
+		a->multi_fd = rc;
+	}
+	if (rc < 0) {
+		sbuf_addf(err, "cannot attach %u probe sites in %s: %s", sites->cnt, sites->path, strerror(-rc));
+		kernel_detach(a);
+		return rc;
+	}
+	*ret = a;
+	return 0;
+}
+
+void kernel_detach(struct kernel_attachment *a)
+{
+	if (!a)
+		return;
+	closep(&a->multi_fd);
+	vec_foreach(l, &a->perf) perf_link_close(l);
+	vec_release(&a->perf);
+	free(a);
+}
+
+static void context_report(const struct sh_context *c, uint64_t key, uint64_t now, struct sh_arena *arena,
+			   void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg)
+{
+	for (uint32_t i = c->depth < SH_MAX_FRAMES ? c->depth : SH_MAX_FRAMES; i-- > c->inherited;) {
+		const struct sh_frame *f = &c->frames[i];
+		uint64_t buf[SH_MAX_RECORD / 8] = {0};
+		struct sh_ev_call *e = (struct sh_ev_call *)buf;
+		uint32_t size = sizeof(*e);
+		if (arena && f->record_len > size && f->record_len <= SH_MAX_RECORD) {
+			size = f->record_len;
+			memcpy(buf, arena->data + (f->record_off & (SH_ARENA_SZ - 1)), size);
+		}
+		*e = (struct sh_ev_call){
+			.hdr = {.size = size, .kind = SH_EV_CALL, .flags = SH_CALL_UNFINISHED},
+			.func = f->func,
+			.depth = i,
+			.tgid = (uint32_t)(key >> 32),
+			.tid = (uint32_t)key,
+			.trace_hi = c->trace_hi,
+			.trace_lo = c->trace_lo,
+			.span_id = f->span_id,
+			.parent_id = i ? c->frames[i - 1].span_id : 0,
+			.start_ns = f->start_ns,
+			.end_ns = now,
+		};
+		if (i == c->inherited)
+			e->hdr.flags |= SH_CALL_ROOT | (i ? SH_CALL_CONTINUED : 0);
+		fn(arg, &e->hdr);
+	}
+}
+
+uint64_t kernel_contexts(struct kernel *k, void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg)
+{
+	int fd = bpf_map__fd(k->skel->maps.contexts), arena_fd = bpf_map__fd(k->skel->maps.arenas);
+	uint64_t seen = kernel_shared(k)->seen, now = clock_mono_ns(), key, next;
+	__cleanup(freep) struct sh_context *c = malloc(sizeof(*c));
+	__cleanup(freep) struct sh_arena *arena = malloc(sizeof(*arena));
+	if (!c || !arena)
+		return seen;
+	for (void *at = NULL; bpf_map_get_next_key(fd, at, &next) == 0; at = &key) {
+		key = next;
+		if (bpf_map_lookup_elem(fd, &key, c) < 0)
+			continue;
+		seen += c->seen;
+		bool has_arena = fn && bpf_map_lookup_elem(arena_fd, &key, arena) == 0;
+		if (fn)
+			context_report(c, key, now, has_arena ? arena : NULL, fn, arg);
+	}
+	return seen;
+}
+
+uint64_t kernel_missed(struct kernel *k)
+{
+	uint64_t missed = 0;
+	struct bpf_program *p;
+	bpf_object__for_each_program(p, k->skel->obj) {
+		struct bpf_prog_info info = {0};
+		uint32_t len = sizeof(info);
+		int fd = bpf_program__fd(p);
+		if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
+			missed += info.recursion_misses;
+	}
+	return missed;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KERNEL_KERNEL_H
+#define KERNEL_KERNEL_H
+
+#include <sys/types.h>
+
+#include "base/sbuf.h"
+#include "kernel/links.h"
+#include "kernel/ring.h"
+#include "spanhound/context.h"
+#include "spanhound/spec.h"
+
+/* The kernel half as an object: open and load its programs, fill its maps, attach its probes, read what it left.
+ * One thread calls the functions here; ring_set is for the consumer thread. Releasing it, or dying, detaches everything. */
+struct kernel;
+
+struct kernel_options {
+	enum link_kind link;
+	bool sleepable;         /* load the variants that may wait for a page of the target */
+	uint32_t max_functions; /* indexes of functions are below this */
+	uint32_t max_specs;
+	size_t ring_size; /* bytes for all CPUs together; 0: default */
+};
+
+int kernel_open(struct kernel **ret, const struct kernel_options *options, struct sbuf *err);
+void kernel_close(struct kernel *k); /* NULL is fine */
+
+struct ring_set *kernel_rings(struct kernel *k);
+/* Memory shared with the kernel half: settings we write, counters it does. */
+struct sh_shared *kernel_shared(struct kernel *k);
+/* The entry of function `index`, memory shared with the kernel half; NULL beyond max_functions. */
+struct sh_func *kernel_function(struct kernel *k, uint32_t index);
+int kernel_set_spec(struct kernel *k, uint32_t index, const struct sh_spec *spec);
+
+/* fork, exec and exit of the host. Before any process is chosen. */
+int kernel_attach_process_events(struct kernel *k, struct sbuf *err);
+int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags);
+int kernel_release_process(struct kernel *k, uint32_t tgid);
+
+/* What a probe site runs. */
+enum kernel_hook {
+	HOOK_CALL_ENTRY, /* entry; with LINK_SESSION and HOOK_CALL_RETURN in one, see kernel_attach() */
+	HOOK_CALL_RETURN,
+	HOOK_CALL_SESSION,
+	HOOK_CALL_END,
+	HOOK_STACK_SWITCH,
+	HOOK_THROW,
+	HOOK_RAISE,
+	HOOK_CATCH,
+	HOOK_MAP,
+	KERNEL_HOOKS,
+};
+
+/* Attached sites: one uprobe_multi link, or as many perf links. */
+struct kernel_attachment;
+/* `sleepable` is ignored where the kernel has no such link. */
+int kernel_attach(struct kernel *k, enum kernel_hook hook, bool sleepable, const struct link_sites *sites,
+		  struct kernel_attachment **ret, struct sbuf *err);
+void kernel_detach(struct kernel_attachment *a); /* NULL is fine */
+
+/* Calls that are open now, as the records they would become if their threads ended; and counts seen so far.
+ * Exact only once every probe is detached. Returns the sum of calls seen. */
+uint64_t kernel_contexts(struct kernel *k, void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg);
+/* Runs of our programs that the kernel skipped because one was already running on that CPU. */
+uint64_t kernel_missed(struct kernel *k);
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernel/ring.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "spanhound/limits.h"
+
+struct ring {
+	int map_fd;
+	uint64_t *consumer_pos; /* a page of its own, writable by us */
+	uint64_t *producer_pos; /* a page of its own, then the data */
+	const uint8_t *data;
+};
+
+struct ring_set {
+	unsigned cnt;
+	size_t size;
+	size_t page;
+	int epoll_fd;
+	int wake_fd;
+	struct ring_stats stats;
+	uint64_t record[SH_MAX_RECORD / 8]; /* a record that wraps around the end of its ring, in one piece */
+	struct ring rings[];
+};
+
+static int ring_open(struct ring_set *s, struct ring *r)
+{
+	r->map_fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, (uint32_t)s->size, NULL);
+	if (r->map_fd < 0)
+		return -errno;
+	void *consumer = mmap(NULL, s->page, PROT_READ | PROT_WRITE, MAP_SHARED, r->map_fd, 0);
+	if (consumer == MAP_FAILED)
+		return -errno;
+	r->consumer_pos = consumer;
+	/* The kernel offers the data twice in a row, for records that wrap; once is enough for us and half the memory. */
+	void *producer = mmap(NULL, s->page + s->size, PROT_READ, MAP_SHARED, r->map_fd, (off_t)s->page);
+	if (producer == MAP_FAILED)
+		return -errno;
+	r->producer_pos = producer;
+	r->data = (const uint8_t *)producer + s->page;
+	struct epoll_event e = {.events = EPOLLIN};
+	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, r->map_fd, &e) < 0)
+		return -errno;
+	return 0;
+}
+
+int ring_set_open(struct ring_set **ret, unsigned cnt, size_t size, struct sbuf *err)
+{
+	struct ring_set *s = calloc(1, sizeof(*s) + cnt * sizeof(s->rings[0]));
+	if (!s)
+		return -ENOMEM;
+	s->cnt = cnt;
+	s->size = size;
+	s->page = (size_t)sysconf(_SC_PAGESIZE);
+	for (unsigned i = 0; i < cnt; i++)
+		s->rings[i].map_fd = -1;
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct epoll_event e = {.events = EPOLLIN};
+	int rc = s->epoll_fd < 0 || s->wake_fd < 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->wake_fd, &e) < 0 ? -errno : 0;
+	for (unsigned i = 0; i < cnt && rc == 0; i++)
+		rc = ring_open(s, &s->rings[i]);
+	if (rc < 0) {
+		sbuf_addf(err, "cannot make a ring buffer of %zu KiB for each of %u CPUs: %s", size / 1024, cnt, strerror(-rc));
+		ring_set_close(s);
+		return rc;
+	}
+	*ret = s;
+	return 0;
+}
+
+void ring_set_close(struct ring_set *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; i < s->cnt; i++) {
+		struct ring *r = &s->rings[i];
+		if (r->consumer_pos)
+			munmap(r->consumer_pos, s->page);
+		if (r->producer_pos)
+			munmap(r->producer_pos, s->page + s->size);
+		closep(&r->map_fd);
+	}
+	closep(&s->epoll_fd);
+	closep(&s->wake_fd);
+	free(s);
+}
+
+int ring_set_map_fd(const struct ring_set *s, unsigned i)
+{
+	return s->rings[i].map_fd;
+}
+
+static const struct sh_ev_hdr *ring_record(struct ring_set *s, const struct ring *r, uint64_t pos, uint32_t len)
+{
+	size_t at = pos & (s->size - 1);
+	if (at + len <= s->size)
+		return (const void *)(r->data + at);
+	if (len > sizeof(s->record))
+		return NULL;
+	size_t first = s->size - at;
+	memcpy(s->record, r->data + at, first);
+	memcpy((uint8_t *)s->record + first, r->data, len - first);
+	return (const void *)s->record;
+}
+
+/* Up to position `end`; false when a record was still being written. Layout: kernel/bpf/ringbuf.c, struct bpf_ringbuf_hdr. */
+static bool ring_drain(struct ring_set *s, struct ring *r, uint64_t end, ring_record_fn fn, void *arg, size_t *cnt)
+{
+	uint64_t pos = *r->consumer_pos;
+	while (pos < end) {
+		uint32_t len = __atomic_load_n((const uint32_t *)(r->data + (pos & (s->size - 1))), __ATOMIC_ACQUIRE);
+		if (len & BPF_RINGBUF_BUSY_BIT)
+			return false;
+		uint32_t body = len & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+		if (!(len & BPF_RINGBUF_DISCARD_BIT)) {
+			const struct sh_ev_hdr *h = ring_record(s, r, pos + BPF_RINGBUF_HDR_SZ, body);
+			if (h && body >= sizeof(*h) && h->size <= body) {
+				fn(arg, h);
+				(*cnt)++;
+			} else {
+				s->stats.malformed++;
+			}
+		}
+		uint64_t step = (body + BPF_RINGBUF_HDR_SZ + 7) & ~7ULL;
+		s->stats.bytes += step;
+		pos += step;
+		__atomic_store_n(r->consumer_pos, pos, __ATOMIC_RELEASE);
+	}
+	return true;
+}
+
+size_t ring_set_drain(struct ring_set *s, ring_record_fn fn, void *arg, bool *ret_whole)
+{
+	uint64_t end[s->cnt ? s->cnt : 1];
+	size_t cnt = 0;
+	bool whole = true;
+
+	for (unsigned i = 0; i < s->cnt; i++)
+		end[i] = __atomic_load_n(s->rings[i].producer_pos, __ATOMIC_ACQUIRE);
+	for (unsigned i = 0; i < s->cnt; i++)
+		whole &= ring_drain(s, &s->rings[i], end[i], fn, arg, &cnt);
+	s->stats.records += cnt;
+	*ret_whole = whole;
+	return cnt;
+}
+
+size_t ring_set_backlog(const struct ring_set *s)
+{
+	size_t most = 0;
+	for (unsigned i = 0; i < s->cnt; i++) {
+		size_t n = __atomic_load_n(s->rings[i].producer_pos, __ATOMIC_ACQUIRE) - *s->rings[i].consumer_pos;
+		if (n > most)
+			most = n;
+	}
+	return most;
+}
+
+void ring_set_wait(struct ring_set *s, int timeout_ms)
+{
+	struct epoll_event e[8];
+	uint64_t n;
+	if (epoll_wait(s->epoll_fd, e, 8, timeout_ms) > 0)
+		s->stats.wakeups++;
+	if (read(s->wake_fd, &n, sizeof(n)) < 0)
+		return; /* EAGAIN: a ring woke us, or the time was up */
+}
+
+void ring_set_wake(struct ring_set *s)
+{
+	uint64_t one = 1;
+	ssize_t done = write(s->wake_fd, &one, sizeof(one));
+	(void)done;
+}
+
+void ring_set_stats(const struct ring_set *s, struct ring_stats *ret)
+{
+	*ret = s->stats;
+}

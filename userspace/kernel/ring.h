@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KERNEL_RING_H
+#define KERNEL_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/sbuf.h"
+#include "spanhound/events.h"
+
+/* The ring buffers, one per CPU, and their one consumer. Not libbpf's ring_buffer: a pass over all rings has to end
+ * even while producers are faster than we are, and the data pages are mapped once, not twice. */
+struct ring_set;
+
+/* `size` bytes for each of `cnt` rings: a power of two and a multiple of the page size. */
+int ring_set_open(struct ring_set **ret, unsigned cnt, size_t size, struct sbuf *err);
+void ring_set_close(struct ring_set *r); /* NULL is fine */
+int ring_set_map_fd(const struct ring_set *r, unsigned i);
+
+typedef void (*ring_record_fn)(void *arg, const struct sh_ev_hdr *record);
+/* One pass: hands over every record that was complete when the pass began. Returns their number. *ret_whole is false when a
+ * record under way held up those behind it: the pass then says nothing about order between rings. */
+size_t ring_set_drain(struct ring_set *r, ring_record_fn fn, void *arg, bool *ret_whole);
+/* Bytes waiting in the fullest ring. */
+size_t ring_set_backlog(const struct ring_set *r);
+/* Until a producer wakes us or `timeout_ms` passed. */
+void ring_set_wait(struct ring_set *r, int timeout_ms);
+/* Ends a ring_set_wait() of another thread. Async-signal-safe. */
+void ring_set_wake(struct ring_set *r);
+
+struct ring_stats {
+	uint64_t records, bytes, wakeups, malformed;
+};
+void ring_set_stats(const struct ring_set *r, struct ring_stats *ret);
+
+#endif
