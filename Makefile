@@ -29,7 +29,7 @@ endif
 
 # --- what a machine needs: one list, used by demo, test and CI alike -------------------------------------------------
 DEBS := gcc g++ make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev liblzma-dev libcapstone-dev \
-        libfyaml-dev libmsgpack-dev libcurl4-openssl-dev libiberty-dev linux-libc-dev git
+        libfyaml-dev uthash-dev libmsgpack-dev libcurl4-openssl-dev libiberty-dev linux-libc-dev git
 DEMO_DEBS := redis-server
 TEST_DEBS := $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3-venv redis-tools gdb \
              rustc binutils xz-utils strace

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FLOW_CALLS_H
+#define FLOW_CALLS_H
+
+#include "spanhound/events.h"
+#include "trace/assembly.h"
+#include "trace/span.h"
+
+/* From records of the kernel half to spans: every function call that ended becomes one span of its trace.
+ * Pure: works the same on a live ring and on a replayed file. Used by one thread, the consumer. */
+
+/* What is known of a probed function. Published once, then constant, for as long as records may name it. */
+struct function_info {
+	struct sv name;     /* span name */
+	struct sv resource; /* default resource */
+	struct sv service, type;
+	const struct tag *tags; /* of every span of this function */
+	uint16_t tag_cnt;
+	uint32_t probe;
+	/* Adds what depends on the record's values: resource, tags, metrics, error. NULL: nothing does. `record` is whole:
+	 * its size covers a struct sh_ev_call. Strings it keeps go into the arena. */
+	void (*decorate)(const struct function_info *f, const struct sh_ev_call *record, struct span *span,
+			 struct arena *arena);
+	const void *decorate_arg;
+};
+
+struct calls;
+
+struct calls_options {
+	struct assembly *assembly;
+	/* NULL when the index is unknown. */
+	const struct function_info *(*function)(void *arg, uint32_t index);
+	/* A new reference to what is known of a process; NULL when nothing is (then the record is dropped{malformed}). */
+	struct process_info *(*process)(void *arg, uint32_t tgid);
+	/* Births, deaths, new images and maps. Called in order with the calls. */
+	void (*process_event)(void *arg, const struct sh_ev_proc *event);
+	void *arg;
+	uint32_t max_functions;
+};
+
+struct calls *calls_new(const struct calls_options *options);
+void calls_free(struct calls *c); /* NULL is fine */
+
+/* What to add to a record's times for Unix time. */
+void calls_set_clock(struct calls *c, int64_t unix_minus_mono_ns);
+void calls_record(struct calls *c, const struct sh_ev_hdr *record, uint64_t now_ns);
+/* After a whole pass over all rings. */
+void calls_pass(struct calls *c, uint64_t now_ns);
+
+struct calls_stats {
+	uint64_t spans; /* calls that became spans */
+	uint64_t errors;
+	uint64_t trace_limit, malformed; /* calls that did not */
+};
+void calls_stats(const struct calls *c, struct calls_stats *ret);
+
+struct function_stats {
+	uint64_t spans, errors;
+	uint64_t p50_ns, p95_ns, max_ns; /* of durations; percentiles within 1/16 */
+};
+/* All zero when the function was never called. */
+void calls_function_stats(const struct calls *c, uint32_t index, struct function_stats *ret);
+
+#endif
