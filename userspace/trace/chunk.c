@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "trace/assembly.h"
+
+/* A chunk that grew beyond this is not kept as it is: one huge trace must not cost memory for ever. */
+#define CHUNK_KEEP_SPANS 1024
+
+struct chunk_pool {
+	struct chunk *mine;	/* of the thread that gets */
+	struct chunk *returned; /* atomic stack: pushed one by one, taken as a whole, so there is no ABA */
+	uint32_t idle_cnt;	/* atomic, of both lists; may run over max_idle by the number of threads */
+	uint32_t max_idle;
+};
+
+struct chunk_pool *chunk_pool_new(uint32_t max_idle)
+{
+	struct chunk_pool *p = calloc(1, sizeof(*p));
+	if (p)
+		p->max_idle = max_idle;
+	return p;
+}
+
+static void chunk_free(struct chunk *c)
+{
+	process_info_unref(c->process);
+	arena_release(&c->arena);
+	free(c->spans);
+	free(c);
+}
+
+static void chunk_free_list(struct chunk *c)
+{
+	while (c) {
+		struct chunk *next = c->next;
+		chunk_free(c);
+		c = next;
+	}
+}
+
+void chunk_pool_free(struct chunk_pool *p)
+{
+	if (!p)
+		return;
+	chunk_free_list(p->mine);
+	chunk_free_list(p->returned);
+	free(p);
+}
+
+struct chunk *chunk_pool_get(struct chunk_pool *p)
+{
+	if (!p->mine)
+		p->mine = __atomic_exchange_n(&p->returned, NULL, __ATOMIC_ACQUIRE);
+	struct chunk *c = p->mine;
+	if (!c)
+		return calloc(1, sizeof(*c));
+	p->mine = c->next;
+	c->next = NULL;
+	__atomic_fetch_sub(&p->idle_cnt, 1, __ATOMIC_RELAXED);
+	return c;
+}
+
+static void chunk_clear(struct chunk *c)
+{
+	process_info_unref(c->process);
+	if (c->span_cnt > CHUNK_KEEP_SPANS)
+		arena_release(&c->arena);
+	else
+		arena_reset(&c->arena);
+	struct span *spans = c->spans;
+	uint32_t cap = c->span_cap;
+	if (cap > CHUNK_KEEP_SPANS) {
+		free(spans);
+		spans = NULL;
+		cap = 0;
+	}
+	struct arena arena = c->arena;
+	*c = (struct chunk){.spans = spans, .span_cap = cap, .arena = arena};
+}
+
+void chunk_pool_put(struct chunk_pool *p, struct chunk *chunk)
+{
+	if (!chunk)
+		return;
+	if (__atomic_fetch_add(&p->idle_cnt, 1, __ATOMIC_RELAXED) >= p->max_idle) {
+		__atomic_fetch_sub(&p->idle_cnt, 1, __ATOMIC_RELAXED);
+		chunk_free(chunk);
+		return;
+	}
+	chunk_clear(chunk);
+	struct chunk *head = __atomic_load_n(&p->returned, __ATOMIC_RELAXED);
+	do
+		chunk->next = head;
+	while (!__atomic_compare_exchange_n(&p->returned, &head, chunk, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+}
+
+struct span *chunk_add(struct chunk *chunk)
+{
+	if (chunk->span_cnt == chunk->span_cap) {
+		uint32_t cap = chunk->span_cap ? chunk->span_cap * 2 : 8;
+		struct span *spans = cap < chunk->span_cap ? NULL : reallocarray(chunk->spans, cap, sizeof(*spans));
+		if (!spans)
+			return NULL;
+		chunk->spans = spans;
+		chunk->span_cap = cap;
+	}
+	struct span *s = &chunk->spans[chunk->span_cnt++];
+	*s = (struct span){0};
+	return s;
+}
