@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
+
 char *sbuf_reserve(struct sbuf *b, size_t len)
 {
 	size_t need = b->len + len + 1;
@@ -74,37 +76,12 @@ void sbuf_addf(struct sbuf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* Length of the well-formed UTF-8 sequence at s, 0 when there is none (Unicode 15, table 3-7). */
-static size_t utf8_len(const unsigned char *s, size_t left)
-{
-	if (s[0] < 0x80)
-		return 1;
-	size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-	if (s[0] < 0xc2 || s[0] > 0xf4 || n > left)
-		return 0;
-	unsigned char lo = 0x80, hi = 0xbf;
-	if (s[0] == 0xe0)
-		lo = 0xa0;
-	else if (s[0] == 0xed)
-		hi = 0x9f;
-	else if (s[0] == 0xf0)
-		lo = 0x90;
-	else if (s[0] == 0xf4)
-		hi = 0x8f;
-	if (s[1] < lo || s[1] > hi)
-		return 0;
-	for (size_t i = 2; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	return n;
-}
-
 void sbuf_add_json(struct sbuf *b, struct sv s)
 {
 	sbuf_addc(b, '"');
 	for (size_t i = 0; i < s.len;) {
 		const unsigned char *p = (const unsigned char *)s.data + i;
-		size_t n = utf8_len(p, s.len - i);
+		size_t n = utf8_len((struct sv){s.data + i, s.len - i});
 		if (n == 0) {
 			sbuf_adds(b, "\xef\xbf\xbd");
 			n = 1;
