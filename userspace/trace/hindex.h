@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* An open-addressing index from a 32-bit hash to the number of an item that lives elsewhere. The hash is kept beside
  * the number, so probing, deleting and growing never touch the items. Valid when zeroed.
@@ -85,6 +86,16 @@ static inline void hindex_release(struct hindex *x)
 {
 	free(x->slots);
 	*x = (struct hindex){0};
+}
+
+/* Empty, but keeps its memory unless that is so much that wiping it costs. */
+static inline void hindex_clear(struct hindex *x)
+{
+	if (x->cap > 8192)
+		hindex_release(x);
+	else if (x->cnt)
+		memset(x->slots, 0, x->cap * sizeof(*x->slots));
+	x->cnt = 0;
 }
 
 /* Mixes two words into a hash (the finaliser of splitmix64). */

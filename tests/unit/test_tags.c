@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "trace/tags.h"
+
+static struct tag dd_tags[] = {{SV("team"), SV("core")}, {SV("env"), SV("from-tags")}, {SV("region"), SV("eu")}};
+static struct process_info shop = {
+	.refs = 1,
+	.pid = 4242,
+	.ns_pid = 7,
+	.service = SV("shop"),
+	.env = SV("prod"),
+	.version = SV("1.2.3"),
+	.language = SV("cpp"),
+	.runtime_id = SV("6f9619ff-8b86-4011-b42d-00c04fc964ff"),
+	.tags = dd_tags,
+	.tag_cnt = 3,
+};
+static struct process_info bare = {.refs = 1, .pid = 4242, .service = SV("bare")};
+
+/* The value of a meta tag, or NULL; fails when there are two. */
+static const char *meta(struct tags *t, const char *key)
+{
+	const char *found = NULL;
+	vec_foreach (m, &t->meta) {
+		if (!sv_eq(m->key, sv_of(key)))
+			continue;
+		assert_null(found);
+		found = m->value.data;
+	}
+	return found;
+}
+
+static double metric(struct tags *t, const char *key)
+{
+	double found = -1;
+	vec_foreach (m, &t->metrics) {
+		if (!sv_eq(m->key, sv_of(key)))
+			continue;
+		assert_true(found == -1);
+		found = m->value;
+	}
+	return found;
+}
+
+static void placement(void **state)
+{
+	(void)state;
+	struct span spans[] = {
+		{.span_id = 3, .parent_id = 2, .name = SV("leaf")},
+		{.span_id = 4, .parent_id = 2, .name = SV("other"), .service = SV("db")},
+		{.span_id = 5, .parent_id = 4, .name = SV("below"), .service = SV("db")},
+		{.span_id = 6, .parent_id = 4, .name = SV("back")},
+		{.span_id = 2, .parent_id = 0, .name = SV("root"), .local_root = 1},
+	};
+	struct chunk c = {
+		.trace_hi = 0x6b00c44a00000000, .trace_lo = 1, .process = &shop, .spans = spans, .span_cnt = 5};
+	struct tags t = {0};
+	tags_start(&t, &c);
+	assert_int_equal(t.head, 4);
+
+	tags_of(&t, 4);
+	assert_string_equal(meta(&t, "_dd.p.tid"), "6b00c44a00000000");
+	assert_string_equal(meta(&t, "_dd.p.dm"), "-0");
+	assert_string_equal(meta(&t, "language"), "cpp");
+	assert_string_equal(meta(&t, "runtime-id"), "6f9619ff-8b86-4011-b42d-00c04fc964ff");
+	assert_string_equal(meta(&t, "env"), "prod");
+	assert_string_equal(meta(&t, "version"), "1.2.3");
+	assert_string_equal(meta(&t, "team"), "core");
+	assert_string_equal(meta(&t, "region"), "eu");
+	assert_true(metric(&t, "_sampling_priority_v1") == 1);
+	assert_true(metric(&t, "process_id") == 7);
+	assert_true(metric(&t, "_dd.top_level") == 1);
+	assert_int_equal(t.meta.cnt, 8);
+	assert_int_equal(t.metrics.cnt, 3);
+
+	tags_of(&t, 0);
+	assert_int_equal(t.meta.cnt, 4); /* team region env version */
+	assert_int_equal(t.metrics.cnt, 0);
+
+	tags_of(&t, 1);
+	assert_string_equal(meta(&t, "_dd.base_service"), "shop");
+	assert_string_equal(meta(&t, "_dd.svc_src"), "m");
+	assert_null(meta(&t, "version"));
+	assert_null(meta(&t, "peer.service"));
+	assert_true(metric(&t, "_dd.top_level") == 1);
+	tags_of(&t, 2);
+	assert_true(metric(&t, "_dd.top_level") == -1);
+	tags_of(&t, 3);
+	assert_true(metric(&t, "_dd.top_level") == 1);
+	assert_null(meta(&t, "_dd.base_service"));
+	assert_false(t.failed);
+	tags_release(&t);
+}
+
+static void nothing_is_known(void **state)
+{
+	(void)state;
+	struct span spans[] = {{.span_id = 3, .parent_id = 2}, {.span_id = 4, .parent_id = 3}};
+	struct chunk c = {.trace_lo = 1, .process = &bare, .spans = spans, .span_cnt = 2, .partial = 1};
+	struct tags t = {0};
+	tags_start(&t, &c);
+	/* No local root: the first span is the head, and no place for what a root carries. */
+	assert_int_equal(t.head, 0);
+	tags_of(&t, 0);
+	assert_int_equal(t.meta.cnt, 1);
+	assert_string_equal(meta(&t, "_dd.p.dm"), "-0");
+	assert_int_equal(t.metrics.cnt, 1);
+	tags_of(&t, 1);
+	assert_int_equal(t.meta.cnt, 0);
+	tags_release(&t);
+}
+
+static void several_roots(void **state)
+{
+	(void)state;
+	struct span spans[] = {{.span_id = 3, .parent_id = 99, .local_root = 1},
+			       {.span_id = 4, .parent_id = 3},
+			       {.span_id = 5, .parent_id = 99, .local_root = 1}};
+	struct chunk c = {.trace_lo = 1, .process = &bare, .spans = spans, .span_cnt = 3};
+	struct tags t = {0};
+	tags_start(&t, &c);
+	assert_int_equal(t.head, 2);
+	tags_of(&t, 0);
+	assert_true(metric(&t, "process_id") == 4242);
+	assert_true(metric(&t, "_dd.top_level") == 1);
+	assert_true(metric(&t, "_sampling_priority_v1") == -1);
+	tags_of(&t, 2);
+	assert_true(metric(&t, "process_id") == 4242);
+	assert_true(metric(&t, "_sampling_priority_v1") == 1);
+	tags_release(&t);
+}
+
+static void most_specific_wins(void **state)
+{
+	(void)state;
+	static const struct tag shared[] = {{SV("team"), SV("function")}, {SV("code.function"), SV("f")}};
+	struct tag own[] = {{SV("code.function"), SV("own")}, {SV("env"), SV("mine")}, {SV("runtime-id"), SV("fake")}};
+	struct metric metrics[] = {{SV("n"), 1}, {SV("n"), 2}, {SV("process_id"), 3}};
+	struct span s = {.span_id = 3,
+			 .local_root = 1,
+			 .service = SV("SHOP"),
+			 .shared_tags = shared,
+			 .shared_tag_cnt = 2,
+			 .tags = own,
+			 .tag_cnt = 3,
+			 .metrics = metrics,
+			 .metric_cnt = 3};
+	struct chunk c = {.trace_lo = 1, .process = &shop, .spans = &s, .span_cnt = 1};
+	struct tags t = {0};
+	tags_start(&t, &c);
+	tags_of(&t, 0);
+	assert_string_equal(meta(&t, "team"), "function");
+	assert_string_equal(meta(&t, "code.function"), "own");
+	assert_string_equal(meta(&t, "env"), "mine");
+	assert_string_equal(meta(&t, "runtime-id"), "6f9619ff-8b86-4011-b42d-00c04fc964ff");
+	assert_true(metric(&t, "n") == 2);
+	assert_true(metric(&t, "process_id") == 7);
+	/* Case does not make another service. */
+	assert_null(meta(&t, "_dd.base_service"));
+	assert_string_equal(meta(&t, "version"), "1.2.3");
+	tags_release(&t);
+}
+
+static void presented_as(void **state)
+{
+	(void)state;
+	struct span s = {.name = SV("n")};
+	struct chunk c = {.process = &shop};
+	assert_true(sv_eq(span_service(&c, &s), SV("shop")));
+	assert_true(sv_eq(span_resource(&s), SV("n")));
+	s.service = SV("x");
+	s.resource = SV("r");
+	assert_true(sv_eq(span_service(&c, &s), SV("x")));
+	assert_true(sv_eq(span_resource(&s), SV("r")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(placement),	 cmocka_unit_test(nothing_is_known),
+		cmocka_unit_test(several_roots), cmocka_unit_test(most_specific_wins),
+		cmocka_unit_test(presented_as),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

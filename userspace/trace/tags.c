@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trace/tags.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+/* --- a chunk ------------------------------------------------------------------------------------------------------ */
+
+static uint32_t id_hash(uint64_t span_id)
+{
+	return hindex_hash(span_id, 0);
+}
+
+static void tags_index(struct tags *t)
+{
+	const struct chunk *c = t->chunk;
+	for (uint32_t i = 0; i < c->span_cnt; i++)
+		if (hindex_put(&t->by_id, id_hash(c->spans[i].span_id), i))
+			t->failed = true;
+}
+
+static bool sv_same_service(struct sv a, struct sv b)
+{
+	return a.len == b.len && strncasecmp(a.data, b.data, a.len) == 0;
+}
+
+void tags_start(struct tags *t, const struct chunk *c)
+{
+	t->chunk = c;
+	t->failed = false;
+	t->services = false;
+	t->head = 0;
+	for (uint32_t i = 0; i < c->span_cnt; i++) {
+		const struct span *s = &c->spans[i];
+		/* The last one: the Agent takes the last parentless span for the root. */
+		if (s->local_root)
+			t->head = i;
+		t->services |= s->service.len && !sv_eq(s->service, c->process->service);
+	}
+	t->tid[0] = '\0';
+	if (c->trace_hi)
+		snprintf(t->tid, sizeof(t->tid), "%016llx", (unsigned long long)c->trace_hi);
+	hindex_clear(&t->by_id);
+	if (t->services)
+		tags_index(t);
+}
+
+void tags_release(struct tags *t)
+{
+	hindex_release(&t->by_id);
+	vec_release(&t->meta);
+	vec_release(&t->metrics);
+	*t = (struct tags){0};
+}
+
+/* --- a span ------------------------------------------------------------------------------------------------------- */
+
+static void tags_meta(struct tags *t, struct sv key, struct sv value)
+{
+	vec_foreach (have, &t->meta) {
+		if (!sv_eq(have->key, key))
+			continue;
+		have->value = value;
+		return;
+	}
+	if (vec_push(&t->meta, ((struct tag){key, value})))
+		t->failed = true;
+}
+
+static void tags_metric(struct tags *t, struct sv key, double value)
+{
+	vec_foreach (have, &t->metrics) {
+		if (!sv_eq(have->key, key))
+			continue;
+		have->value = value;
+		return;
+	}
+	if (vec_push(&t->metrics, ((struct metric){key, value})))
+		t->failed = true;
+}
+
+static void tags_add(struct tags *t, const struct tag *tags, uint32_t cnt)
+{
+	for (uint32_t i = 0; i < cnt; i++)
+		tags_meta(t, tags[i].key, tags[i].value);
+}
+
+/* First span of its service on this path through the trace: what the Agent counts as a service's entry. */
+static bool tags_top_level(const struct tags *t, const struct span *s)
+{
+	const struct chunk *c = t->chunk;
+	if (s->local_root || s->parent_id == 0)
+		return true;
+	if (!t->services)
+		return false;
+	struct sv parent = c->process->service; /* the best guess for one that is in another chunk */
+	uint32_t hash = id_hash(s->parent_id), ref;
+	for (uint32_t i = hash; (ref = hindex_at(&t->by_id, &i, hash)) != HINDEX_NONE; i++) {
+		if (c->spans[ref].span_id == s->parent_id) {
+			parent = span_service(c, &c->spans[ref]);
+			break;
+		}
+	}
+	return !sv_eq(parent, span_service(c, s));
+}
+
+static void tags_of_head(struct tags *t)
+{
+	tags_metric(t, SV("_sampling_priority_v1"), 1); /* automatic keep: nothing was sampled here */
+	if (t->tid[0])
+		tags_meta(t, SV("_dd.p.tid"), sv_of(t->tid));
+	tags_meta(t, SV("_dd.p.dm"), SV("-0"));
+	if (t->chunk->process->language.len)
+		tags_meta(t, SV("language"), t->chunk->process->language);
+}
+
+void tags_of(struct tags *t, uint32_t i)
+{
+	const struct process_info *p = t->chunk->process;
+	const struct span *s = &t->chunk->spans[i];
+	t->meta.cnt = t->metrics.cnt = 0;
+	bool own_service = s->service.len && !sv_same_service(s->service, p->service);
+
+	tags_add(t, p->tags, p->tag_cnt);
+	if (p->env.len)
+		tags_meta(t, SV("env"), p->env);
+	if (p->version.len && !own_service)
+		tags_meta(t, SV("version"), p->version);
+	tags_add(t, s->shared_tags, s->shared_tag_cnt);
+	tags_add(t, s->tags, s->tag_cnt);
+	for (uint32_t m = 0; m < s->metric_cnt; m++)
+		tags_metric(t, s->metrics[m].key, s->metrics[m].value);
+
+	if (own_service) {
+		tags_meta(t, SV("_dd.base_service"), p->service);
+		tags_meta(t, SV("_dd.svc_src"), SV("m")); /* only the probe list gives a span another service */
+	}
+	if (s->local_root) {
+		if (p->runtime_id.len)
+			tags_meta(t, SV("runtime-id"), p->runtime_id);
+		tags_metric(t, SV("process_id"), p->ns_pid ? p->ns_pid : p->pid);
+	}
+	if (tags_top_level(t, s))
+		tags_metric(t, SV("_dd.top_level"), 1);
+	if (i == t->head)
+		tags_of_head(t);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TRACE_TAGS_H
+#define TRACE_TAGS_H
+
+#include "base/vec.h"
+#include "trace/hindex.h"
+#include "trace/span.h"
+
+/* What a receiver is told about a span, beyond its own fields: the tags of its process, of its function, its own, and
+ * those Datadog expects in certain places of a chunk:
+ *   chunk head (the span sent first): _sampling_priority_v1, _dd.p.tid, _dd.p.dm, language
+ *   local root: runtime-id, process_id, _dd.top_level
+ *   wherever the service differs from the parent's: _dd.top_level; from the process's: _dd.base_service, _dd.svc_src
+ *   everywhere: env, DD_TAGS; version where the service is the process's
+ * Of several tags of one key the most specific one is kept: span, function, env and version, DD_TAGS. Keys are unique,
+ * except that a name used by Datadog for itself wins over all. */
+struct tags {
+	const struct chunk *chunk;
+	uint32_t head;	     /* index of the span to send first */
+	char tid[17];	     /* upper half of the trace id, hex; empty when 0 */
+	bool services;	     /* some span has a service of its own */
+	struct hindex by_id; /* spans by span id, made when `services` */
+	/* The answer of tags_of(). */
+	VEC(struct tag) meta;
+	VEC(struct metric) metrics;
+	bool failed; /* out of memory: some tags are missing; sticky until the next tags_start() */
+};
+
+/* Valid when zeroed; begins a chunk of at least one span. Keeps memory for the next one. */
+void tags_start(struct tags *t, const struct chunk *chunk);
+/* Fills meta and metrics for span `i`; what they point to lives as long as the chunk and `t`. */
+void tags_of(struct tags *t, uint32_t i);
+void tags_release(struct tags *t);
+
+/* What the span is presented as: its own, or what stands in for it. */
+static inline struct sv span_service(const struct chunk *c, const struct span *s)
+{
+	return s->service.len ? s->service : c->process->service;
+}
+
+static inline struct sv span_resource(const struct span *s)
+{
+	return s->resource.len ? s->resource : s->name;
+}
+
+#endif
