@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "target/identify.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "target/entry.h"
+#include "target/maps.h"
+#include "target/match.h"
+#include "target/text.h"
+
+void uuid_make(char out[UUID_LEN + 1])
+{
+	unsigned char b[16];
+	/* Never short for so few bytes once the pool is ready; a system call filter may forbid it all the same. */
+	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b)) {
+		uint64_t mix[2] = {clock_mono_ns() * 0x9e3779b97f4a7c15ULL,
+				   clock_ns(CLOCK_REALTIME) ^ (uint64_t)getpid() << 40};
+		memcpy(b, mix, sizeof(b));
+	}
+	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+	snprintf(out, UUID_LEN + 1, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+static char hostname[256];
+
+static void hostname_read(void)
+{
+	if (gethostname(hostname, sizeof(hostname) - 1) < 0)
+		hostname[0] = '\0';
+}
+
+struct sv identify_hostname(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, hostname_read);
+	return sv_of(hostname);
+}
+
+/* --- tags ----------------------------------------------------------------------------------------------------------
+ */
+
+bool tags_get(const struct tag_vec *tags, const char *key, struct sv *ret)
+{
+	for (size_t i = 0; i < tags->cnt; i++) {
+		if (sv_eq(tags->data[i].key, sv_of(key))) {
+			*ret = tags->data[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A key that is there already gets the new value, or keeps its own. */
+static int tags_put(struct tag_vec *tags, struct sv key, struct sv value, bool replace)
+{
+	for (size_t i = 0; i < tags->cnt; i++) {
+		if (!sv_eq(tags->data[i].key, key))
+			continue;
+		if (replace)
+			tags->data[i].value = value;
+		return 0;
+	}
+	if (tags->cnt >= IDENTIFY_MAX_TAGS)
+		return 0;
+	return vec_push(tags, ((struct tag){key, value}));
+}
+
+int tags_parse(struct sv text, struct tag_vec *ret)
+{
+	char separator = text.len && memchr(text.data, ',', text.len) ? ',' : ' ';
+	while (text.len) {
+		struct sv value = text_trim(text_until(&text, separator));
+		struct sv key = text_trim(text_until(&value, ':'));
+		if (key.len && tags_put(ret, key, text_trim(value), true))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
+}
+
+/* Attribute values are percent-encoded as in W3C Baggage (OpenTelemetry specification, resource/sdk). */
+static struct sv percent_decode(struct sv s, struct arena *arena)
+{
+	if (!s.len || !memchr(s.data, '%', s.len))
+		return s;
+	char *out = arena_alloc(arena, s.len);
+	size_t n = 0;
+	for (size_t i = 0; out && i < s.len; i++) {
+		int high = i + 2 < s.len && s.data[i] == '%' ? hex_digit(s.data[i + 1]) : -1;
+		int low = high >= 0 ? hex_digit(s.data[i + 2]) : -1;
+		if (low >= 0) {
+			out[n++] = (char)(high << 4 | low);
+			i += 2;
+		} else {
+			out[n++] = s.data[i];
+		}
+	}
+	return out ? (struct sv){out, n} : SV_NULL;
+}
+
+/* "key=value,key=value" of OTEL_RESOURCE_ATTRIBUTES. */
+static int otel_parse(struct sv text, struct arena *arena, struct tag_vec *ret)
+{
+	while (text.len) {
+		struct sv value = text_until(&text, ',');
+		struct sv key = text_trim(text_until(&value, '='));
+		if (key.len && tags_put(ret, key, percent_decode(text_trim(value), arena), true))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* --- what the environment says -------------------------------------------------------------------------------------
+ */
+
+struct identity {
+	struct sv service, env, version;
+	bool service_told; /* by the environment or by us, not inferred */
+	struct tag_vec tags;
+	struct arena arena;
+};
+
+/* The first of these that is there and not empty. */
+static void settle(struct sv *value, bool found, struct sv candidate)
+{
+	if (!value->len && found)
+		*value = text_trim(candidate);
+}
+
+static bool env_value(struct sv environ, const char *name, struct sv *ret)
+{
+	return environ_get(environ, name, ret) && ret->len;
+}
+
+static bool reserved(struct sv key)
+{
+	return sv_eq(key, SV("service")) || sv_eq(key, SV("env")) || sv_eq(key, SV("version")) ||
+	       sv_eq(key, SV("service.name")) || sv_eq(key, SV("service.version")) ||
+	       sv_eq(key, SV("deployment.environment")) || sv_eq(key, SV("deployment.environment.name"));
+}
+
+static int add_tags(struct identity *id, const struct tag_vec *from, size_t max)
+{
+	for (size_t i = 0, added = 0; i < from->cnt && added < max; i++) {
+		if (reserved(from->data[i].key))
+			continue;
+		if (tags_put(&id->tags, from->data[i].key, from->data[i].value, false))
+			return -ENOMEM;
+		added++;
+	}
+	return 0;
+}
+
+static int gather(struct identity *id, const struct target_spec *spec, struct sv environ)
+{
+	struct tag_vec dd = {0}, otel = {0};
+	struct sv text, v = SV_NULL;
+	int err = 0;
+	if (env_value(environ, "DD_TAGS", &text))
+		err = tags_parse(text, &dd);
+	if (!err && env_value(environ, "OTEL_RESOURCE_ATTRIBUTES", &text))
+		err = otel_parse(text, &id->arena, &otel);
+	if (spec) {
+		id->service = spec->service;
+		id->env = spec->env;
+		id->version = spec->version;
+		err = err ? err : add_tags(id, &spec->tags, IDENTIFY_MAX_TAGS);
+	}
+	settle(&id->service, env_value(environ, "DD_SERVICE", &v), v);
+	settle(&id->service, env_value(environ, "OTEL_SERVICE_NAME", &v), v);
+	settle(&id->service, tags_get(&dd, "service", &v), v);
+	settle(&id->service, tags_get(&otel, "service.name", &v), v);
+	id->service_told = id->service.len > 0;
+	settle(&id->env, env_value(environ, "DD_ENV", &v), v);
+	settle(&id->env, tags_get(&dd, "env", &v), v);
+	settle(&id->env, tags_get(&otel, "deployment.environment.name", &v), v);
+	settle(&id->env, tags_get(&otel, "deployment.environment", &v), v);
+	settle(&id->version, env_value(environ, "DD_VERSION", &v), v);
+	settle(&id->version, tags_get(&dd, "version", &v), v);
+	settle(&id->version, tags_get(&otel, "service.version", &v), v);
+	if (!err)
+		err = dd.cnt ? add_tags(id, &dd, IDENTIFY_MAX_TAGS) : add_tags(id, &otel, IDENTIFY_MAX_OTEL_TAGS);
+	vec_release(&dd);
+	vec_release(&otel);
+	return err;
+}
+
+/* --- language ------------------------------------------------------------------------------------------------------
+ */
+
+static struct sv language_of_library(struct sv name)
+{
+	static const char *const known[][2] = {
+		{"libpython", "python"}, {"libjvm.so", "jvm"}, {"libnode.so", "javascript"},
+		{"libruby", "ruby"},	 {"libphp", "php"},    {"libcoreclr.so", "dotnet"},
+	};
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (sv_starts(name, sv_of(known[i][0])))
+			return sv_of(known[i][1]);
+	return SV_NULL;
+}
+
+struct sv identify_language(struct proc *p)
+{
+	struct entry entry;
+	struct sv exe_name, language;
+	target_names(p, &exe_name, &entry);
+	language = entry.language;
+	struct sbuf text = {0};
+	if (!language.len && maps_read(p, &text) == 0) {
+		struct maps_iter it = MAPS_ITER(&text);
+		struct proc_map m;
+		while (!language.len && maps_next(&it, &m))
+			language = language_of_library(text_basename(m.path));
+	}
+	sbuf_release(&text);
+	return language.len ? language : SV("cpp");
+}
+
+/* --- the object ----------------------------------------------------------------------------------------------------
+ */
+
+/* Lays strings out behind the struct: first called to measure (to == NULL), then to copy. */
+struct packer {
+	char *to;
+	size_t used;
+};
+
+static struct sv pack(struct packer *k, struct sv s)
+{
+	struct sv copy = {k->to ? k->to + k->used : NULL, s.len};
+	if (k->to && s.len)
+		memcpy(k->to + k->used, s.data, s.len);
+	if (k->to)
+		k->to[k->used + s.len] = '\0';
+	k->used += s.len + 1;
+	return copy;
+}
+
+static void pack_all(struct packer *k, const struct process_info *from, struct process_info *to)
+{
+	to->name = pack(k, from->name);
+	to->service = pack(k, from->service);
+	to->service_source = pack(k, from->service_source);
+	to->env = pack(k, from->env);
+	to->version = pack(k, from->version);
+	to->language = pack(k, from->language);
+	to->runtime_id = pack(k, from->runtime_id);
+	to->container_id = pack(k, from->container_id);
+	to->hostname = pack(k, from->hostname);
+	for (uint32_t i = 0; i < from->tag_cnt; i++) {
+		struct tag copy = {pack(k, from->tags[i].key), pack(k, from->tags[i].value)};
+		if (k->to)
+			to->tags[i] = copy;
+	}
+}
+
+/* One block: the struct, its tags, its strings; process_info_unref() frees it as such. */
+static struct process_info *publish(const struct process_info *from)
+{
+	struct process_info measured = *from;
+	struct packer k = {0};
+	pack_all(&k, from, &measured);
+	size_t tags_sz = from->tag_cnt * sizeof(struct tag);
+	struct process_info *p = malloc(sizeof(*p) + tags_sz + k.used);
+	if (!p)
+		return NULL;
+	*p = *from;
+	p->refs = 1;
+	p->tags = tags_sz ? (struct tag *)(p + 1) : NULL;
+	k = (struct packer){.to = (char *)(p + 1) + tags_sz};
+	pack_all(&k, from, p);
+	return p;
+}
+
+struct process_info *identify_fork(const struct process_info *parent, uint32_t pid, uint32_t ns_pid)
+{
+	struct process_info child = *parent;
+	char uuid[UUID_LEN + 1];
+	uuid_make(uuid);
+	child.pid = pid;
+	child.ns_pid = ns_pid;
+	child.runtime_id = sv_of(uuid);
+	return publish(&child);
+}
+
+static struct sv display_name(struct proc *p)
+{
+	struct entry entry;
+	struct sv exe_name;
+	target_names(p, &exe_name, &entry);
+	struct sv name = entry_name(&entry);
+	return name.len ? name : exe_name.len ? exe_name : p->comm;
+}
+
+int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
+{
+	struct identity id = {0};
+	struct sv environ = SV_NULL, container = SV_NULL;
+	const struct proc_status *status = NULL;
+	struct sbuf fallback = {0};
+	char uuid[UUID_LEN + 1];
+	int err = proc_environ(p, &environ);
+	if (err != -ESRCH && (err = proc_status(p, &status)) != -ESRCH)
+		err = proc_container_id(p, &container);
+	if (err == -ESRCH)
+		return err;
+	err = gather(&id, o->spec, environ);
+	struct sv language = o->language.len ? o->language : identify_language(p);
+	if (!id.service.len) {
+		identify_default_service(p, language, &fallback);
+		id.service = sbuf_sv(&fallback);
+	}
+	uuid_make(uuid);
+	struct process_info info = {
+		.pid = (uint32_t)p->pid,
+		.ns_pid = (uint32_t)(status ? status->ns_pid : p->pid),
+		.name = display_name(p),
+		.service = id.service,
+		.service_source = id.service_told ? SV("m") : SV_NULL,
+		.env = id.env,
+		.version = id.version,
+		.language = language,
+		.runtime_id = sv_of(uuid),
+		.container_id = container,
+		.hostname = o->hostname,
+		.tags = id.tags.data,
+		.tag_cnt = (uint32_t)id.tags.cnt,
+	};
+	struct process_info *made = err || fallback.failed ? NULL : publish(&info);
+	sbuf_release(&fallback);
+	vec_release(&id.tags);
+	arena_release(&id.arena);
+	if (!made)
+		return -ENOMEM;
+	*ret = made;
+	return 0;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "target/match.h"
+
+#include "base/glob.h"
+#include "target/entry.h"
+#include "target/text.h"
+
+static bool any_glob(const struct sv_vec *globs, struct sv text)
+{
+	for (size_t i = 0; text.len && i < globs->cnt; i++)
+		if (glob_match(globs->data[i], text))
+			return true;
+	return false;
+}
+
+void target_names(struct proc *p, struct sv *ret_exe_name, struct entry *ret_entry)
+{
+	struct sv exe = SV_NULL, cmdline = SV_NULL;
+	proc_exe(p, &exe);
+	proc_cmdline(p, &cmdline);
+	*ret_exe_name = text_basename(exe);
+	entry_find(*ret_exe_name, cmdline, ret_entry);
+}
+
+/* com.acme.Main is found as such and as Main, python -m shop.worker as such and as worker. */
+static struct sv last_component(const struct entry *e)
+{
+	const char *dot = NULL;
+	if (e->kind == ENTRY_MODULE || e->kind == ENTRY_CLASS)
+		dot = e->what.len ? memrchr(e->what.data, '.', e->what.len) : NULL;
+	if (!dot)
+		return SV_NULL;
+	return (struct sv){dot + 1, e->what.len - (size_t)(dot + 1 - e->what.data)};
+}
+
+static bool names_match(const struct sv_vec *names, struct proc *p)
+{
+	struct entry entry;
+	struct sv exe_name;
+	if (any_glob(names, p->comm))
+		return true;
+	target_names(p, &exe_name, &entry);
+	return any_glob(names, exe_name) || any_glob(names, entry_name(&entry)) ||
+	       any_glob(names, last_component(&entry));
+}
+
+static bool exe_matches(const struct sv_vec *exes, struct proc *p)
+{
+	struct sv exe;
+	return proc_exe(p, &exe) == 0 && any_glob(exes, exe);
+}
+
+static bool cmdline_matches(const struct sv_vec *cmdlines, struct proc *p)
+{
+	struct sv cmdline;
+	if (proc_cmdline(p, &cmdline) || !cmdline.len)
+		return false;
+	char *joined = malloc(cmdline.len);
+	if (!joined)
+		return false;
+	for (size_t i = 0; i < cmdline.len; i++)
+		joined[i] = cmdline.data[i] ? cmdline.data[i] : ' ';
+	bool matches = any_glob(cmdlines, (struct sv){joined, cmdline.len});
+	free(joined);
+	return matches;
+}
+
+static bool container_matches(const struct sv_vec *containers, struct proc *p)
+{
+	struct sv id;
+	if (proc_container_id(p, &id))
+		return false;
+	for (size_t i = 0; i < containers->cnt; i++) {
+		struct sv want = containers->data[i];
+		if (glob_is_pattern(want) ? glob_match(want, id) : want.len && sv_starts(id, want))
+			return true;
+	}
+	return false;
+}
+
+static bool pid_matches(const struct int_vec *pids, int pid)
+{
+	for (size_t i = 0; i < pids->cnt; i++)
+		if (pids->data[i] == pid)
+			return true;
+	return false;
+}
+
+static bool ports_match(const struct int_vec *ports, struct proc *p, struct listeners *l)
+{
+	struct listeners own = {0};
+	bool matches = listeners_match(l ? l : &own, p, ports);
+	listeners_release(&own);
+	return matches;
+}
+
+bool target_matches(const struct target_spec *s, struct proc *p, struct listeners *l)
+{
+	if (p->dir < 0 || p->kernel_thread || p->zombie)
+		return false;
+	if (!s->pids.cnt && !s->names.cnt && !s->exes.cnt && !s->cmdlines.cnt && !s->containers.cnt && !s->ports.cnt)
+		return false;
+	if (s->pids.cnt && !pid_matches(&s->pids, p->pid))
+		return false;
+	if (s->names.cnt && !names_match(&s->names, p))
+		return false;
+	if (s->exes.cnt && !exe_matches(&s->exes, p))
+		return false;
+	if (s->cmdlines.cnt && !cmdline_matches(&s->cmdlines, p))
+		return false;
+	if (s->containers.cnt && !container_matches(&s->containers, p))
+		return false;
+	return !s->ports.cnt || ports_match(&s->ports, p, l);
+}
+
+int target_first_match(const struct target_spec *specs, size_t cnt, struct proc *p, struct listeners *l)
+{
+	for (size_t i = 0; i < cnt; i++)
+		if (target_matches(&specs[i], p, l))
+			return (int)i;
+	return -1;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "target/procparse.h"
+
+#include <errno.h>
+#include <limits.h>
+
+#include "target/text.h"
+
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+#define TCP_LISTEN 0x0a	      /* include/net/tcp_states.h */
+
+int proc_stat_parse(struct sv text, struct proc_stat *ret)
+{
+	struct proc_stat s = {0};
+	const char *open = text.len ? memchr(text.data, '(', text.len) : NULL;
+	/* The name may hold parentheses itself, the fields behind it cannot. */
+	const char *close = text.len ? memrchr(text.data, ')', text.len) : NULL;
+	if (!open || !close || close < open)
+		return -EINVAL;
+	s.comm = (struct sv){open + 1, (size_t)(close - open - 1)};
+	struct sv rest = {close + 1, text.len - (size_t)(close + 1 - text.data)};
+	struct sv state = text_word(&rest);
+	if (state.len != 1)
+		return -EINVAL;
+	s.state = state.data[0];
+	for (int field = 4; field <= 22; field++) {
+		struct sv word = text_word(&rest);
+		uint64_t value;
+		if (field != 4 && field != 9 && field != 20 && field != 22)
+			continue;
+		if (!text_u64(&word, 10, &value) || (field != 22 && value > UINT32_MAX))
+			return -EINVAL;
+		if (field == 4)
+			s.ppid = (int)value;
+		else if (field == 9)
+			s.kernel_thread = value & PF_KTHREAD;
+		else if (field == 20)
+			s.threads = (int)value;
+		else
+			s.start_ticks = value;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* "Key:\tvalue": the first number of the value. */
+static bool status_number(struct sv line, struct sv key, uint64_t *ret)
+{
+	if (!sv_starts(line, key))
+		return false;
+	struct sv rest = {line.data + key.len, line.len - key.len};
+	struct sv word = text_word(&rest);
+	return text_u64(&word, 10, ret) && !word.len && *ret <= UINT32_MAX;
+}
+
+static void status_ns_pid(struct sv line, struct proc_status *s)
+{
+	struct sv rest = {line.data + 6, line.len - 6};
+	for (int depth = 0;; depth++) {
+		struct sv word = text_word(&rest);
+		uint64_t pid;
+		if (!text_u64(&word, 10, &pid) || word.len || pid > INT_MAX)
+			return;
+		s->ns_pid = (int)pid;
+		s->ns_depth = depth;
+	}
+}
+
+static void status_uids(struct sv line, struct proc_status *s)
+{
+	struct sv rest = {line.data + 4, line.len - 4};
+	struct sv real = text_word(&rest), effective = text_word(&rest);
+	uint64_t uid;
+	if (text_u64(&real, 10, &uid) && uid <= UINT32_MAX)
+		s->uid = (uint32_t)uid;
+	if (text_u64(&effective, 10, &uid) && uid <= UINT32_MAX)
+		s->euid = (uint32_t)uid;
+}
+
+int proc_status_parse(struct sv text, struct proc_status *ret)
+{
+	struct proc_status s = {.seccomp = -1};
+	bool tgid = false;
+	while (text.len) {
+		struct sv line = text_line(&text);
+		uint64_t value;
+		if (status_number(line, SV("Tgid:"), &value)) {
+			s.tgid = (int)value;
+			tgid = true;
+		} else if (status_number(line, SV("PPid:"), &value)) {
+			s.ppid = (int)value;
+		} else if (status_number(line, SV("Threads:"), &value)) {
+			s.threads = (int)value;
+		} else if (status_number(line, SV("Seccomp:"), &value)) {
+			s.seccomp = (int)value;
+		} else if (sv_starts(line, SV("NSpid:"))) {
+			status_ns_pid(line, &s);
+		} else if (sv_starts(line, SV("Uid:"))) {
+			status_uids(line, &s);
+		}
+	}
+	if (!tgid)
+		return -EINVAL;
+	if (!s.ns_pid) /* a kernel without PID namespaces */
+		s.ns_pid = s.tgid;
+	*ret = s;
+	return 0;
+}
+
+bool environ_get(struct sv environ, const char *name, struct sv *ret)
+{
+	size_t len = strlen(name);
+	while (environ.len) {
+		struct sv var = text_until(&environ, '\0');
+		if (var.len > len && var.data[len] == '=' && memcmp(var.data, name, len) == 0) {
+			*ret = (struct sv){var.data + len + 1, var.len - len - 1};
+			return true;
+		}
+	}
+	return false;
+}
+
+bool cmdline_next(struct sv *rest, struct sv *ret)
+{
+	if (!rest->len)
+		return false;
+	*ret = text_until(rest, '\0');
+	return true;
+}
+
+static bool is_hex(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
+/* Whether the last bytes of `s` have this shape: x a hex digit, ~ one of "-_", anything else itself. */
+static bool ends_in_shape(struct sv s, struct sv shape, struct sv *ret)
+{
+	if (s.len < shape.len)
+		return false;
+	const char *at = s.data + s.len - shape.len;
+	for (size_t i = 0; i < shape.len; i++) {
+		char c = at[i], want = shape.data[i];
+		if (want == 'x' ? !is_hex(c) : want == '~' ? c != '-' && c != '_' : c != want)
+			return false;
+	}
+	*ret = (struct sv){at, shape.len};
+	return true;
+}
+
+#define X8  "xxxxxxxx"
+#define X32 X8 X8 X8 X8
+
+static bool container_id_of_path(struct sv path, struct sv *ret)
+{
+	if (ends_in_shape(path, SV(X8 "-xxxx-xxxx-xxxx-xxxx"), ret))
+		return true;
+	if (text_ends(path, SV(".scope")))
+		path.len -= 6;
+	if (ends_in_shape(path, SV(X8 "~xxxx~xxxx~xxxx~" X8 "xxxx"), ret) || ends_in_shape(path, SV(X32 X32), ret))
+		return true;
+	size_t digits = 0;
+	while (digits < path.len && path.data[path.len - 1 - digits] >= '0' && path.data[path.len - 1 - digits] <= '9')
+		digits++;
+	struct sv task = {path.data, path.len - digits};
+	if (!digits || !ends_in_shape(task, SV(X32 "-"), ret))
+		return false;
+	ret->len += digits;
+	return true;
+}
+
+bool container_id_parse(struct sv cgroup, struct sv *ret)
+{
+	while (cgroup.len) {
+		struct sv line = text_trim(text_line(&cgroup));
+		uint64_t hierarchy;
+		if (!text_u64(&line, 10, &hierarchy) || !line.len || line.data[0] != ':')
+			continue;
+		text_until(&line, ':');
+		const char *colon = line.len ? memchr(line.data, ':', line.len) : NULL;
+		if (!colon)
+			continue;
+		text_until(&line, ':');
+		if (container_id_of_path(line, ret))
+			return true;
+	}
+	return false;
+}
+
+int listen_parse(struct sv line, uint64_t *ret_inode, uint16_t *ret_port)
+{
+	text_word(&line); /* the row's number */
+	struct sv local = text_word(&line);
+	uint64_t port, state, inode;
+	text_until(&local, ':');
+	if (!text_u64(&local, 16, &port) || local.len || port > UINT16_MAX)
+		return 0;
+	text_word(&line); /* remote address */
+	struct sv word = text_word(&line);
+	if (!text_u64(&word, 16, &state) || word.len || state != TCP_LISTEN)
+		return 0;
+	for (int i = 0; i < 5; i++) /* queues, timer, retransmits, uid, timeout */
+		text_word(&line);
+	word = text_word(&line);
+	if (!text_u64(&word, 10, &inode) || word.len || !inode)
+		return 0;
+	*ret_inode = inode;
+	*ret_port = (uint16_t)port;
+	return 1;
+}

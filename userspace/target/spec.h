@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TARGET_SPEC_H
+#define TARGET_SPEC_H
+
+#include "base/sbuf.h"
+#include "base/vec.h"
+#include "trace/span.h"
+
+/* Which processes to choose and what to call them: one entry of `targets:`, or one option of the command line. */
+
+struct sv_vec {
+	struct sv *data;
+	size_t cnt, cap;
+};
+
+struct int_vec {
+	int *data;
+	size_t cnt, cap;
+};
+
+struct tag_vec {
+	struct tag *data;
+	size_t cnt, cap;
+};
+
+/* Plain data. The kinds given are and-ed, the values within one kind or-ed; a kind left empty asks nothing, and a
+ * spec without any kind matches nothing. The command line makes one spec per option, so that its options add up.
+ * The strings belong to whoever made the spec (the YAML document, argv) and must outlive it. */
+struct target_spec {
+	struct sv_vec names;	  /* globs: comm, basename of the executable, or of the script an interpreter runs */
+	struct sv_vec exes;	  /* globs over the executable's whole path, '*' crossing '/' */
+	struct sv_vec cmdlines;	  /* globs over the arguments joined by spaces */
+	struct sv_vec containers; /* globs over the container id, or prefixes of it */
+	struct int_vec pids;	  /* as /proc shows them */
+	struct int_vec ports;	  /* listening TCP ports in the process's own network namespace */
+	bool follow_exec;	  /* a child stays chosen when it executes a program that does not match */
+	struct sv service, env, version; /* empty: the process's own */
+	struct tag_vec tags;
+	int line, column; /* in the file it came from; 0: the command line */
+};
+
+static inline void target_spec_release(struct target_spec *s)
+{
+	vec_release(&s->names);
+	vec_release(&s->exes);
+	vec_release(&s->cmdlines);
+	vec_release(&s->containers);
+	vec_release(&s->pids);
+	vec_release(&s->ports);
+	vec_release(&s->tags);
+}
+
+/* "name 'ngin*' and port 80", for messages. */
+void target_spec_describe(const struct target_spec *s, struct sbuf *out);
+
+#endif
