@@ -31,4 +31,30 @@ bool unicode_is_digit(uint32_t cp);
 /* The lower case of an upper-case letter if it is as long in UTF-8; else cp. */
 uint32_t unicode_lower(uint32_t cp);
 
+/* How many leading bytes of s are plain ASCII, found eight at a time; short by up to 7. */
+static inline size_t utf8_ascii_prefix(struct sv s)
+{
+	size_t i = 0;
+	for (; i + 8 <= s.len; i += 8) {
+		uint64_t word;
+		memcpy(&word, s.data + i, 8);
+		if (word & 0x8080808080808080ULL)
+			break;
+	}
+	return i;
+}
+
+/* Offset of the first byte that is not part of well-formed UTF-8; s.len when all is well. */
+static inline size_t utf8_valid_prefix(struct sv s)
+{
+	size_t i = utf8_ascii_prefix(s);
+	while (i < s.len) {
+		size_t n = utf8_len((struct sv){s.data + i, s.len - i});
+		if (!n)
+			return i;
+		i += n;
+	}
+	return i;
+}
+
 #endif
