@@ -138,7 +138,8 @@ $(O)/unit/%: tests/unit/%.c $(LIBS) $(O)/flags
 unit: $(UNIT_BIN)
 
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_SRC := $(foreach f,base binary protocol trace flow,$(wildcard userspace/$f/*.c)) $(wildcard userspace/probe/list*.c userspace/probe/template*.c)
+FUZZ_SRC := $(foreach f,base binary protocol trace flow,$(wildcard userspace/$f/*.c)) \
+            $(foreach f,list condition template values,$(wildcard userspace/probe/$f*.c))
 $(O)/fuzz/obj/%.o: %.c $(O)/flags
 	$(call msg,FUZZ-CC,$@)
 	@mkdir -p $(@D)

@@ -2,6 +2,7 @@
 #ifndef TARGET_SPEC_H
 #define TARGET_SPEC_H
 
+#include "base/diagnostics.h"
 #include "base/sbuf.h"
 #include "base/vec.h"
 #include "trace/span.h"
@@ -36,7 +37,7 @@ struct target_spec {
 	bool follow_exec;	  /* a child stays chosen when it executes a program that does not match */
 	struct sv service, env, version; /* empty: the process's own */
 	struct tag_vec tags;
-	int line, column; /* in the file it came from; 0: the command line */
+	struct source_pos pos; /* in the file it came from; {0, 0}: the command line */
 };
 
 static inline void target_spec_release(struct target_spec *s)
