@@ -13,8 +13,7 @@ void diagnostics_set_source(struct diagnostics *d, struct sv name, struct sv tex
 		d->failed = true;
 }
 
-void diagnostics_vadd(struct diagnostics *d, enum severity severity, struct source_pos pos, const char *fmt,
-		      va_list ap)
+void diagnostics_vadd(struct diagnostics *d, enum severity severity, struct source_pos pos, const char *fmt, va_list ap)
 {
 	struct sbuf message = {0};
 	if (severity == SEVERITY_ERROR)
@@ -115,7 +114,7 @@ static void print_source(struct sbuf *out, struct sv line, uint32_t column)
 void diagnostics_print(struct diagnostics *d, struct sbuf *out)
 {
 	diagnostics_sort(d);
-	vec_foreach(item, &d->items) {
+	vec_foreach (item, &d->items) {
 		if (d->name.len)
 			sbuf_addf(out, SV_FMT ":", SV_ARG(d->name));
 		if (item->pos.line)

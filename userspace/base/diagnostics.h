@@ -31,7 +31,7 @@ struct diagnostics {
 	uint32_t error_cnt;
 	uint32_t warning_cnt;
 	uint32_t left_out; /* beyond DIAGNOSTICS_MAX; counted above all the same */
-	bool failed;       /* out of memory: something was not recorded */
+	bool failed;	   /* out of memory: something was not recorded */
 	struct arena arena;
 };
 
@@ -42,7 +42,7 @@ void diagnostics_add(struct diagnostics *d, enum severity severity, struct sourc
 	__attribute__((format(printf, 4, 5)));
 void diagnostics_vadd(struct diagnostics *d, enum severity severity, struct source_pos pos, const char *fmt,
 		      va_list ap);
-#define diagnostics_error(d, pos, ...)   diagnostics_add(d, SEVERITY_ERROR, pos, __VA_ARGS__)
+#define diagnostics_error(d, pos, ...)	 diagnostics_add(d, SEVERITY_ERROR, pos, __VA_ARGS__)
 #define diagnostics_warning(d, pos, ...) diagnostics_add(d, SEVERITY_WARNING, pos, __VA_ARGS__)
 
 /* In file order (those of one place in the order they were found):

@@ -29,10 +29,10 @@ struct condition_parser {
 	bool stuck; /* one that does */
 };
 
-#define term_error(p, at, ...)                                                                                         \
-	do {                                                                                                           \
-		(p)->wrong = true;                                                                                     \
-		yaml_error_at((p)->lexer.src, (p)->lexer.node, at, __VA_ARGS__);                                       \
+#define term_error(p, at, ...)                                                   \
+	do {                                                                     \
+		(p)->wrong = true;                                               \
+		yaml_error_at((p)->lexer.src, (p)->lexer.node, at, __VA_ARGS__); \
 	} while (0)
 
 static void advance(struct condition_parser *p)
@@ -65,14 +65,18 @@ static int new_node(struct condition_parser *p, struct node node)
 	return p->node_cnt++;
 }
 
-/* --- one comparison ------------------------------------------------------------------------------------------------ */
+/* --- one comparison ------------------------------------------------------------------------------------------------
+ */
 
 static uint8_t negated_op(uint8_t op)
 {
 	static const uint8_t pairs[][2] = {
-		{SH_OP_EQ, SH_OP_NE},	      {SH_OP_LT, SH_OP_GE},
-		{SH_OP_LE, SH_OP_GT},	      {SH_OP_PREFIX, SH_OP_NOT_PREFIX},
-		{SH_OP_MASK, CONDITION_NO_MASK}, {CONDITION_TEXT_EQ, CONDITION_TEXT_NE},
+		{SH_OP_EQ, SH_OP_NE},
+		{SH_OP_LT, SH_OP_GE},
+		{SH_OP_LE, SH_OP_GT},
+		{SH_OP_PREFIX, SH_OP_NOT_PREFIX},
+		{SH_OP_MASK, CONDITION_NO_MASK},
+		{CONDITION_TEXT_EQ, CONDITION_TEXT_NE},
 	};
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
 		for (int side = 0; side < 2; side++)
@@ -86,7 +90,8 @@ static const struct value_name *find_name(struct condition_parser *p, const stru
 	const struct value_name *value = value_names_find(p->names, name->raw);
 	if (sv_eq(name->raw, SV("return")) && p->use == CONDITION_WHEN) {
 		term_error(p, name->at,
-			   "when: is decided at entry, where there is no return value; use error:, or min_duration: for slow calls");
+			   "when: is decided at entry, where there is no return value; use error:, or min_duration: "
+			   "for slow calls");
 		return NULL;
 	}
 	if (value)
@@ -137,8 +142,7 @@ static void set_text(struct condition_parser *p, struct condition_term *term, co
 	if (term->op != SH_OP_PREFIX && term->op != SH_OP_EQ && term->op != SH_OP_NE)
 		term_error(p, operand->at, "strings have no order: starts_with, or in error: also == and !=");
 	else if (!prefix && p->use == CONDITION_WHEN)
-		term_error(p, operand->at,
-			   "when: compares the beginning of a string: " SV_FMT " starts_with " SV_FMT,
+		term_error(p, operand->at, "when: compares the beginning of a string: " SV_FMT " starts_with " SV_FMT,
 			   SV_ARG(value->name), SV_ARG(operand->raw));
 	else if (!operand->text.len && prefix)
 		term_error(p, operand->at, "every string starts with the empty text");
@@ -172,7 +176,8 @@ static void set_text_operand(struct condition_parser *p, struct condition_term *
 		operand->number = (unsigned char)operand->text.data[0];
 		set_integer(p, term, value, operand);
 	} else {
-		term_error(p, operand->at, "'" SV_FMT "' is %s: expected an integer or one character in quotes, found " SV_FMT,
+		term_error(p, operand->at,
+			   "'" SV_FMT "' is %s: expected an integer or one character in quotes, found " SV_FMT,
 			   SV_ARG(value->name), value_type_name(value->type), SV_ARG(operand->raw));
 	}
 }
@@ -202,8 +207,10 @@ static void set_operand(struct condition_parser *p, struct condition_term *term,
 			struct condition_token *operand)
 {
 	if (operand->kind == TOKEN_NAME)
-		term_error(p, operand->at, "expected a value, found the name '" SV_FMT "'; text needs quotes, and two arguments "
-			   "cannot be compared", SV_ARG(operand->raw));
+		term_error(p, operand->at,
+			   "expected a value, found the name '" SV_FMT "'; text needs quotes, and two arguments "
+			   "cannot be compared",
+			   SV_ARG(operand->raw));
 	else if (!value)
 		return;
 	else if (operand->kind == TOKEN_TEXT)
@@ -251,19 +258,19 @@ static bool parse_operator(struct condition_parser *p, struct condition_term *te
 	if (kind != TOKEN_COMPARE && kind != TOKEN_MASK && kind != TOKEN_STARTS_WITH) {
 		term->op = SH_OP_NE;
 		if (value && value_type_is_memory(value->type))
-			term_error(p, p->token.at, "'" SV_FMT "' is %s: expected starts_with \"...\"", SV_ARG(value->name),
-				   value_type_name(value->type));
+			term_error(p, p->token.at, "'" SV_FMT "' is %s: expected starts_with \"...\"",
+				   SV_ARG(value->name), value_type_name(value->type));
 		return true;
 	}
 	term->op = kind == TOKEN_COMPARE ? p->token.op : kind == TOKEN_MASK ? SH_OP_MASK : SH_OP_PREFIX;
 	advance(p);
-	bool fits = kind == TOKEN_COMPARE     ? is_operand(p->token.kind)
-		    : kind == TOKEN_MASK      ? p->token.kind == TOKEN_INTEGER
-					      : p->token.kind == TOKEN_TEXT;
+	bool fits = kind == TOKEN_COMPARE ? is_operand(p->token.kind)
+		    : kind == TOKEN_MASK  ? p->token.kind == TOKEN_INTEGER
+					  : p->token.kind == TOKEN_TEXT;
 	if (!fits)
-		return stuck(p, kind == TOKEN_MASK	  ? "an integer after '&'"
-				: kind == TOKEN_COMPARE	  ? "a value to compare with"
-							  : "text in quotes after starts_with") >= 0;
+		return stuck(p, kind == TOKEN_MASK	? "an integer after '&'"
+				: kind == TOKEN_COMPARE ? "a value to compare with"
+							: "text in quotes after starts_with") >= 0;
 	struct condition_token operand = p->token;
 	advance(p);
 	set_operand(p, term, value, &operand);
@@ -299,7 +306,8 @@ static int parse_comparison(struct condition_parser *p, bool negated)
 	return new_node(p, (struct node){.kind = NODE_TERM, .term = term});
 }
 
-/* --- the expression ------------------------------------------------------------------------------------------------ */
+/* --- the expression ------------------------------------------------------------------------------------------------
+ */
 
 static int parse_alternatives(struct condition_parser *p, bool negated);
 
@@ -412,11 +420,12 @@ static void flatten(const struct condition_parser *p, int index, struct flat *re
 int condition_parse(struct condition *ret, enum condition_use use, struct sv text, const struct yaml_node *node,
 		    const struct yaml_source *src, struct value_names *names, struct arena *arena)
 {
-	struct condition_parser p = {.lexer = {.text = text, .node = node, .src = src, .arena = arena}, .use = use,
-				     .names = names};
+	struct condition_parser p = {
+		.lexer = {.text = text, .node = node, .src = src, .arena = arena}, .use = use, .names = names};
 	*ret = (struct condition){0};
 	if (text.len > CONDITION_MAX_TEXT) {
-		yaml_error_at(src, node, 0, "a condition of %zu bytes; the longest is %d", text.len, CONDITION_MAX_TEXT);
+		yaml_error_at(src, node, 0, "a condition of %zu bytes; the longest is %d", text.len,
+			      CONDITION_MAX_TEXT);
 		return -EINVAL;
 	}
 	advance(&p);
@@ -443,7 +452,8 @@ int condition_parse(struct condition *ret, enum condition_use use, struct sv tex
 	return 0;
 }
 
-/* --- use ----------------------------------------------------------------------------------------------------------- */
+/* --- use -----------------------------------------------------------------------------------------------------------
+ */
 
 void condition_to_spec(const struct condition *c, struct sh_spec *spec)
 {

@@ -21,8 +21,8 @@
  *	NAME        an argument; in `error:` also `return`
  *
  * A comparison whose value cannot be read is false, and so is its negation.
- * `when:` runs in the kernel: at most SH_MAX_CONDS comparisons (parentheses are multiplied out first), prefixes of at most
- * SH_PREFIX_LEN bytes. `error:` runs here, on what the record holds. */
+ * `when:` runs in the kernel: at most SH_MAX_CONDS comparisons (parentheses are multiplied out first), prefixes of at
+ *most SH_PREFIX_LEN bytes. `error:` runs here, on what the record holds. */
 
 #define CONDITION_MAX_TERMS 16
 #define CONDITION_MAX_TEXT  1024
@@ -35,9 +35,9 @@ enum condition_op {
 };
 
 struct condition_term {
-	uint8_t value; /* index into call_values.v */
-	uint8_t type;  /* enum sh_type it is compared as */
-	uint8_t op;    /* enum sh_op or condition_op */
+	uint8_t value;	   /* index into call_values.v */
+	uint8_t type;	   /* enum sh_type it is compared as */
+	uint8_t op;	   /* enum sh_op or condition_op */
 	uint8_t or_before; /* opens the next alternative, as in struct sh_cond */
 	uint64_t operand;
 	struct sv text; /* of the operators on strings */

@@ -11,14 +11,10 @@ static const struct {
 	struct sv word;
 	enum condition_token_kind kind;
 } words[] = {
-	{{"and", 3}, TOKEN_AND},
-	{{"or", 2}, TOKEN_OR},
-	{{"not", 3}, TOKEN_NOT},
-	{{"starts_with", 11}, TOKEN_STARTS_WITH},
-	{{"NULL", 4}, TOKEN_NULL},
-	{{"null", 4}, TOKEN_NULL},
-	{{"nullptr", 7}, TOKEN_NULL},
-	{{"true", 4}, TOKEN_TRUE},
+	{{"and", 3}, TOKEN_AND},      {{"or", 2}, TOKEN_OR},
+	{{"not", 3}, TOKEN_NOT},      {{"starts_with", 11}, TOKEN_STARTS_WITH},
+	{{"NULL", 4}, TOKEN_NULL},    {{"null", 4}, TOKEN_NULL},
+	{{"nullptr", 7}, TOKEN_NULL}, {{"true", 4}, TOKEN_TRUE},
 	{{"false", 5}, TOKEN_FALSE},
 };
 
@@ -80,8 +76,8 @@ static void lex_number(struct condition_lexer *l, struct condition_token *t)
 		unsigned char c = (unsigned char)digits.data[i];
 		int digit = hex_digit((char)c);
 		if (digit < 0 || (unsigned)digit >= base) {
-			yaml_error_at(l->src, l->node, t->at, "expected an integer (decimal or 0x...), found '" SV_FMT "'",
-				      SV_ARG(t->raw));
+			yaml_error_at(l->src, l->node, t->at,
+				      "expected an integer (decimal or 0x...), found '" SV_FMT "'", SV_ARG(t->raw));
 			t->kind = TOKEN_BAD;
 			return;
 		}
@@ -160,7 +156,7 @@ static void lex_sign(struct condition_lexer *l, struct condition_token *t)
 	size_t len = utf8_len(rest);
 	t->kind = TOKEN_BAD;
 	t->raw.len = len ? len : 1;
-	const char *hint = rest.data[0] == '='   ? "; did you mean '=='?"
+	const char *hint = rest.data[0] == '='	 ? "; did you mean '=='?"
 			   : rest.data[0] == '|' ? "; did you mean '||'?"
 						 : "";
 	yaml_error_at(l->src, l->node, t->at, "'" SV_FMT "' does not belong in a condition%s", SV_ARG(t->raw), hint);

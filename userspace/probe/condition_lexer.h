@@ -28,12 +28,12 @@ enum condition_token_kind {
 
 struct condition_token {
 	enum condition_token_kind kind;
-	size_t at;      /* byte offset in the expression */
-	struct sv raw;  /* as written */
-	uint8_t op;     /* enum sh_op of TOKEN_COMPARE */
-	bool negative;  /* of TOKEN_INTEGER */
+	size_t at;	 /* byte offset in the expression */
+	struct sv raw;	 /* as written */
+	uint8_t op;	 /* enum sh_op of TOKEN_COMPARE */
+	bool negative;	 /* of TOKEN_INTEGER */
 	uint64_t number; /* its magnitude */
-	struct sv text; /* of TOKEN_TEXT, decoded */
+	struct sv text;	 /* of TOKEN_TEXT, decoded */
 };
 
 struct condition_lexer {

@@ -22,7 +22,8 @@ struct yaml_builder {
 
 static struct source_pos pos_of_mark(const struct fy_mark *mark)
 {
-	return mark ? (struct source_pos){(uint32_t)mark->line + 1, (uint32_t)mark->column + 1} : (struct source_pos){0};
+	return mark ? (struct source_pos){(uint32_t)mark->line + 1, (uint32_t)mark->column + 1}
+		    : (struct source_pos){0};
 }
 
 static struct source_pos pos_of_token(struct fy_token *token)
@@ -47,11 +48,13 @@ static void report_decoration(struct yaml_builder *b, struct yaml_node *node, st
 		const struct fy_mark *from = fy_token_start_mark(tag), *to = fy_token_end_mark(tag);
 		struct sv raw = {b->src->text.data + from->input_pos, to->input_pos - from->input_pos};
 		diagnostics_error(b->src->d, pos,
-				  "'" SV_FMT "' is a YAML tag here; text that starts with '!' needs quotes", SV_ARG(raw));
+				  "'" SV_FMT "' is a YAML tag here; text that starts with '!' needs quotes",
+				  SV_ARG(raw));
 	} else {
 		pos.column -= pos.column > 1; /* the token starts behind its '&' */
-		diagnostics_error(b->src->d, pos,
-				  "anchors are not accepted: write the value out (text that starts with '&' needs quotes)");
+		diagnostics_error(
+			b->src->d, pos,
+			"anchors are not accepted: write the value out (text that starts with '&' needs quotes)");
 	}
 	node->kind = YAML_BAD;
 }
@@ -166,8 +169,8 @@ static int add_event(struct yaml_builder *b, struct fy_event *event)
 		node->pos.column -= node->pos.column > 1; /* the token starts behind its '*' */
 		struct sv name = text_of_token(event->alias.anchor);
 		yaml_error(b->src, node,
-			   "'*" SV_FMT "' is a YAML alias here, and these are not accepted; a glob needs quotes: \"*" SV_FMT
-			   "\"",
+			   "'*" SV_FMT
+			   "' is a YAML alias here, and these are not accepted; a glob needs quotes: \"*" SV_FMT "\"",
 			   SV_ARG(name), SV_ARG(name));
 		node->kind = YAML_BAD;
 	} else {
@@ -257,7 +260,8 @@ int yaml_parse(struct yaml_node **ret, const struct yaml_source *src, struct are
 }
 
 /* What decodes a scalar keeps no map from its text to the file, so this walks both in step: bytes that are equal on
- * both sides belong together; a backslash stands for one character; white space that has no counterpart was folded away. */
+ * both sides belong together; a backslash stands for one character; white space that has no counterpart was folded
+ * away. */
 static size_t raw_step(struct sv raw, size_t at, char wanted, bool in_escapes)
 {
 	char c = raw.data[at];

@@ -24,10 +24,10 @@ struct yaml_node {
 	enum yaml_kind kind;
 	bool quoted; /* or a block: certainly text, never a number */
 	struct source_pos pos;
-	struct sv text;        /* of a scalar, decoded; in the tree's arena */
-	size_t raw, raw_end;   /* byte offsets in the source of what `text` was decoded from */
+	struct sv text;	     /* of a scalar, decoded; in the tree's arena */
+	size_t raw, raw_end; /* byte offsets in the source of what `text` was decoded from */
 	struct source_pos raw_pos;
-	struct yaml_node *key;   /* of a mapping's value */
+	struct yaml_node *key;	 /* of a mapping's value */
 	struct yaml_node *first; /* child of a sequence or mapping */
 	struct yaml_node *next;
 	uint32_t cnt; /* children */
@@ -39,8 +39,8 @@ struct yaml_source {
 	struct diagnostics *d;
 };
 
-/* 0 with *ret (NULL: the file holds no value at all), -EINVAL when the file cannot be read on from some place (reported),
- * -ENOMEM. src->text must outlive the tree, and is at most YAML_MAX_SZ long. */
+/* 0 with *ret (NULL: the file holds no value at all), -EINVAL when the file cannot be read on from some place
+ * (reported), -ENOMEM. src->text must outlive the tree, and is at most YAML_MAX_SZ long. */
 int yaml_parse(struct yaml_node **ret, const struct yaml_source *src, struct arena *arena);
 
 /* Where byte `at` of node->text was written, through quotes, escapes, folding and indentation. A NULL node stands for a

@@ -53,7 +53,8 @@ static void unknown_name(struct template_parser *p, size_t at, struct sv name)
 			      SV_ARG(name), SV_ARG(near.best));
 	else
 		yaml_error_at(p->src, p->node, at,
-			      "no argument '" SV_FMT "' to put here; args: declares them, {function} and {return} are always there",
+			      "no argument '" SV_FMT
+			      "' to put here; args: declares them, {function} and {return} are always there",
 			      SV_ARG(name));
 	p->err = p->err ? p->err : -EINVAL;
 }
@@ -166,4 +167,3 @@ struct sv template_render_arena(const struct template *t, const struct call_valu
 	char text[TEMPLATE_MAX_SZ];
 	return arena_dup(arena, (struct sv){text, template_render(t, values, text)});
 }
-

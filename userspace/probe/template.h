@@ -11,7 +11,7 @@
 
 #define TEMPLATE_MAX_SEGMENTS 16
 #define TEMPLATE_MAX_TEXT     1024 /* bytes, as written */
-#define TEMPLATE_MAX_SZ       4096 /* bytes, rendered; what goes beyond is cut */
+#define TEMPLATE_MAX_SZ	      4096 /* bytes, rendered; what goes beyond is cut */
 
 struct template_segment {
 	int16_t value; /* index into call_values.v, or one of the next two */
@@ -21,7 +21,8 @@ struct template_segment {
 #define TEMPLATE_LITERAL  (-1)
 #define TEMPLATE_FUNCTION (-2)
 
-struct template {
+struct template
+{
 	const struct template_segment *segments;
 	uint32_t cnt; /* 0: not given */
 };

@@ -19,8 +19,8 @@ const struct value_name *value_names_find(const struct value_names *names, struc
 const char *value_type_name(uint8_t type)
 {
 	static const char *const names[] = {
-		[SH_I8] = "i8",	  [SH_I16] = "i16",   [SH_I32] = "i32",	  [SH_I64] = "i64",	  [SH_U8] = "u8",
-		[SH_U16] = "u16", [SH_U32] = "u32",   [SH_U64] = "u64",	  [SH_BOOL] = "bool",	  [SH_PTR] = "ptr",
+		[SH_I8] = "i8",	    [SH_I16] = "i16",	    [SH_I32] = "i32",	  [SH_I64] = "i64",   [SH_U8] = "u8",
+		[SH_U16] = "u16",   [SH_U32] = "u32",	    [SH_U64] = "u64",	  [SH_BOOL] = "bool", [SH_PTR] = "ptr",
 		[SH_CHAR] = "char", [SH_STRING] = "string", [SH_BYTES] = "bytes",
 	};
 	return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "?";
@@ -120,7 +120,8 @@ bool call_value_number(const struct call_value *v, double *ret)
 	return true;
 }
 
-/* --- text ---------------------------------------------------------------------------------------------------------- */
+/* --- text ----------------------------------------------------------------------------------------------------------
+ */
 
 struct writer {
 	char *at;
@@ -217,7 +218,7 @@ static void put_unreadable(struct writer *w, int err)
 	if (err == -EFAULT)
 		put(w, "EFAULT", 6);
 	else
-		put_unsigned(w, (uint64_t)-(int64_t)err, false);
+		put_unsigned(w, (uint64_t) - (int64_t)err, false);
 	put(w, ">", 1);
 }
 

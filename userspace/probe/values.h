@@ -16,7 +16,7 @@ struct call_value {
 	bool truncated;
 	int32_t err; /* -errno: it could not be read; num and bytes are empty */
 	union {
-		uint64_t num;    /* integers, sign- or zero-extended from their type */
+		uint64_t num;	 /* integers, sign- or zero-extended from their type */
 		struct sv bytes; /* strings (without NUL), bytes */
 	};
 };
@@ -60,9 +60,9 @@ uint64_t value_extend(uint8_t type, uint64_t raw);
 /* The value as a number for a metric. False: it is no number, or was not read. */
 bool call_value_number(const struct call_value *v, double *ret);
 
-/* What a value looks like to people: decimal, 0x..., true, text (invalid UTF-8 replaced), bytes in hex; cut-off text ends
- * in "…", an unreadable value is "<unreadable: EFAULT>", an absent one "<none>".
- * At most `cap` bytes are written, never part of a character; returns their number. */
+/* What a value looks like to people: decimal, 0x..., true, text (invalid UTF-8 replaced), bytes in hex; cut-off text
+ * ends in "…", an unreadable value is "<unreadable: EFAULT>", an absent one "<none>". At most `cap` bytes are written,
+ * never part of a character; returns their number. */
 size_t call_value_write(const struct call_value *v, char *dst, size_t cap);
 
 static inline bool value_type_is_signed(uint8_t type)

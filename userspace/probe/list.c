@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "probe/list.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/utf8.h"
+#include "probe/list_read.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* --- tables --------------------------------------------------------------------------------------------------------
+ */
+
+#define PID_MAX_LIMIT	 (1 << 22) /* include/linux/threads.h */
+
+#define IN_TARGET(field) offsetof(struct target_spec, field)
+static const struct list_key target_keys[] = {
+	LIST_KEY("name", list_read_strings, IN_TARGET(names), "a glob or a list of globs",
+		 "command, basename of the executable, or of the script an interpreter runs"),
+	LIST_KEY("exe", list_read_strings, IN_TARGET(exes), "a glob or a list of globs", "path of the executable"),
+	LIST_KEY("cmdline", list_read_strings, IN_TARGET(cmdlines), "a glob or a list of globs",
+		 "arguments joined by spaces"),
+	LIST_KEY("pid", list_read_integers, IN_TARGET(pids), "a process id or a list of them", "", .min = 1,
+		 .max = PID_MAX_LIMIT),
+	LIST_KEY("port", list_read_integers, IN_TARGET(ports), "a TCP port or a list of them",
+		 "the process listens on it", .min = 1, .max = 65535),
+	LIST_KEY("container", list_read_strings, IN_TARGET(containers), "a glob or a list of globs",
+		 "id of the container"),
+	LIST_KEY("service", list_read_string, IN_TARGET(service), "text",
+		 "default: DD_SERVICE of the process, else its name"),
+	LIST_KEY("env", list_read_string, IN_TARGET(env), "text", "default: DD_ENV of the process"),
+	LIST_KEY("version", list_read_string, IN_TARGET(version), "text", "default: DD_VERSION of the process"),
+	LIST_KEY("tags", list_read_tags, IN_TARGET(tags), "a map of names to texts", "on every span of the process"),
+	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "for this target alone", .inner = &list_probe_map),
+};
+const struct list_map list_target_map = {"a target", target_keys, COUNT(target_keys)};
+
+#define IN_LIMITS(field) offsetof(struct probe_limits, field)
+static const struct list_key limits_keys[] = {
+	LIST_KEY("max_functions", list_read_u32, IN_LIMITS(max_functions), "a whole number",
+		 "probed functions, all together", .min = 1, .max = 1000000),
+	LIST_KEY("ring_size", list_read_size, IN_LIMITS(ring_size), "a power of two from 64k to 1g",
+		 "bytes between kernel and collector", .min = 1 << 16, .max = 1 << 30),
+	LIST_KEY("max_traces", list_read_u32, IN_LIMITS(max_traces), "a whole number", "open at the same time",
+		 .min = 1, .max = 10000000),
+	LIST_KEY("max_spans", list_read_u32, IN_LIMITS(max_spans), "a whole number", "kept in open traces", .min = 1,
+		 .max = 100000000),
+	LIST_KEY("queue_spans", list_read_u32, IN_LIMITS(queue_spans), "a whole number", "waiting for the exporters",
+		 .min = 1, .max = 100000000),
+};
+const struct list_map list_limits_map = {"limits:", limits_keys, COUNT(limits_keys)};
+
+static LIST_READER(read_url)
+{
+	struct sv url, *ret = field;
+	if (!list_read_text(r, key, value, &url))
+		return;
+	if (!sv_starts(url, SV("http://")) && !sv_starts(url, SV("https://")) && !sv_starts(url, SV("unix://")))
+		list_expected(r, key, value);
+	else
+		*ret = url;
+}
+
+#define IN_AGENT(field) offsetof(struct probe_agent, field)
+static const struct list_key agent_keys[] = {
+	LIST_KEY("url", read_url, IN_AGENT(url), "http://HOST:PORT, https://HOST:PORT or unix:///PATH",
+		 "as DD_TRACE_AGENT_URL"),
+	LIST_KEY("host", list_read_string, IN_AGENT(host), "a host name or address", "as DD_AGENT_HOST"),
+	LIST_KEY("port", list_read_u32, IN_AGENT(port), "a TCP port", "as DD_TRACE_AGENT_PORT", .min = 1, .max = 65535),
+};
+const struct list_map list_agent_map = {"agent:", agent_keys, COUNT(agent_keys)};
+
+static LIST_READER(read_targets);
+
+static LIST_READER(read_limits)
+{
+	(void)key;
+	list_read_map(r, &list_limits_map, value, field);
+}
+
+static LIST_READER(read_agent)
+{
+	struct probe_agent *agent = field;
+	(void)key;
+	agent->pos = value->pos;
+	if (list_read_map(r, &list_agent_map, value, agent) && agent->url.len && (agent->host.len || agent->port))
+		yaml_error(&r->src, value, "agent: url: says it all; host: and port: are for when it is absent");
+}
+
+#define IN_LIST(field) offsetof(struct probe_list, field)
+static const struct list_key top_keys[] = {
+	LIST_KEY("targets", read_targets, 0, "a list of targets", "which processes", .inner = &list_target_map),
+	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "which functions, in every target",
+		 .inner = &list_probe_map),
+	LIST_KEY("service", list_read_string, IN_LIST(service), "text", "of every target that names none"),
+	LIST_KEY("env", list_read_string, IN_LIST(env), "text", "of every target that names none"),
+	LIST_KEY("version", list_read_string, IN_LIST(version), "text", "of every target that names none"),
+	LIST_KEY("tags", list_read_tags, IN_LIST(tags), "a map of names to texts", "on every span"),
+	LIST_KEY("export", list_read_globs, IN_LIST(exports), "an exporter or a list of them",
+		 "as --export takes them"),
+	LIST_KEY("agent", read_agent, IN_LIST(agent), "a map", "the Datadog Agent", .inner = &list_agent_map),
+	LIST_KEY("limits", read_limits, IN_LIST(limits), "a map", "sizes of tables and buffers",
+		 .inner = &list_limits_map),
+};
+const struct list_map list_top_map = {"a probe list", top_keys, COUNT(top_keys)};
+
+/* --- targets -------------------------------------------------------------------------------------------------------
+ */
+
+static void release_target(struct target_spec *t)
+{
+	vec_release(&t->names);
+	vec_release(&t->exes);
+	vec_release(&t->cmdlines);
+	vec_release(&t->containers);
+	vec_release(&t->pids);
+	vec_release(&t->ports);
+	vec_release(&t->tags);
+}
+
+static bool selects(const struct yaml_node *node)
+{
+	for (const struct yaml_node *value = node->first; value; value = value->next)
+		for (unsigned i = 0; i < 6; i++)
+			if (value->key->kind == YAML_SCALAR && sv_eq(value->key->text, sv_of(target_keys[i].name)))
+				return true;
+	return false;
+}
+
+static LIST_READER(read_targets)
+{
+	(void)field;
+	if (value->kind != YAML_SEQUENCE || !value->first) {
+		list_expected(r, key, value);
+		return;
+	}
+	if (value->cnt > PROBE_LIST_MAX_TARGETS) {
+		yaml_error(&r->src, value, "%u targets; there may be %d", value->cnt, PROBE_LIST_MAX_TARGETS);
+		return;
+	}
+	for (const struct yaml_node *one = value->first; one; one = one->next) {
+		struct target_spec target = {.pos = one->pos};
+		r->target = (int)r->list->targets.cnt;
+		bool is_map = list_read_map(r, &list_target_map, one, &target);
+		r->target = -1;
+		if (is_map && !selects(one))
+			yaml_error(&r->src, one, "a target needs one of name, exe, cmdline, pid, port, container");
+		/* Also a target with mistakes: probes nested in it refer to its index. */
+		if (vec_push(&r->list->targets, target) < 0) {
+			release_target(&target);
+			r->no_memory = true;
+		}
+	}
+}
+
+/* --- the whole -----------------------------------------------------------------------------------------------------
+ */
+
+struct probe_list *probe_list_new(void)
+{
+	return calloc(1, sizeof(struct probe_list));
+}
+
+void probe_list_free(struct probe_list *list)
+{
+	if (!list)
+		return;
+	vec_foreach (target, &list->targets)
+		release_target(target);
+	vec_foreach (probe, &list->probes) {
+		vec_release(&probe->functions);
+		vec_release(&probe->excludes);
+	}
+	vec_release(&list->targets);
+	vec_release(&list->probes);
+	vec_release(&list->tags);
+	vec_release(&list->exports);
+	arena_release(&list->arena);
+	free(list);
+}
+
+static void probe_list_freep(struct probe_list **list)
+{
+	probe_list_free(*list);
+}
+
+/* What libfyaml would pass over in silence: bytes that are no text. */
+static int check_bytes(const struct yaml_source *src)
+{
+	struct sv text = src->text;
+	struct source_pos pos = {1, 1};
+	size_t valid = utf8_valid_prefix(text), bad = 0;
+	while (bad < valid && ((unsigned char)text.data[bad] >= 0x20 || strchr("\t\n\r", text.data[bad])) &&
+	       text.data[bad] != '\0' && text.data[bad] != 0x7f) {
+		if (text.data[bad] == '\n')
+			pos = (struct source_pos){pos.line + 1, 1};
+		else if (((unsigned char)text.data[bad] & 0xc0) != 0x80)
+			pos.column++;
+		bad++;
+	}
+	if (bad == text.len)
+		return 0;
+	diagnostics_error(src->d, pos, "byte 0x%02x is not %s; a probe list is plain text in UTF-8",
+			  (unsigned char)text.data[bad], bad < valid ? "text" : "UTF-8");
+	return -EINVAL;
+}
+
+static int compile(struct list_reader *r)
+{
+	struct arena tree __cleanup(arena_release) = {0};
+	struct yaml_node *root = NULL;
+	int err = yaml_parse(&root, &r->src, &tree);
+	if (err)
+		return err;
+	if (!root) {
+		diagnostics_error(r->src.d, ((struct source_pos){1, 1}),
+				  "the probe list is empty: expected targets: or probes:");
+		return -EINVAL;
+	}
+	list_read_map(r, &list_top_map, root, r->list);
+	return r->no_memory || r->src.d->failed ? -ENOMEM : 0;
+}
+
+int probe_list_parse(struct probe_list **ret, const char *name, const char *text, size_t len, struct diagnostics *d)
+{
+	struct probe_list *list __cleanup(probe_list_freep) = probe_list_new();
+	struct sv source = {text, len};
+	*ret = NULL;
+	if (sv_starts(source, SV("\xef\xbb\xbf"))) /* a byte order mark, as some editors leave */
+		source = (struct sv){text + 3, len - 3};
+	if (len > YAML_MAX_SZ) {
+		diagnostics_set_source(d, sv_of(name), SV(""));
+		diagnostics_error(d, ((struct source_pos){0}), "more than %d KiB: no probe list is that long",
+				  YAML_MAX_SZ >> 10);
+		return -EINVAL;
+	}
+	diagnostics_set_source(d, sv_of(name), source);
+	if (!list || d->failed)
+		return -ENOMEM;
+	struct list_reader r = {.src = {source, d}, .list = list, .target = -1};
+	uint32_t before = d->error_cnt;
+	int err = check_bytes(&r.src);
+	if (!err)
+		err = compile(&r);
+	if (err)
+		return err;
+	*ret = move_ptr(list);
+	return d->error_cnt > before ? -EINVAL : 0;
+}
+
+static void close_file(int *fd)
+{
+	closep(fd);
+}
+
+int probe_list_load(struct probe_list **ret, const char *path, struct diagnostics *d)
+{
+	struct sbuf text __cleanup(sbuf_release) = {0};
+	int fd __cleanup(close_file) = open(path, O_RDONLY | O_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
+	*ret = NULL;
+	while (!err && text.len <= YAML_MAX_SZ) {
+		char *at = sbuf_reserve(&text, 16384);
+		ssize_t n = at ? read(fd, at, 16384) : -1;
+		if (!at)
+			err = -ENOMEM;
+		else if (n < 0 && errno != EINTR)
+			err = -errno;
+		else if (n > 0)
+			text.len += (size_t)n;
+		else if (n == 0)
+			break;
+	}
+	if (err) {
+		diagnostics_set_source(d, sv_of(path), SV(""));
+		diagnostics_error(d, ((struct source_pos){0}), "cannot read the probe list: %s", strerror(-err));
+		return err;
+	}
+	return probe_list_parse(ret, path, text.data ? text.data : "", text.len, d);
+}
+
+/* "LIBRARY:GLOB": the first colon that is not half of a "::". */
+static size_t library_end(struct sv text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.data[i] != ':')
+			continue;
+		if (i + 1 == text.len || text.data[i + 1] != ':')
+			return i;
+		i++;
+	}
+	return text.len;
+}
+
+int probe_list_add_function(struct probe_list *list, const char *text, struct sbuf *err)
+{
+	struct sv function = sv_of(text);
+	struct probe probe = {.target = -1, .return_type = SH_I32};
+	size_t colon = library_end(function);
+	bool has_library = colon < function.len;
+	if (has_library) {
+		probe.library.text = arena_dup(&list->arena, (struct sv){text, colon});
+		function = (struct sv){text + colon + 1, function.len - colon - 1};
+	}
+	if (!function.len || (has_library && !colon)) {
+		sbuf_addf(err, "'%s': expected a function's name or glob, or LIBRARY:FUNCTION", text);
+		return -EINVAL;
+	}
+	if (list->probes.cnt >= PROBE_LIST_MAX_PROBES) {
+		sbuf_addf(err, "more than %d probes", PROBE_LIST_MAX_PROBES);
+		return -EINVAL;
+	}
+	struct probe_glob glob = {.text = arena_dup(&list->arena, function)};
+	if (!glob.text.data || (has_library && !probe.library.text.data) || vec_push(&probe.functions, glob) < 0 ||
+	    vec_push(&list->probes, probe) < 0) {
+		vec_release(&probe.functions);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* --- the manual ----------------------------------------------------------------------------------------------------
+ */
+
+static void describe_map(struct sbuf *out, const struct list_map *map, unsigned depth)
+{
+	for (unsigned i = 0; i < map->key_cnt; i++) {
+		const struct list_key *key = &map->keys[i];
+		int indent = (int)depth * 2, width = 24 - indent;
+		sbuf_addf(out, "%*s%s:%*s%s", indent, "", key->name,
+			  width > (int)strlen(key->name) + 2 ? width - (int)strlen(key->name) - 1 : 1, "", key->form);
+		if (key->help[0])
+			sbuf_addf(out, "; %s", key->help);
+		/* A probe is described once, at the top. */
+		bool again = depth > 0 && key->inner == &list_probe_map;
+		sbuf_adds(out, again ? " (keys: probes, below)\n" : "\n");
+		if (key->inner && !again)
+			describe_map(out, key->inner, depth + 1);
+	}
+}
+
+void probe_list_schema(struct sbuf *out)
+{
+	describe_map(out, &list_top_map, 0);
+}

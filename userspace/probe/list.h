@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROBE_LIST_H
+#define PROBE_LIST_H
+
+#include "base/arena.h"
+#include "base/diagnostics.h"
+#include "base/sbuf.h"
+#include "probe/condition.h"
+#include "probe/template.h"
+#include "probe/values.h"
+#include "spanhound/spec.h"
+#include "target/spec.h"
+
+/* The probe list: what a person writes down in YAML, checked and compiled. Nothing here knows a process: whether a
+ * function exists is for the attach plan to say, at the positions kept here.
+ *
+ *	targets:
+ *	  - name: checkout
+ *	    service: shop
+ *	probes:
+ *	  - function: charge_card
+ *	    span: {name: payment.charge, resource: "{currency}", type: worker}
+ *	    args: {amount: {at: 1, type: i64}, currency: {at: 2, type: string}}
+ *	    when: amount > 100
+ *	    error: return < 0
+ *
+ * Every key, its form and its meaning: probe_list_schema(); the tables it prints are the ones the parser obeys. */
+
+#define PROBE_LIST_MAX_TARGETS	256
+#define PROBE_LIST_MAX_PROBES	4096
+#define PROBE_LIST_MAX_ITEMS	4096 /* values of one list, entries of one map */
+#define PROBE_DEFAULT_STRING_SZ 64   /* bytes captured of a string without max: */
+
+/* A glob and where it was written. */
+struct probe_glob {
+	struct sv text;
+	struct source_pos pos;
+};
+
+struct probe_glob_vec {
+	struct probe_glob *data;
+	size_t cnt, cap;
+};
+
+struct probe_tag {
+	struct sv key;
+	struct template value;
+};
+
+struct probe_metric {
+	struct sv key;
+	uint8_t value; /* index into call_values.v */
+};
+
+/* What the span of a call looks like. Empty strings and templates of no parts were not given. */
+struct probe_span {
+	struct template name;
+	struct template resource;
+	struct sv service, type, kind;
+	const struct tag *constant_tags; /* the same for every call */
+	const struct probe_tag *tags;	 /* those that must be rendered, the arguments' own among them */
+	const struct probe_metric *metrics;
+	uint16_t constant_tag_cnt, tag_cnt, metric_cnt;
+};
+
+/* When condition_eval(&when) holds, the span has error = 1 and these two. Without `error:` when.cnt is 0. */
+struct probe_error {
+	struct condition when;
+	struct sv type;		 /* error.type; by default the condition as written */
+	struct template message; /* error.message; by default "{function} returned {return}", or the condition */
+};
+
+struct probe {
+	struct source_pos pos;
+	int target;    /* index into targets: for that one alone; -1: for every process that is traced */
+	bool optional; /* finding nothing is a warning, not an error */
+	bool broken;   /* has mistakes (reported): usable for further checks, not for attaching */
+	struct probe_glob_vec functions; /* exact names or globs; empty: `address` says where */
+	struct probe_glob_vec excludes;
+	struct probe_glob library; /* soname glob; empty: the executable */
+	uint64_t address;	   /* ELF virtual address, when there are no functions */
+	struct source_pos address_pos;
+
+	struct sh_spec spec; /* for the kernel half, complete */
+	struct sv capture_names[SH_MAX_CAPTURES];
+	uint8_t return_type; /* enum sh_type of the return register, for call_values_read(); SH_I32 unless declared */
+	struct probe_span span;
+	struct probe_error error;
+};
+
+/* 0: not given. */
+struct probe_limits {
+	uint32_t max_functions;
+	uint32_t ring_size; /* bytes, a power of two */
+	uint32_t max_traces;
+	uint32_t max_spans;
+	uint32_t queue_spans;
+};
+
+struct probe_agent {
+	struct sv url; /* http://, https:// or unix:// */
+	struct sv host;
+	uint32_t port;
+	struct source_pos pos;
+};
+
+struct probe_list {
+	struct {
+		struct target_spec *data;
+		size_t cnt, cap;
+	} targets;
+	struct {
+		struct probe *data;
+		size_t cnt, cap;
+	} probes;
+	struct sv service, env, version; /* for every target that does not say otherwise */
+	struct tag_vec tags;
+	struct probe_glob_vec exports; /* as --export takes them; not checked against the exporters here */
+	struct probe_limits limits;
+	struct probe_agent agent;
+	struct arena arena; /* all strings, templates, conditions */
+};
+
+/* Reads and compiles a probe list. All mistakes go to `d` (which keeps a copy of the text to show their lines):
+ *	0        *ret is good; d may hold warnings
+ *	-EINVAL  mistakes. *ret is what could be understood, for further checks (`broken` probes are marked),
+ *	         or NULL when the text is not even YAML
+ *	-ENOMEM, or the errno of reading the file: *ret is NULL, d says why
+ * `name` is what messages call the file. The list owns everything in it and does not refer to `text` or `d`. */
+int probe_list_load(struct probe_list **ret, const char *path, struct diagnostics *d);
+int probe_list_parse(struct probe_list **ret, const char *name, const char *text, size_t len, struct diagnostics *d);
+void probe_list_free(struct probe_list *list); /* NULL is fine */
+
+/* An empty list, for probes given as options. NULL when out of memory. */
+struct probe_list *probe_list_new(void);
+/* One probe for every target, from "GLOB" or "LIBRARY:GLOB" (libssl.so*:SSL_read), with defaults for all else. 0;
+ * -EINVAL with a sentence in err; -ENOMEM. */
+int probe_list_add_function(struct probe_list *list, const char *text, struct sbuf *err);
+
+/* The reference of all keys, for people. */
+void probe_list_schema(struct sbuf *out);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "probe/list_read.h"
+
+#include "base/nearest.h"
+
+#define MAX_KEYS 32 /* in one table */
+
+void list_expected(struct list_reader *r, const struct list_key *key, const struct yaml_node *value)
+{
+	char found[YAML_DESCRIBE_SZ];
+	if (value->kind == YAML_BAD)
+		return;
+	bool braces = value->kind == YAML_MAPPING && strstr(key->form, "template");
+	yaml_error(&r->src, value, "%s: expected %s, found %s%s", key->name, key->form,
+		   yaml_describe(value, found, sizeof(found)),
+		   braces ? " (a text that starts with a brace needs quotes: \"{name}\")" : "");
+}
+
+static void unknown_key(struct list_reader *r, const struct list_map *map, const struct yaml_node *key)
+{
+	struct sbuf known = {0};
+	struct nearest near;
+	nearest_init(&near, key->text);
+	for (unsigned i = 0; i < map->key_cnt; i++) {
+		nearest_offer(&near, sv_of(map->keys[i].name));
+		sbuf_addf(&known, "%s%s", i ? ", " : "", map->keys[i].name);
+	}
+	char found[YAML_DESCRIBE_SZ];
+	yaml_describe(key, found, sizeof(found));
+	if (near.best.data)
+		yaml_error(&r->src, key, "unknown key %s in %s; did you mean '" SV_FMT "'?", found, map->what,
+			   SV_ARG(near.best));
+	else
+		yaml_error(&r->src, key, "unknown key %s in %s; there are: %s", found, map->what, sbuf_str(&known));
+	sbuf_release(&known);
+}
+
+bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object)
+{
+	const struct yaml_node *seen[MAX_KEYS] = {0};
+	char found[YAML_DESCRIBE_SZ];
+	if (node->kind != YAML_MAPPING) {
+		if (node->kind != YAML_BAD)
+			yaml_error(&r->src, node, "expected %s (a map of keys), found %s", map->what,
+				   yaml_describe(node, found, sizeof(found)));
+		return false;
+	}
+	for (const struct yaml_node *value = node->first; value; value = value->next) {
+		unsigned i = 0;
+		if (value->key->kind == YAML_BAD)
+			continue;
+		while (i < map->key_cnt && !sv_eq(value->key->text, sv_of(map->keys[i].name)))
+			i++;
+		if (i == map->key_cnt) {
+			unknown_key(r, map, value->key);
+		} else if (seen[i]) {
+			yaml_error(&r->src, value->key, "'%s' again; it was given in line %u", map->keys[i].name,
+				   seen[i]->pos.line);
+		} else {
+			seen[i] = value->key;
+			map->keys[i].read(r, &map->keys[i], value, (char *)object + map->keys[i].offset);
+		}
+	}
+	return true;
+}
+
+/* Entries of one map are compared with each other, so there must not be many. */
+#define MAX_ENTRIES 128
+
+void list_read_entries(struct list_reader *r, const struct list_key *key, const struct yaml_node *map,
+		       void (*entry)(struct list_reader *r, const struct yaml_node *value, void *arg), void *arg)
+{
+	if (map->kind != YAML_MAPPING) {
+		list_expected(r, key, map);
+		return;
+	}
+	if (map->cnt > MAX_ENTRIES) {
+		yaml_error(&r->src, map, "%s: %u entries; there may be %d", key->name, map->cnt, MAX_ENTRIES);
+		return;
+	}
+	for (const struct yaml_node *value = map->first; value; value = value->next) {
+		const struct yaml_node *other = map->first;
+		if (value->key->kind == YAML_BAD)
+			continue;
+		while (other != value &&
+		       !(other->key->kind == YAML_SCALAR && sv_eq(other->key->text, value->key->text)))
+			other = other->next;
+		if (other != value)
+			yaml_error(&r->src, value->key, "'" SV_FMT "' again; it was given in line %u",
+				   SV_ARG(value->key->text), other->key->pos.line);
+		else if (!value->key->text.len || memchr(value->key->text.data, '\0', value->key->text.len))
+			yaml_error(&r->src, value->key, "%s: a name that is empty or has a NUL in it", key->name);
+		else if (value->kind == YAML_NULL)
+			yaml_error(&r->src, value, "'" SV_FMT "' has no value", SV_ARG(value->key->text));
+		else
+			entry(r, value, arg);
+	}
+}
+
+bool list_read_text(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, struct sv *ret)
+{
+	if (value->kind != YAML_SCALAR || !value->text.len) {
+		list_expected(r, key, value);
+		return false;
+	}
+	if (memchr(value->text.data, '\0', value->text.len)) {
+		yaml_error(&r->src, value, "%s: a text with a NUL character in it", key->name);
+		return false;
+	}
+	*ret = arena_dup(&r->list->arena, value->text);
+	r->no_memory |= !ret->data;
+	return ret->data;
+}
+
+LIST_READER(list_read_node)
+{
+	(void)r;
+	(void)key;
+	*(const struct yaml_node **)field = value;
+}
+
+LIST_READER(list_read_string)
+{
+	list_read_text(r, key, value, field);
+}
+
+LIST_READER(list_read_glob)
+{
+	struct probe_glob *glob = field;
+	if (list_read_text(r, key, value, &glob->text))
+		glob->pos = value->pos;
+}
+
+LIST_READER(list_read_bool)
+{
+	bool yes = value->kind == YAML_SCALAR && !value->quoted && sv_eq(value->text, SV("true"));
+	bool no = value->kind == YAML_SCALAR && !value->quoted && sv_eq(value->text, SV("false"));
+	if (yes || no)
+		*(bool *)field = yes;
+	else
+		list_expected(r, key, value);
+}
+
+/* Calls `item` for the value itself, or for each of a list. */
+static void one_or_list(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field,
+			void (*item)(struct list_reader *r, const struct list_key *key, const struct yaml_node *value,
+				     void *field))
+{
+	if (value->kind != YAML_SEQUENCE) {
+		item(r, key, value, field);
+		return;
+	}
+	if (!value->first)
+		yaml_error(&r->src, value, "%s: expected %s, found an empty list", key->name, key->form);
+	if (value->cnt > PROBE_LIST_MAX_ITEMS) {
+		yaml_error(&r->src, value, "%s: a list of %u values; there may be %d", key->name, value->cnt,
+			   PROBE_LIST_MAX_ITEMS);
+		return;
+	}
+	for (const struct yaml_node *one = value->first; one; one = one->next)
+		item(r, key, one, field);
+}
+
+static LIST_READER(add_string)
+{
+	struct sv text;
+	if (list_read_text(r, key, value, &text))
+		r->no_memory |= vec_push((struct sv_vec *)field, text) < 0;
+}
+
+LIST_READER(list_read_strings)
+{
+	one_or_list(r, key, value, field, add_string);
+}
+
+static LIST_READER(add_glob)
+{
+	struct probe_glob glob = {.pos = value->pos};
+	if (list_read_text(r, key, value, &glob.text))
+		r->no_memory |= vec_push((struct probe_glob_vec *)field, glob) < 0;
+}
+
+LIST_READER(list_read_globs)
+{
+	one_or_list(r, key, value, field, add_glob);
+}
+
+static bool read_number(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, int64_t *ret)
+{
+	if (!list_parse_integer(value, ret)) {
+		list_expected(r, key, value);
+		return false;
+	}
+	if (*ret >= 0 && (uint64_t)*ret >= key->min && (uint64_t)*ret <= key->max)
+		return true;
+	yaml_error(&r->src, value, "%s: expected %llu to %llu, found " SV_FMT, key->name, (unsigned long long)key->min,
+		   (unsigned long long)key->max, SV_ARG(value->text));
+	return false;
+}
+
+static LIST_READER(add_integer)
+{
+	int64_t n;
+	if (read_number(r, key, value, &n))
+		r->no_memory |= vec_push((struct int_vec *)field, (int)n) < 0;
+}
+
+LIST_READER(list_read_integers)
+{
+	one_or_list(r, key, value, field, add_integer);
+}
+
+LIST_READER(list_read_u32)
+{
+	int64_t n;
+	if (read_number(r, key, value, &n))
+		*(uint32_t *)field = (uint32_t)n;
+}
+
+struct tags_reader {
+	const struct list_key *key;
+	struct tag_vec *tags;
+};
+
+static void add_tag(struct list_reader *r, const struct yaml_node *value, void *arg)
+{
+	const struct tags_reader *reader = arg;
+	struct tag tag = {.key = arena_dup(&r->list->arena, value->key->text)};
+	struct list_key key = *reader->key;
+	key.name = tag.key.data;
+	key.form = "text";
+	if (!tag.key.data)
+		r->no_memory = true;
+	else if (list_read_text(r, &key, value, &tag.value))
+		r->no_memory |= vec_push(reader->tags, tag) < 0;
+}
+
+LIST_READER(list_read_tags)
+{
+	struct tags_reader reader = {key, field};
+	list_read_entries(r, key, value, add_tag, &reader);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROBE_LIST_READ_H
+#define PROBE_LIST_READ_H
+
+#include "probe/list.h"
+#include "probe/list_yaml.h"
+
+/* Private to list*.c: maps of YAML read by table. A key is one line of its map's table: what is accepted, what the
+ * manual says and what messages expect come from that line. */
+
+struct list_reader {
+	struct yaml_source src;
+	struct probe_list *list;
+	bool no_memory;
+	int target; /* whose `probes:` are read, -1: the file's */
+};
+
+struct list_map;
+
+struct list_key {
+	const char *name;
+	void (*read)(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field);
+	size_t offset;	  /* of `field` in the object the map fills */
+	const char *form; /* "expected ..." */
+	const char *help;
+	uint64_t min, max;	      /* of numbers */
+	const struct list_map *inner; /* for the manual: the keys of the map this key holds */
+};
+
+#define LIST_KEY(name_, read_, offset_, form_, help_, ...)                                                 \
+	{                                                                                                  \
+		.name = name_, .read = read_, .offset = offset_, .form = form_, .help = help_, __VA_ARGS__ \
+	}
+
+struct list_map {
+	const char *what; /* "a probe" */
+	const struct list_key *keys;
+	unsigned key_cnt;
+};
+
+/* Fills `object` from a map; false when `node` is no map (reported). Unknown and duplicate keys are reported. */
+bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object);
+
+/* Reports "NAME: expected FORM, found ..." at the value, unless it was reported before. */
+void list_expected(struct list_reader *r, const struct list_key *key, const struct yaml_node *value);
+
+/* Readers for list_key.read; the comment says what `field` is. */
+#define LIST_READER(name) \
+	void name(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field)
+LIST_READER(list_read_node);	 /* const struct yaml_node *: read later */
+LIST_READER(list_read_string);	 /* struct sv; not empty */
+LIST_READER(list_read_strings);	 /* struct sv_vec; one or a list */
+LIST_READER(list_read_glob);	 /* struct probe_glob */
+LIST_READER(list_read_globs);	 /* struct probe_glob_vec; one or a list */
+LIST_READER(list_read_integers); /* struct int_vec; one or a list, key->min to key->max */
+LIST_READER(list_read_u32);	 /* uint32_t, key->min to key->max */
+LIST_READER(list_read_size);	 /* uint32_t, with k, m or g for powers of 1024; a power of two, key->min to key->max */
+LIST_READER(list_read_bool);	 /* bool */
+LIST_READER(list_read_tags);	 /* struct tag_vec; constants */
+LIST_READER(list_read_duration); /* uint64_t ns */
+LIST_READER(list_read_share);	 /* uint32_t as sh_spec.sample_below */
+LIST_READER(list_read_rate);	 /* uint32_t per second */
+
+/* One visit per entry of a map whose keys are free (tags, args): key checked (scalar, not empty, no duplicate),
+ * value not NULL. */
+void list_read_entries(struct list_reader *r, const struct list_key *key, const struct yaml_node *map,
+		       void (*entry)(struct list_reader *r, const struct yaml_node *value, void *arg), void *arg);
+/* The text of a scalar, in the list's arena; false when it is none (reported). */
+bool list_read_text(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, struct sv *ret);
+/* A decimal or 0x integer, not quoted; false when it is none or out of -max - 1 .. max (not reported). */
+bool list_parse_integer(const struct yaml_node *value, int64_t *ret);
+bool list_parse_unsigned(struct sv text, uint64_t *ret);
+
+extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
+	list_span_map, list_arg_map, list_return_map, list_error_map;
+
+LIST_READER(list_read_probes); /* ignored; appends to r->list->probes */
+
+/* From text to value; false: it is not of that form. */
+bool list_parse_duration(struct sv text, uint64_t *ret_ns);
+bool list_parse_size(struct sv text, uint64_t *ret);
+
+#endif
