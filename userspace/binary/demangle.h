@@ -14,7 +14,7 @@
 /* Itanium C++ ("_Z...") and Rust (legacy and v0); anything else is not mangled. */
 bool demangle_is_mangled(struct sv name);
 
-/* Appends the readable name: C++ with its parameter list and without its return type, as c++filt writes both; Rust
+/* Appends the readable name: C++ with its parameter list and without its return type, as nm -C writes both; Rust
  * without its hash. `name` carries no clone suffix (see name_base()). False, with nothing appended, when it is not
  * mangled, or mangled badly, or out of bounds. */
 bool demangle(struct sv name, struct sbuf *out);
