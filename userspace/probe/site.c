@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "probe/site.h"
+
+#include <errno.h>
+
+#include "binary/name.h"
+
+#define MAX_PIECES  GRAPH_MAX_RANGES
+#define MAX_RODATA  2
+
+struct site_finder {
+	struct graph graph;
+	struct ends ends;
+};
+
+struct site_finder *site_finder_new(void)
+{
+	return calloc(1, sizeof(struct site_finder));
+}
+
+void site_finder_free(struct site_finder *f)
+{
+	if (!f)
+		return;
+	graph_release(&f->graph);
+	ends_release(&f->ends);
+	free(f);
+}
+
+void site_release(struct site *s)
+{
+	vec_release(&s->ends);
+	*s = (struct site){0};
+}
+
+const char *site_end_name(enum site_end end)
+{
+	static const char *const names[] = {"return", "sites", "none"};
+	return names[end];
+}
+
+/* Functions whose return address is not one, or is used again: replacing it would send the program astray. Those that
+ * return twice (setjmp(3), vfork(2), getcontext(3)) keep it and return to it later; a start routine has none. */
+static const char *const no_return_names[] = {
+	"setjmp", "_setjmp", "__setjmp", "sigsetjmp", "__sigsetjmp", "vfork", "__vfork", "__libc_vfork", "clone", "__clone",
+	"__clone3", "clone3", "getcontext", "__getcontext", "swapcontext", "__swapcontext", "setcontext", "__setcontext",
+	"__start_context", "_start", "_dl_start", "_dl_start_user", "_dl_runtime_resolve", "_dl_runtime_resolve_xsave",
+	"_dl_runtime_resolve_xsavec", "_dl_runtime_resolve_fxsave", "__restore_rt", "__restore", "_Unwind_RaiseException",
+	"_Unwind_Resume", "_Unwind_Resume_or_Rethrow", "_Unwind_ForcedUnwind", "_Unwind_Backtrace", "__cxa_throw",
+	"__cxa_rethrow", "__morestack", "start_thread",
+};
+
+static bool returns_oddly(const struct symtab *tab, const struct symbol *s)
+{
+	for (size_t n = 0; n < s->name_cnt; n++) {
+		struct sv name = name_base(symtab_name(tab, s, n), NULL);
+		for (size_t i = 0; i < sizeof(no_return_names) / sizeof(no_return_names[0]); i++)
+			if (sv_eq(name, sv_of(no_return_names[i])))
+				return true;
+	}
+	return false;
+}
+
+/* Why no return probe may sit on this function; NULL: it may. */
+static const char *why_no_return(struct symtab *tab, const struct symbol *s, const struct site_options *o)
+{
+	if (o->traits & TRAIT_GO)
+		return "Go moves its stacks";
+	if (returns_oddly(tab, s))
+		return "its return address is not used once and in order";
+	if (s->flags & SYMBOL_NOTYPE)
+		return "it may be a label that is jumped to";
+	if (o->no_return)
+		return o->no_return;
+	if (o->traits & TRAIT_SWITCHES)
+		return "the process switches stacks";
+	if (o->traits & TRAIT_ALTSTACK && !o->session)
+		return "the process uses signal stacks";
+	if (o->traits & TRAIT_UNWINDS)
+		return "exceptions or panics may pass it";
+	return NULL;
+}
+
+/* The function and its .cold pieces (GCC's, and LLVM's hot-cold splitting), as far as one window can hold them. */
+static size_t function_pieces(struct module *m, const struct symbol *s, struct graph_range *ranges, uint64_t *ret_lo,
+			      uint64_t *ret_hi)
+{
+	static const char *const suffixes[] = {".cold", ".cold.1"};
+	struct symtab *tab = module_symbols(m);
+	const struct elf_range *section = elf_range_at(m->elf, s->addr);
+	struct symbol_vec pieces = {0};
+	size_t cnt = 1;
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		struct sbuf name = {0};
+		sbuf_addsv(&name, s->name);
+		sbuf_adds(&name, suffixes[i]);
+		symtab_find(tab, sbuf_sv(&name), &pieces);
+		sbuf_release(&name);
+	}
+	ranges[0] = (struct graph_range){s->addr, s->size};
+	*ret_lo = s->addr;
+	*ret_hi = s->addr + s->size;
+	vec_foreach(it, &pieces)
+	{
+		const struct symbol *p = *it;
+		if (cnt == MAX_PIECES || !(p->flags & NAME_COLD) || !p->size || elf_range_at(m->elf, p->addr) != section)
+			continue;
+		ranges[cnt++] = (struct graph_range){p->addr, p->size};
+		*ret_lo = p->addr < *ret_lo ? p->addr : *ret_lo;
+		*ret_hi = p->addr + p->size > *ret_hi ? p->addr + p->size : *ret_hi;
+	}
+	vec_release(&pieces);
+	return cnt;
+}
+
+static size_t readonly_data(struct module *m, struct code_window *windows)
+{
+	static const char *const names[MAX_RODATA] = {".rodata", ".data.rel.ro"};
+	size_t cnt = 0;
+	for (size_t i = 0; i < MAX_RODATA; i++) {
+		const struct elf_section *sec = elf_section(m->elf, names[i]);
+		struct sv bytes = elf_section_bytes(m->elf, sec);
+		if (bytes.len)
+			windows[cnt++] = (struct code_window){.data = (const uint8_t *)bytes.data, .sz = bytes.len, .addr = sec->vaddr};
+	}
+	return cnt;
+}
+
+static int find_ends(struct site_finder *f, struct module *m, const struct symbol *s, const struct site_options *o)
+{
+	struct graph_range ranges[MAX_PIECES];
+	struct code_window code, data[MAX_RODATA];
+	uint64_t lo, hi;
+	size_t range_cnt = function_pieces(m, s, ranges, &lo, &hi);
+
+	if (hi - lo > 64u << 20 || !module_code(m, lo, hi - lo, &code)) {
+		range_cnt = 1;
+		if (!module_code(m, s->addr, s->size, &code))
+			return -ERANGE;
+	}
+	struct graph_input in = {
+		.code = &code,
+		.ranges = ranges,
+		.range_cnt = range_cnt,
+		.data = data,
+		.data_cnt = readonly_data(m, data),
+	};
+	return ends_find(&f->graph, &in, &o->cost, &f->ends);
+}
+
+/* Turns what ends_find() found into probes; NULL, or why they would not see every end. */
+static const char *take_ends(struct site_finder *f, struct module *m, struct site *ret, int *ret_err)
+{
+	struct ends *e = &f->ends;
+	if (e->verdict == ENDS_NONE)
+		return "it never returns";
+	if (e->verdict != ENDS_ALL)
+		return ends_verdict_name(e->verdict);
+	if (e->conditional)
+		return "a conditional jump leaves it";
+	vec_foreach(end, &e->sites)
+	{
+		struct site_end_probe p = {.target = end->kind == END_TAIL_JUMP ? end->target : 0, .cost = end->cost};
+		if (!elf_vaddr_to_offset(m->elf, end->addr, &p.offset))
+			return "an end is not in the file";
+		*ret_err = vec_push(&ret->ends, p);
+		if (*ret_err < 0)
+			return "out of memory";
+	}
+	return NULL;
+}
+
+static int place_entry(struct site_finder *f, struct module *m, const struct symbol *s, const struct site_options *o,
+		       struct site *ret)
+{
+	struct code_window code;
+	struct placement p;
+	struct placement_options options = {
+		.kernel = o->cost,
+		.keep = o->traits & TRAIT_GO ? PLACEMENT_KEEP_GO : 0,
+		.targets = module_targets(m, s->addr),
+		.graph = &f->graph,
+	};
+	uint64_t size = s->flags & SYMBOL_SIZE_GUESSED ? 0 : s->size;
+
+	ret->offset = s->offset;
+	if (!module_code(m, s->addr, s->size ? s->size : 16, &code)) {
+		ret->refused = "its code is not in the file";
+		return 0;
+	}
+	int rc = placement_find(&code, s->addr, size, &options, &p);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc < 0 || p.cost == COST_UNPROBEABLE) {
+		ret->refused = "the kernel refuses probes on its first instruction";
+		return 0;
+	}
+	ret->cost = p.cost;
+	if (!elf_vaddr_to_offset(m->elf, s->addr + p.offset, &ret->offset))
+		ret->refused = "its code is not in the file";
+	return 0;
+}
+
+int site_find(struct site_finder *f, struct module *m, const struct symbol *s, const struct site_options *o,
+	      struct site *ret)
+{
+	struct symtab *tab = module_symbols(m);
+	*ret = (struct site){0};
+	if (!tab)
+		return -ENOMEM;
+	ret->refused = symbol_why_not(s);
+	if (ret->refused)
+		return 0;
+	int rc = place_entry(f, m, s, o, ret);
+	if (rc < 0 || ret->refused)
+		return rc;
+	ret->no_return = o->wanted == SITE_SITES_ONLY ? "end sites were asked for" : why_no_return(tab, s, o);
+	if (!ret->no_return) {
+		ret->end = SITE_END_RETURN;
+		return 0;
+	}
+	ret->end = SITE_END_NONE;
+	if (o->wanted == SITE_RETURN_ONLY) {
+		ret->refused = ret->no_return;
+		return 0;
+	}
+	if (o->traits & TRAIT_GO) {
+		ret->entry_only = "goroutines change threads";
+		return 0;
+	}
+	rc = find_ends(f, m, s, o);
+	if (rc == -ENOMEM)
+		return rc;
+	ret->entry_only = rc < 0 ? "its code is not in the file" : take_ends(f, m, ret, &rc);
+	if (!ret->entry_only)
+		ret->end = SITE_END_SITES;
+	else
+		vec_release(&ret->ends);
+	return rc == -ENOMEM ? rc : 0;
+}
