@@ -22,7 +22,7 @@
 			(v)->data[(v)->cnt++] = (value);                                                               \
 		err_;                                                                                                  \
 	})
-#define vec_foreach(it, v) for (__typeof__((v)->data) it = (v)->data; it && it < (v)->data + (v)->cnt; it++)
+#define vec_foreach(it, v) for (__typeof__((v)->data + 0) it = (v)->data; it && it < (v)->data + (v)->cnt; it++)
 #define vec_release(v)                                                                                                 \
 	do {                                                                                                           \
 		free((v)->data);                                                                                       \

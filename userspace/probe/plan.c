@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "probe/plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "binary/name.h"
+#include "probe/plan_private.h"
+#include "target/scan.h"
+
+#define SECCOMP_MODE_FILTER 2 /* "Seccomp:" of proc_pid_status(5) */
+
+static int plan_prepare(struct plan *p, struct sbuf *err)
+{
+	const struct probe_list *list = p->options.list;
+	p->items = arena_alloc(&p->arena, list->probes.cnt * sizeof(*p->items));
+	p->finder = site_finder_new();
+	if ((list->probes.cnt && !p->items) || !p->finder)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < list->probes.cnt; i++) {
+		const struct probe *probe = &list->probes.data[i];
+		p->items[i] = arena_alloc(&p->arena, (probe->functions.cnt + 1) * sizeof(struct plan_item));
+		if (!p->items[i])
+			return -ENOMEM;
+		p->has_target_probes |= probe->target >= 0;
+		p->has_library_probes |= probe->library.text.len > 0;
+		int rc = p->options.kernel ? kernel_set_spec(p->options.kernel, i, &probe->spec) : 0;
+		if (rc < 0) {
+			sbuf_addf(err, "cannot hand probe %u to the kernel: %s", i, strerror(-rc));
+			return rc;
+		}
+	}
+	return 0;
+}
+
+int plan_new(struct plan **ret, const struct plan_options *options, struct sbuf *err)
+{
+	struct plan *p = calloc(1, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	p->options = *options;
+	int rc = plan_prepare(p, err);
+	if (rc < 0) {
+		plan_free(p);
+		return rc;
+	}
+	*ret = p;
+	return 0;
+}
+
+static void plan_process_free(struct plan_process *process)
+{
+	vec_foreach(m, &process->mappings) attachment_vec_detach(&m->attached);
+	vec_release(&process->mappings);
+	attachment_vec_detach(&process->hooks);
+	free(process);
+}
+
+void plan_detach(struct plan *p)
+{
+	vec_foreach(process, &p->processes) plan_process_free(*process);
+	vec_release(&p->processes);
+	vec_foreach(m, &p->modules) attachment_vec_detach(&(*m)->attached);
+}
+
+static void plan_module_free(struct plan_module *m)
+{
+	attachment_vec_detach(&m->attached);
+	vec_foreach(f, &m->functions) site_release(&f->site);
+	vec_release(&m->functions);
+	module_close(m->module);
+	free(m);
+}
+
+void plan_free(struct plan *p)
+{
+	if (!p)
+		return;
+	plan_detach(p);
+	vec_foreach(m, &p->modules) plan_module_free(*m);
+	vec_release(&p->modules);
+	vec_release(&p->functions);
+	site_finder_free(p->finder);
+	arena_release(&p->arena);
+	free(p);
+}
+
+static struct plan_process *plan_find_process(const struct plan *p, int pid)
+{
+	vec_foreach(process, &p->processes)
+		if ((*process)->pid == pid)
+			return *process;
+	return NULL;
+}
+
+static struct plan_module *plan_find_module(const struct plan *p, const struct proc_map *map, int target)
+{
+	vec_foreach(m, &p->modules)
+		if ((*m)->map_dev == map->dev && (*m)->map_ino == map->ino && (*m)->target == target)
+			return *m;
+	return NULL;
+}
+
+static int plan_open_module(struct plan *p, struct proc *proc, const struct proc_map *map, int target, bool is_exe,
+			    struct plan_module **ret)
+{
+	int fd, rc = maps_open(proc, map, &fd);
+	if (rc < 0)
+		return rc;
+	__cleanup(closep) int root = openat(proc->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct plan_module *m = calloc(1, sizeof(*m));
+	if (m)
+		rc = module_open(&m->module, fd, root, map->path, is_exe, NULL);
+	if (!m || rc < 0) {
+		close(fd);
+		if (rc == -ENOMEM || !m) {
+			free(m);
+			return -ENOMEM;
+		}
+		/* Mapped as code but no ELF file we read: remembered, so that it is not opened again. */
+	}
+	m->map_dev = map->dev;
+	m->map_ino = map->ino;
+	m->target = target;
+	m->is_exe = is_exe;
+	m->name = arena_dup(&p->arena, m->module ? m->module->name : map->path);
+	m->traits = m->module ? m->module->traits : 0;
+	rc = vec_push(&p->modules, m);
+	if (rc < 0) {
+		plan_module_free(m);
+		return rc;
+	}
+	*ret = m;
+	return 0;
+}
+
+static bool process_has_module(const struct plan_process *process, const struct plan_module *m)
+{
+	vec_foreach(mapping, &process->mappings)
+		if (mapping->module == m)
+			return true;
+	return false;
+}
+
+/* The executable is what /proc/PID/exe is, whatever it is called. */
+static void exe_identity(struct proc *proc, struct sbuf *maps_text, dev_t *ret_dev, ino_t *ret_ino)
+{
+	struct sv exe;
+	struct sbuf copy = {0};
+	*ret_ino = 0;
+	if (proc_exe(proc, &exe) < 0)
+		return;
+	sbuf_addsv(&copy, sbuf_sv(maps_text));
+	struct maps_iter it = MAPS_ITER(&copy);
+	struct proc_map map;
+	while (!*ret_ino && maps_next(&it, &map)) {
+		if (!sv_eq(map.path, exe))
+			continue;
+		*ret_dev = map.dev;
+		*ret_ino = map.ino;
+	}
+	sbuf_release(&copy);
+}
+
+/* Every file the process has mapped as code, opened once. */
+static int plan_read_modules(struct plan *p, struct proc *proc, struct plan_process *process, struct sbuf *err)
+{
+	__cleanup(sbuf_release) struct sbuf text = {0};
+	dev_t exe_dev = 0;
+	ino_t exe_ino;
+	struct proc_map map;
+	int rc = maps_read(proc, &text);
+	if (rc < 0) {
+		sbuf_addf(err, "cannot read the memory map of process %d: %s", proc->pid, strerror(-rc));
+		return rc;
+	}
+	exe_identity(proc, &text, &exe_dev, &exe_ino);
+	struct maps_iter it = MAPS_ITER(&text);
+	while (maps_next(&it, &map)) {
+		int target = p->has_target_probes ? process->target : -1;
+		struct plan_module *m = plan_find_module(p, &map, target);
+		if (m && process_has_module(process, m))
+			continue;
+		bool is_exe = exe_ino ? map.dev == exe_dev && map.ino == exe_ino : process->mappings.cnt == 0;
+		rc = m ? 0 : plan_open_module(p, proc, &map, target, is_exe, &m);
+		if (rc == -ENOMEM)
+			return rc;
+		if (rc < 0)
+			continue; /* unmapped meanwhile, or not ours to open */
+		rc = vec_push(&process->mappings, ((struct plan_mapping){.module = m}));
+		if (rc < 0)
+			return rc;
+		process->traits |= m->traits;
+	}
+	return 0;
+}
+
+struct mapped_search {
+	const struct plan *plan;
+	const struct plan_module *module;
+};
+
+static int maps_file(void *arg, struct proc *proc)
+{
+	struct mapped_search *s = arg;
+	__cleanup(sbuf_release) struct sbuf text = {0};
+	struct proc_map map;
+	if (plan_find_process(s->plan, proc->pid) || maps_read(proc, &text) < 0)
+		return 0;
+	struct maps_iter it = MAPS_ITER(&text);
+	while (maps_next(&it, &map))
+		if (map.dev == s->module->map_dev && map.ino == s->module->map_ino)
+			return 1;
+	return 0;
+}
+
+/* Others would pay for an unfiltered probe on a library they map too. A perf event can be filtered by thread only. */
+static bool plan_must_filter(struct plan *p, const struct plan_module *m)
+{
+	if (p->options.link == LINK_PERF)
+		return false;
+	if (m->target >= 0)
+		return true;
+	struct mapped_search s = {.plan = p, .module = m};
+	return !m->is_exe && scan_each(p->options.proc_root, maps_file, &s, NULL) == 1;
+}
+
+static int plan_attach_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping, struct sbuf *err)
+{
+	struct plan_module *m = mapping->module;
+	struct attachment_vec *out = m->filtered ? &mapping->attached : &m->attached;
+	if (!m->functions.cnt || out->cnt || !p->options.kernel)
+		return 0;
+	return plan_attach_module(p, m, m->filtered ? process->pid : 0, out, err);
+}
+
+static int plan_settle_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping, struct sbuf *err)
+{
+	struct plan_module *m = mapping->module;
+	int rc = 0;
+
+	if (!m->module)
+		return 0;
+	if (!m->resolved) {
+		size_t first = p->functions.cnt;
+		rc = plan_resolve(p, m, process);
+		m->filtered = rc == 0 && m->functions.cnt && plan_must_filter(p, m);
+		if (p->options.publish)
+			for (size_t i = first; i < p->functions.cnt; i++)
+				p->options.publish(p->options.arg, p->functions.data[i]);
+	} else if (m->functions.cnt && process->traits & ~m->made_for) {
+		/* A process that is more easily hurt runs the same file: its needs count for all. */
+		process->traits |= m->made_for;
+		attachment_vec_detach(&m->attached);
+		rc = plan_site_all(p, m, process);
+	}
+	if (rc == 0)
+		rc = plan_attach_mapping(p, process, mapping, err);
+	return rc;
+}
+
+static bool process_is_probed(const struct plan_process *process)
+{
+	vec_foreach(mapping, &process->mappings)
+		if (mapping->module->functions.cnt)
+			return true;
+	return false;
+}
+
+static int plan_settle(struct plan *p, struct plan_process *process, struct sbuf *err)
+{
+	int rc = 0;
+	for (size_t i = 0; i < process->mappings.cnt && rc == 0; i++)
+		rc = plan_settle_mapping(p, process, &process->mappings.data[i], err);
+	if (rc == 0 && p->options.kernel && !process->hooked && process_is_probed(process))
+		rc = plan_attach_hooks(p, process, err);
+	vec_foreach(mapping, &process->mappings)
+		if (mapping->module->module)
+			module_rest(mapping->module->module);
+	return rc;
+}
+
+static void plan_read_seccomp(struct plan *p, struct proc *proc, struct plan_process *process)
+{
+	const struct proc_status *status;
+	if (!p->options.seccomp_return && proc_status(proc, &status) == 0 && status->seccomp == SECCOMP_MODE_FILTER)
+		process->no_return = "its seccomp filter would kill it";
+}
+
+int plan_add(struct plan *p, struct proc *proc, int target, struct sbuf *err)
+{
+	struct plan_process *process = plan_find_process(p, proc->pid);
+	if (!process) {
+		process = calloc(1, sizeof(*process));
+		if (!process || vec_push(&p->processes, process) < 0) {
+			free(process);
+			return -ENOMEM;
+		}
+		process->pid = proc->pid;
+		process->target = target;
+		plan_read_seccomp(p, proc, process);
+	}
+	int rc = plan_read_modules(p, proc, process, err);
+	if (rc == 0)
+		rc = plan_settle(p, process, err);
+	if (rc < 0 && proc_gone(proc))
+		rc = -ESRCH;
+	if (rc < 0)
+		plan_drop(p, proc->pid);
+	return rc;
+}
+
+int plan_fork(struct plan *p, int parent, int child, struct sbuf *err)
+{
+	const struct plan_process *from = plan_find_process(p, parent);
+	if (!from || plan_find_process(p, child))
+		return from ? 0 : -ENOENT;
+	struct plan_process *process = calloc(1, sizeof(*process));
+	if (!process || vec_push(&p->processes, process) < 0) {
+		free(process);
+		return -ENOMEM;
+	}
+	*process = (struct plan_process){
+		.pid = child, .target = from->target, .traits = from->traits, .no_return = from->no_return};
+	int rc = 0;
+	bool filtered = false;
+	for (size_t i = 0; i < from->mappings.cnt && rc == 0; i++) {
+		struct plan_module *m = from->mappings.data[i].module;
+		rc = vec_push(&process->mappings, ((struct plan_mapping){.module = m}));
+		filtered |= m->filtered && m->functions.cnt;
+	}
+	p->stats.filtered_forks += filtered;
+	if (rc == 0)
+		rc = plan_settle(p, process, err);
+	if (rc < 0)
+		plan_drop(p, child);
+	return rc;
+}
+
+void plan_drop(struct plan *p, int pid)
+{
+	for (size_t i = 0; i < p->processes.cnt; i++) {
+		if (p->processes.data[i]->pid != pid)
+			continue;
+		plan_process_free(p->processes.data[i]);
+		p->processes.data[i] = p->processes.data[--p->processes.cnt];
+		return;
+	}
+}
+
+static void report_item(const struct probe *probe, const struct plan_item *it, const struct probe_glob *glob,
+			struct diagnostics *d)
+{
+	enum severity severity = probe->optional ? SEVERITY_WARNING : SEVERITY_ERROR;
+	struct sv where = it->where.len ? it->where : SV("the chosen processes");
+	if (it->suggestion.len)
+		diagnostics_add(d, severity, glob->pos, "no function '" SV_FMT "' in " SV_FMT "; did you mean " SV_FMT "?",
+				SV_ARG(glob->text), SV_ARG(where), SV_ARG(it->suggestion));
+	else
+		diagnostics_add(d, severity, glob->pos, "no function '" SV_FMT "' in " SV_FMT, SV_ARG(glob->text), SV_ARG(where));
+}
+
+static void report_probe(const struct plan *p, uint32_t index, struct diagnostics *d)
+{
+	const struct probe *probe = &p->options.list->probes.data[index];
+	const struct plan_item *items = p->items[index], *last = &items[probe->functions.cnt];
+	enum severity severity = probe->optional ? SEVERITY_WARNING : SEVERITY_ERROR;
+
+	if (probe->broken)
+		return;
+	if (probe->library.text.len && !last->found && !last->where.len) {
+		diagnostics_add(d, severity, probe->library.pos,
+				"no chosen process has loaded a library '" SV_FMT "'%s", SV_ARG(probe->library.text),
+				probe->optional ? "; it is probed when it is loaded" :
+						  "; with `optional: true` it is probed when it is loaded");
+		return;
+	}
+	for (size_t i = 0; i < probe->functions.cnt; i++)
+		if (!items[i].found)
+			report_item(probe, &items[i], &probe->functions.data[i], d);
+	if (!probe->functions.cnt && !last->found)
+		diagnostics_add(d, severity, probe->address_pos, "address 0x%llx %s of " SV_FMT,
+				(unsigned long long)probe->address, last->problem ? last->problem : "was not looked for in any",
+				SV_ARG(last->where));
+}
+
+void plan_report(const struct plan *p, struct diagnostics *d)
+{
+	for (uint32_t i = 0; i < p->options.list->probes.cnt; i++)
+		report_probe(p, i, d);
+}
+
+void plan_stats(const struct plan *p, struct plan_stats *ret)
+{
+	*ret = p->stats;
+	ret->functions = (uint32_t)p->functions.cnt;
+	ret->processes = (uint32_t)p->processes.cnt;
+	ret->modules = (uint32_t)p->modules.cnt;
+	vec_foreach(it, &p->functions)
+	{
+		const struct plan_function *f = *it;
+		ret->fast_entries += f->cost <= COST_EMULATED;
+		ret->by_return += f->end == SITE_END_RETURN;
+		ret->by_sites += f->end == SITE_END_SITES;
+		ret->entry_only += f->end == SITE_END_NONE;
+	}
+}
+
+const struct plan_function *plan_function(const struct plan *p, uint32_t index)
+{
+	return index < p->functions.cnt ? p->functions.data[index] : NULL;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROBE_PLAN_H
+#define PROBE_PLAN_H
+
+#include "base/diagnostics.h"
+#include "kernel/kernel.h"
+#include "probe/list.h"
+#include "probe/site.h"
+#include "target/procfs.h"
+
+/* From a probe list and processes to attached probes. Each file is read once, however many processes run it; each
+ * function gets an index that names it in records. One thread uses a plan. */
+struct plan;
+
+/* A function that is (or, without a kernel, would be) probed. Constant once published, lives as long as the plan. */
+struct plan_function {
+	uint32_t index;
+	uint32_t probe;	   /* index into the list's probes */
+	struct sv raw;	   /* symbol */
+	struct sv display; /* demangled, with parameters */
+	struct sv name;	   /* unqualified */
+	struct sv module;  /* path, in the target's mount namespace */
+	struct sv build_id;
+	uint64_t addr; /* ELF virtual address */
+	uint64_t size;
+	enum placement_cost cost; /* of the entry probe */
+	enum site_end end;
+	const char *no_return;	/* why not SITE_END_RETURN, or NULL */
+	const char *entry_only; /* why SITE_END_NONE, or NULL */
+};
+
+struct plan_options {
+	const struct probe_list *list;
+	struct kernel *kernel; /* NULL: resolve everything, attach nothing */
+	enum link_kind link;
+	enum site_ends_wanted ends;
+	struct cost_kernel cost;
+	bool seccomp_return; /* return probes are safe under a seccomp filter */
+	const char *proc_root;
+	uint32_t max_functions;
+	/* Called before the function's probes are attached. */
+	void (*publish)(void *arg, const struct plan_function *f);
+	/* A function that was asked for and cannot be probed; may be NULL. */
+	void (*skipped)(void *arg, struct sv display, struct sv module, const char *why);
+	void *arg;
+};
+
+int plan_new(struct plan **ret, const struct plan_options *options, struct sbuf *err);
+void plan_free(struct plan *p); /* detaches; NULL is fine */
+/* Detaches every probe, keeps what is known of the functions. */
+void plan_detach(struct plan *p);
+
+/* Attaches what the list asks for in this process, which belongs to target spec `target` of the list (-1: to none of
+ * them). 0, -ESRCH when it is gone, or another -errno with a sentence in err. Adding it again looks for libraries that
+ * were loaded since. */
+int plan_add(struct plan *p, struct proc *proc, int target, struct sbuf *err);
+/* A process that was added forked: its child runs the same code. Unfiltered probes see it already. */
+int plan_fork(struct plan *p, int parent, int child, struct sbuf *err);
+void plan_drop(struct plan *p, int pid);
+
+/* Adds a mistake for each function, library and address of the list that was found in no process that was added. */
+void plan_report(const struct plan *p, struct diagnostics *d);
+
+struct plan_stats {
+	uint32_t functions, skipped, modules, processes;
+	uint32_t sites;		 /* probe sites attached now, ends included */
+	uint32_t fast_entries;	 /* functions whose entry probe is not single-stepped */
+	uint32_t by_return, by_sites, entry_only;
+	uint32_t limited;	 /* functions beyond max_functions */
+	uint32_t filtered_forks; /* forks after which probes of libraries had to be attached to the child anew */
+};
+void plan_stats(const struct plan *p, struct plan_stats *ret);
+const struct plan_function *plan_function(const struct plan *p, uint32_t index);
+
+#endif

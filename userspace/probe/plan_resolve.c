@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which functions of a file the probe list means. */
+#include <errno.h>
+
+#include "binary/name.h"
+#include "probe/plan_private.h"
+
+bool plan_probe_wants(const struct plan *p, const struct probe *probe, const struct plan_module *m)
+{
+	if (probe->broken || (probe->target >= 0 && probe->target != m->target))
+		return false;
+	(void)p;
+	if (!probe->library.text.len)
+		return m->is_exe;
+	return name_glob(probe->library.text, m->name) || name_glob(probe->library.text, m->module->name);
+}
+
+static bool probe_excludes(const struct probe *probe, struct symtab *tab, const struct symbol *s)
+{
+	vec_foreach(glob, &probe->excludes)
+	{
+		struct symbol_vec hit = {0};
+		bool excluded = false;
+		/* A pattern means the same here as in `function:`; a single name is the common case. */
+		for (size_t i = 0; i < s->name_cnt && !excluded; i++)
+			excluded = name_glob(glob->text, symtab_name(tab, s, i));
+		if (!excluded) {
+			struct sv shown = symtab_display(tab, s);
+			struct name_parts parts = name_parse(shown);
+			excluded = name_glob(glob->text, shown) ||
+				   name_glob(glob->text, (struct sv){shown.data, parts.args_end}) ||
+				   name_glob(glob->text, name_unqualified(shown));
+		}
+		vec_release(&hit);
+		if (excluded)
+			return true;
+	}
+	return false;
+}
+
+static bool spec_is_trivial(const struct sh_spec *s)
+{
+	return !s->capture_cnt && !s->cond_cnt && !s->min_duration_ns && !s->sample_below && !s->rate_per_sec;
+}
+
+/* Does obeying the spec read the target's memory? */
+static bool spec_reads_memory(const struct sh_spec *s)
+{
+	for (unsigned i = 0; i < s->capture_cnt; i++)
+		if (s->captures[i].type >= SH_STRING || s->captures[i].deref_cnt || s->captures[i].flags & SH_CAP_LOAD)
+			return true;
+	return false;
+}
+
+static struct plan_function *plan_new_function(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe)
+{
+	if (p->functions.cnt >= p->options.max_functions) {
+		p->stats.limited++;
+		return NULL;
+	}
+	struct plan_function *f = arena_alloc(&p->arena, sizeof(*f));
+	if (!f)
+		return NULL;
+	struct sv display = symtab_display(module_symbols(m->module), s);
+	*f = (struct plan_function){
+		.index = (uint32_t)p->functions.cnt,
+		.probe = probe,
+		.raw = arena_dup(&p->arena, s->name),
+		.display = arena_dup(&p->arena, display),
+		.name = arena_dup(&p->arena, name_unqualified(display)),
+		.module = arena_dup(&p->arena, m->module->path),
+		.build_id = arena_dup(&p->arena, sv_of(m->module->elf->build_id)),
+		.addr = s->addr,
+		.size = s->size,
+	};
+	return vec_push(&p->functions, f) < 0 ? NULL : f;
+}
+
+static bool module_has_function(const struct plan_module *m, uint64_t addr)
+{
+	vec_foreach(f, &m->functions)
+		if (f->function->addr == addr)
+			return true;
+	return false;
+}
+
+static struct site_options plan_site_options(const struct plan *p, const struct plan_process *process)
+{
+	return (struct site_options){
+		.cost = p->options.cost,
+		.wanted = p->options.ends,
+		.session = p->options.link == LINK_SESSION,
+		.traits = process->traits,
+		.no_return = process->no_return,
+	};
+}
+
+static void planned_describe(struct planned *f)
+{
+	f->function->cost = f->site.cost;
+	f->function->end = f->site.end;
+	f->function->no_return = f->site.no_return;
+	f->function->entry_only = f->site.entry_only;
+}
+
+/* 1: taken, 0: refused or there already, -ENOMEM. */
+static int plan_take(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe,
+		     const struct plan_process *process)
+{
+	struct site_options options = plan_site_options(p, process);
+	struct planned f = {.sleepable = spec_reads_memory(&p->options.list->probes.data[probe].spec)};
+
+	int rc = site_find(p->finder, m->module, s, &options, &f.site);
+	if (rc < 0)
+		return rc;
+	if (f.site.refused) {
+		p->stats.skipped++;
+		if (p->options.skipped)
+			p->options.skipped(p->options.arg, symtab_display(module_symbols(m->module), s), m->module->path,
+					   f.site.refused);
+		site_release(&f.site);
+		return 0;
+	}
+	f.function = plan_new_function(p, m, s, probe);
+	if (!f.function) {
+		site_release(&f.site);
+		return p->functions.cnt >= p->options.max_functions ? 0 : -ENOMEM;
+	}
+	planned_describe(&f);
+	rc = vec_push(&m->functions, f);
+	return rc < 0 ? rc : 1;
+}
+
+/* Symbols of one module are many: whether one is taken already is asked of a bit per symbol. */
+static int plan_resolve_item(struct plan *p, struct plan_module *m, uint32_t probe_index, size_t item, uint8_t *taken,
+			     const struct plan_process *process)
+{
+	const struct probe *probe = &p->options.list->probes.data[probe_index];
+	struct sv pattern = probe->functions.data[item].text;
+	struct symtab *tab = module_symbols(m->module);
+	struct plan_item *it = &p->items[probe_index][item];
+	struct symbol_vec found = {0};
+	bool glob = name_is_glob(pattern);
+
+	int rc = symtab_find(tab, pattern, &found);
+	if (rc >= 0 && found.cnt == 0 && !it->suggestion.len && !glob) {
+		struct sv near;
+		if (symtab_suggest(tab, pattern, &near, 1) == 1)
+			it->suggestion = arena_dup(&p->arena, near);
+	}
+	if (!it->where.len)
+		it->where = arena_dup(&p->arena, m->module->name);
+	for (size_t i = 0; i < found.cnt && rc >= 0; i++) {
+		const struct symbol *s = found.data[i];
+		size_t at = (size_t)(s - tab->symbols);
+		if (taken[at / 8] & (1u << at % 8)) {
+			it->found++;
+			continue;
+		}
+		if (probe_excludes(probe, tab, s))
+			continue;
+		/* A glob means functions, not the pieces and labels that happen to match. */
+		if (glob && (symbol_why_not(s) || s->flags & (SYMBOL_NOTYPE | SYMBOL_OVERLAPPED)))
+			continue;
+		taken[at / 8] |= (uint8_t)(1u << at % 8);
+		it->found++;
+		rc = plan_take(p, m, s, probe_index, process);
+	}
+	vec_release(&found);
+	return rc < 0 ? rc : 0;
+}
+
+/* Is there an instruction of the surrounding function at exactly this address? */
+static bool address_is_instruction(struct module *m, uint64_t start, uint64_t end, uint64_t vaddr)
+{
+	struct code_window code;
+	if (!module_code(m, start, end - start, &code))
+		return false;
+	for (uint64_t at = start; at < end;) {
+		struct insn insn;
+		if (at == vaddr)
+			return true;
+		int len = decode_at(&code, at, &insn);
+		if (len <= 0 || at > vaddr)
+			return false;
+		at += (uint64_t)len;
+	}
+	return false;
+}
+
+/* The code around an address: a symbol, else what .eh_frame says, else just the address. */
+static void address_function(struct module *m, uint64_t vaddr, uint64_t *ret_start, uint64_t *ret_end)
+{
+	const struct symbol *s = symtab_at(module_symbols(m), vaddr);
+	struct unwind *u = NULL;
+	*ret_start = vaddr;
+	*ret_end = vaddr + 1;
+	if (s) {
+		*ret_start = s->addr;
+		*ret_end = s->addr + s->size;
+	} else if (unwind_open(&u, m->elf, NULL) == 0) {
+		unwind_function_range(u, vaddr, ret_start, ret_end);
+	}
+	unwind_close(u);
+}
+
+static int plan_resolve_address(struct plan *p, struct plan_module *m, uint32_t probe_index,
+				const struct plan_process *process)
+{
+	const struct probe *probe = &p->options.list->probes.data[probe_index];
+	struct plan_item *it = &p->items[probe_index][probe->functions.cnt];
+	uint64_t start, end;
+	char name[32];
+
+	it->where = arena_dup(&p->arena, m->module->name);
+	struct symbol s = {.addr = probe->address};
+	if (!elf_range_at(m->module->elf, probe->address) ||
+	    !elf_vaddr_to_offset(m->module->elf, probe->address, &s.offset)) {
+		it->problem = "is not in its code";
+		return 0;
+	}
+	address_function(m->module, probe->address, &start, &end);
+	if (!address_is_instruction(m->module, start, end, probe->address)) {
+		it->problem = "is not the start of an instruction";
+		return 0;
+	}
+	if (start != probe->address) {
+		it->problem = "is inside a function, not at its start";
+		return 0;
+	}
+	it->found++;
+	const struct symbol *known = symtab_at(module_symbols(m->module), probe->address);
+	if (known)
+		return module_has_function(m, known->addr) ? 0 : plan_take(p, m, known, probe_index, process);
+	snprintf(name, sizeof(name), "0x%llx", (unsigned long long)probe->address);
+	s.name = sv_of(name);
+	s.base_len = (uint32_t)s.name.len;
+	s.size = end - start;
+	if (s.size == 1)
+		s.flags = SYMBOL_SIZE_GUESSED;
+	return plan_take(p, m, &s, probe_index, process);
+}
+
+int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_process *process)
+{
+	int rc = 0;
+	uint8_t *taken = NULL;
+
+	m->resolved = true;
+	m->made_for = process->traits;
+	for (uint32_t i = 0; i < p->options.list->probes.cnt && rc >= 0; i++) {
+		const struct probe *probe = &p->options.list->probes.data[i];
+		if (!plan_probe_wants(p, probe, m))
+			continue;
+		struct symtab *tab = module_symbols(m->module);
+		if (!taken && tab)
+			taken = calloc(1, tab->cnt / 8 + 1);
+		if (!tab || !taken)
+			return -ENOMEM;
+		p->items[i][probe->functions.cnt].found += probe->library.text.len > 0 && probe->functions.cnt;
+		for (size_t item = 0; item < probe->functions.cnt && rc >= 0; item++)
+			rc = plan_resolve_item(p, m, i, item, taken, process);
+		if (!probe->functions.cnt && rc >= 0)
+			rc = plan_resolve_address(p, m, i, process);
+	}
+	free(taken);
+	return rc < 0 ? rc : 0;
+}
+
+int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_process *process)
+{
+	struct site_options options = plan_site_options(p, process);
+	struct symtab *tab = module_symbols(m->module);
+	if (!tab)
+		return -ENOMEM;
+	m->made_for = process->traits;
+	vec_foreach(f, &m->functions)
+	{
+		const struct symbol *s = symtab_at(tab, f->function->addr);
+		if (!s)
+			continue;
+		site_release(&f->site);
+		int rc = site_find(p->finder, m->module, s, &options, &f->site);
+		if (rc < 0)
+			return rc;
+		planned_describe(f);
+	}
+	return 0;
+}
