@@ -2,6 +2,8 @@
 /* Births, deaths and changes of image of the chosen processes, as the kernel reports them: nothing is polled. */
 #include "frames.bpf.h"
 
+#define SIGSTOP 19 /* asm-generic/signal.h; x86 and arm64 alike */
+
 static __always_inline void context_retire(u64 key)
 {
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
@@ -55,6 +57,10 @@ SEC("?raw_tp/sched_process_exec") int process_exec(struct bpf_raw_tracepoint_arg
 	u32 tgid = key >> 32;
 	u64 old_key = (u64)tgid << 32 | (u32)ctx->args[1];
 
+	if (shared.stop_at_exec && shared.stop_at_exec == tgid) {
+		shared.stop_at_exec = 0;
+		bpf_send_signal(SIGSTOP);
+	}
 	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
 	if (p) {
 		context_retire(old_key);

@@ -316,6 +316,23 @@ void kernel_detach(struct kernel_attachment *a)
 	free(a);
 }
 
+void kernel_quiesce(struct kernel *k)
+{
+	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
+		bpf_link__destroy(k->process_links[i]);
+		k->process_links[i] = NULL;
+	}
+	/* An update of a map of maps returns only when no program can be using the old value (maybe_wait_bpf_programs). */
+	uint32_t zero = 0;
+	int fd = ring_set_map_fd(k->rings, 0);
+	bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &zero, &fd, BPF_ANY);
+}
+
+void kernel_stop_at_exec(struct kernel *k, uint32_t tgid)
+{
+	kernel_shared(k)->stop_at_exec = tgid;
+}
+
 static void context_report(const struct sh_context *c, uint64_t key, uint64_t now, struct sh_arena *arena,
 			   void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg)
 {

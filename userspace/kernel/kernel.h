@@ -37,6 +37,10 @@ int kernel_attach_process_events(struct kernel *k, struct sbuf *err);
 int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags);
 int kernel_release_process(struct kernel *k, uint32_t tgid);
 
+/* The next exec of this process stops it (SIGSTOP) before its first instruction: for a child of ours that is to be
+ * traced from there on. 0: none. */
+void kernel_stop_at_exec(struct kernel *k, uint32_t tgid);
+
 /* What a probe site runs. */
 enum kernel_hook {
 	HOOK_CALL_ENTRY, /* entry; with LINK_SESSION and HOOK_CALL_RETURN in one, see kernel_attach() */
@@ -57,6 +61,9 @@ struct kernel_attachment;
 int kernel_attach(struct kernel *k, enum kernel_hook hook, bool sleepable, const struct link_sites *sites,
 		  struct kernel_attachment **ret, struct sbuf *err);
 void kernel_detach(struct kernel_attachment *a); /* NULL is fine */
+
+/* Ends the watch over processes and waits until no program of ours runs any more. After every kernel_detach(). */
+void kernel_quiesce(struct kernel *k);
 
 /* Calls that are open now, as the records they would become if their threads ended; and counts seen so far.
  * Exact only once every probe is detached. Returns the sum of calls seen. */

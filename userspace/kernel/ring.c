@@ -45,7 +45,8 @@ static int ring_open(struct ring_set *s, struct ring *r)
 		return -errno;
 	r->producer_pos = producer;
 	r->data = (const uint8_t *)producer + s->page;
-	struct epoll_event e = {.events = EPOLLIN};
+	/* Edge: only a wakeup ends the wait, not the mere presence of records. */
+	struct epoll_event e = {.events = EPOLLIN | EPOLLET};
 	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, r->map_fd, &e) < 0)
 		return -errno;
 	return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which functions of a file the probe list means. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "binary/name.h"
 #include "probe/plan_private.h"
@@ -19,7 +20,6 @@ static bool probe_excludes(const struct probe *probe, struct symtab *tab, const 
 {
 	vec_foreach(glob, &probe->excludes)
 	{
-		struct symbol_vec hit = {0};
 		bool excluded = false;
 		/* A pattern means the same here as in `function:`; a single name is the common case. */
 		for (size_t i = 0; i < s->name_cnt && !excluded; i++)
@@ -31,16 +31,10 @@ static bool probe_excludes(const struct probe *probe, struct symtab *tab, const 
 				   name_glob(glob->text, (struct sv){shown.data, parts.args_end}) ||
 				   name_glob(glob->text, name_unqualified(shown));
 		}
-		vec_release(&hit);
 		if (excluded)
 			return true;
 	}
 	return false;
-}
-
-static bool spec_is_trivial(const struct sh_spec *s)
-{
-	return !s->capture_cnt && !s->cond_cnt && !s->min_duration_ns && !s->sample_below && !s->rate_per_sec;
 }
 
 /* Does obeying the spec read the target's memory? */
