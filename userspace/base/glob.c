@@ -14,8 +14,9 @@ static size_t match_set(struct sv p, unsigned char c, bool *ret_in)
 			at++;
 		unsigned char low = (unsigned char)p.data[at], high = low;
 		if (at + 2 < p.len && p.data[at + 1] == '-' && p.data[at + 2] != ']') {
-			high = (unsigned char)p.data[at + 2];
 			at += 2;
+			at += p.data[at] == '\\' && at + 1 < p.len;
+			high = (unsigned char)p.data[at];
 		}
 		in |= c >= low && c <= high;
 	}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/glob.h"
+#include "target/procparse.h"
+#include "target/text.h"
+
+#define assert_sv(s, text)                                                           \
+	do {                                                                         \
+		struct sv got_ = (s);                                                \
+		assert_int_equal(got_.len, strlen(text));                            \
+		assert_memory_equal(got_.data ? got_.data : "", text, strlen(text)); \
+	} while (0)
+
+static void test_stat(void **state)
+{
+	(void)state;
+	struct proc_stat s;
+	const char *tail =
+		" S 1 42 42 0 -1 4194560 100 200 0 0 10 20 30 40 20 0 7 0 123456 1000 2000 18446744073709551615\n";
+	const char *names[] = {"redis-server", "a b", "x) R 9 (y", "new\nline", "", "((", "))"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char text[256];
+		snprintf(text, sizeof(text), "42 (%s)%s", names[i], tail);
+		assert_int_equal(proc_stat_parse(sv_of(text), &s), 0);
+		assert_sv(s.comm, names[i]);
+		assert_int_equal(s.state, 'S');
+		assert_int_equal(s.ppid, 1);
+		assert_int_equal(s.threads, 7);
+		assert_int_equal(s.start_ticks, 123456);
+		assert_false(s.kernel_thread);
+	}
+	assert_int_equal(proc_stat_parse(SV("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 2 0 0"), &s),
+			 0);
+	assert_true(s.kernel_thread);
+	assert_int_equal(proc_stat_parse(SV(""), &s), -EINVAL);
+	assert_int_equal(proc_stat_parse(SV("42 (x"), &s), -EINVAL);
+	assert_int_equal(proc_stat_parse(SV("42 )x("), &s), -EINVAL);
+	assert_int_equal(proc_stat_parse(SV("42 (x) S 1 2 3"), &s), -EINVAL);
+}
+
+static void test_status(void **state)
+{
+	(void)state;
+	struct proc_status s;
+	/* The kernel escapes a newline in Name, so no name can forge a line. */
+	assert_int_equal(proc_status_parse(SV("Name:\ta\\nTgid:\t1\nUmask:\t0022\nTgid:\t77\nPid:\t78\nPPid:\t5\n"
+					      "Uid:\t1000\t1001\t1002\t1003\nNSpid:\t77\t12\t1\nThreads:\t3\n"
+					      "Seccomp:\t2\nSeccomp_filters:\t1\n"),
+					   &s),
+			 0);
+	assert_int_equal(s.tgid, 77);
+	assert_int_equal(s.ppid, 5);
+	assert_int_equal(s.uid, 1000);
+	assert_int_equal(s.euid, 1001);
+	assert_int_equal(s.ns_pid, 1);
+	assert_int_equal(s.ns_depth, 2);
+	assert_int_equal(s.threads, 3);
+	assert_int_equal(s.seccomp, 2);
+	assert_int_equal(proc_status_parse(SV("Tgid:\t9\n"), &s), 0);
+	assert_int_equal(s.ns_pid, 9);
+	assert_int_equal(s.seccomp, -1);
+	assert_int_equal(proc_status_parse(SV("Name:\tx\n"), &s), -EINVAL);
+	assert_int_equal(proc_status_parse(SV("Tgid:\t99999999999999999999\n"), &s), -EINVAL);
+}
+
+static void test_environ(void **state)
+{
+	(void)state;
+	struct sv v, env = {"DD_SERVICE_X=no\0DD_SERVICE=shop\0EMPTY=\0DD_SERVICE=second\0garbage\0LAST=1", 74};
+	assert_true(environ_get(env, "DD_SERVICE", &v));
+	assert_sv(v, "shop");
+	assert_true(environ_get(env, "EMPTY", &v));
+	assert_sv(v, "");
+	assert_false(environ_get(env, "garbage", &v));
+	assert_false(environ_get(env, "DD", &v));
+	assert_false(environ_get(SV_NULL, "DD", &v));
+}
+
+static void test_cmdline(void **state)
+{
+	(void)state;
+	struct sv a, rest = {"a\0\0b c\0d", 8};
+	assert_true(cmdline_next(&rest, &a));
+	assert_sv(a, "a");
+	assert_true(cmdline_next(&rest, &a));
+	assert_sv(a, "");
+	assert_true(cmdline_next(&rest, &a));
+	assert_sv(a, "b c");
+	assert_true(cmdline_next(&rest, &a));
+	assert_sv(a, "d");
+	assert_false(cmdline_next(&rest, &a));
+}
+
+#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void test_container(void **state)
+{
+	(void)state;
+	static const char *const cases[][2] = {
+		/* The forms dd-trace-go and dd-trace-py test with. */
+		{"13:name=systemd:/docker/" HEX64 "\n12:pids:/docker/other", HEX64},
+		{"0::/system.slice/docker-" HEX64 ".scope", HEX64},
+		{"1:name=systemd:/kubepods.slice/kubepods-burstable.slice/"
+		 "kubepods-burstable-pod2d3da189_6407_48e3_9ab6_"
+		 "78188d75e609.slice/cri-containerd-" HEX64 ".scope\n",
+		 HEX64},
+		{"11:perf_event:/kubepods/test/pod3d274242-8ee0-11e9-a8a6-1e68d864ef1a/" HEX64, HEX64},
+		{"9:perf_event:/ecs/test-ecs-classic/5a0d5ceddf6c44c1928d367a815d890f/" HEX64, HEX64},
+		{"11:hugetlb:/ecs/55091c13-b8cf-4801-b527-f4601742204d/432624d2150b349fe35ba397284dea78-1234567890",
+		 "432624d2150b349fe35ba397284dea78-1234567890"},
+		{"1:name=systemd:/ecs/34dc0b5e626f2c5c4c5170e34b10e765-1234567890.scope",
+		 "34dc0b5e626f2c5c4c5170e34b10e765-1234567890"},
+		{"10:hugetlb:/2d3da189-6407-48e3-9ab6-78188d75e609", "2d3da189-6407-48e3-9ab6-78188d75e609"},
+		{"10:hugetlb:/x/2d3da189_6407_48e3_9ab6_78188d75e609.scope", "2d3da189_6407_48e3_9ab6_78188d75e609"},
+		{"1:name=systemd:/system.slice/garden.service/garden/6f265890-5165-7fab-6b52-18d1", /* PCF */
+		 "6f265890-5165-7fab-6b52-18d1"},
+		{"junk\n::\n0:\nx:y:/" HEX64 "\n5:cpu:/a/" HEX64, HEX64},
+		{"3:cpu:/docker/\xff" HEX64 "  \n", HEX64},
+	};
+	struct sv id;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_true(container_id_parse(sv_of(cases[i][0]), &id));
+		assert_sv(id, cases[i][1]);
+	}
+	static const char *const none[] = {
+		"",
+		"0::/",
+		"0::/user.slice/user-1000.slice/session-2.scope",
+		"4:memory:/process_api/c7770a8d1a527ebacbd9062e27aecafb",
+		"0::/docker/" HEX64 "/init",
+		"0::/system.slice/garden/6f265890-5165-7fab-6b52-18d1.scope",
+		"1:cpu:/ecs/432624d2150b349fe35ba397284dea78-",
+		HEX64,
+	};
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		assert_false(container_id_parse(sv_of(none[i]), &id));
+}
+
+static void test_listen(void **state)
+{
+	(void)state;
+	uint64_t inode = 0;
+	uint16_t port = 0;
+	assert_int_equal(
+		listen_parse(SV("   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000"
+				"        0 34567 1 0000000000000000 100 0 0 10 0"),
+			     &inode, &port),
+		1);
+	assert_int_equal(inode, 34567);
+	assert_int_equal(port, 8080);
+	assert_int_equal(
+		listen_parse(SV("   1: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A"
+				" 00000000:00000000 00:00000000 00000000 0 0 99 1 x"),
+			     &inode, &port),
+		1);
+	assert_int_equal(port, 80);
+	assert_int_equal(
+		listen_parse(SV("   0: 0100007F:1F90 0100007F:AAAA 01 00000000:00000000 00:00000000 00000000 0 0 5 1"),
+			     &inode, &port),
+		0);
+	assert_int_equal(listen_parse(SV("  sl  local_address rem_address   st"), &inode, &port), 0);
+	assert_int_equal(listen_parse(SV("0: 0100007F:11F90 x 0A"), &inode, &port), 0);
+}
+
+static void test_glob(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *pattern, *text;
+		bool match;
+	} cases[] = {
+		{"", "", true},
+		{"", "a", false},
+		{"*", "", true},
+		{"*", "anything", true},
+		{"redis*", "redis-server", true},
+		{"redis", "redis-server", false},
+		{"*server", "redis-server", true},
+		{"r?dis", "redis", true},
+		{"r?dis", "rdis", false},
+		{"[a-c]x", "bx", true},
+		{"[!a-c]x", "bx", false},
+		{"[^a-c]x", "dx", true},
+		{"[]]", "]", true},
+		{"[a-]", "-", true},
+		{"[", "[", true},
+		{"[abc", "[abc", true},
+		{"\\*", "*", true},
+		{"\\*", "a", false},
+		{"a\\", "a\\", true},
+		{"*a*b*c", "xxaxxbxxc", true},
+		{"*a*b*c", "xxaxxcxxb", false},
+		{"/opt/*/bin/*", "/opt/a/b/bin/c", true},
+		{"*.py", "app.py.bak", false},
+		{"**", "x", true},
+		{"a*a", "a", false},
+		{"[[-\\]]", "\\", true},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (glob_match(sv_of(cases[i].pattern), sv_of(cases[i].text)) != cases[i].match)
+			fail_msg("glob '%s' on '%s'", cases[i].pattern, cases[i].text);
+	/* Where a backtracking matcher takes longer than the universe has. */
+	char *text = malloc(100000);
+	memset(text, 'a', 100000);
+	assert_false(glob_match(SV("*a*a*a*a*a*a*a*a*a*a*a*a*b"), (struct sv){text, 100000}));
+	free(text);
+	assert_true(glob_is_pattern(SV("a?")));
+	assert_false(glob_is_pattern(SV("a.b-c")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_stat),	cmocka_unit_test(test_status),	  cmocka_unit_test(test_environ),
+		cmocka_unit_test(test_cmdline), cmocka_unit_test(test_container), cmocka_unit_test(test_listen),
+		cmocka_unit_test(test_glob),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
