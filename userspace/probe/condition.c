@@ -211,8 +211,8 @@ static void set_operand(struct condition_parser *p, struct condition_term *term,
 			   "expected a value, found the name '" SV_FMT "'; text needs quotes, and two arguments "
 			   "cannot be compared",
 			   SV_ARG(operand->raw));
-	else if (!value)
-		return;
+	else if (!value || !value->type)
+		return; /* reported */
 	else if (operand->kind == TOKEN_TEXT)
 		set_text_operand(p, term, value, operand);
 	else if (operand->kind != TOKEN_INTEGER)
@@ -240,9 +240,9 @@ static void parse_mask_tail(struct condition_parser *p, struct condition_term *t
 	advance(p);
 	if (p->token.kind != TOKEN_INTEGER || p->token.number != 0 || (op != SH_OP_EQ && op != SH_OP_NE))
 		term_error(p, at, "bits are tested as a whole: '& N' alone, or '& N' with != 0 or == 0");
-	advance(p);
-	if (op == SH_OP_EQ)
+	else if (op == SH_OP_EQ)
 		term->op = CONDITION_NO_MASK;
+	advance(p);
 }
 
 /* After the name: operator and operand, or nothing. False: reported. */
@@ -257,7 +257,10 @@ static bool parse_operator(struct condition_parser *p, struct condition_term *te
 	enum condition_token_kind kind = p->token.kind;
 	if (kind != TOKEN_COMPARE && kind != TOKEN_MASK && kind != TOKEN_STARTS_WITH) {
 		term->op = SH_OP_NE;
-		if (value && value_type_is_memory(value->type))
+		if (value && value->type == SH_BYTES)
+			term_error(p, p->token.at, "'" SV_FMT "' is bytes, which cannot be compared; type string can",
+				   SV_ARG(value->name));
+		else if (value && value->type == SH_STRING)
 			term_error(p, p->token.at, "'" SV_FMT "' is %s: expected starts_with \"...\"",
 				   SV_ARG(value->name), value_type_name(value->type));
 		return true;

@@ -16,6 +16,7 @@
 
 #define PID_MAX_LIMIT	 (1 << 22) /* include/linux/threads.h */
 
+#define SELECTORS	 0x3f /* the first six keys: at least one is needed */
 #define IN_TARGET(field) offsetof(struct target_spec, field)
 static const struct list_key target_keys[] = {
 	LIST_KEY("name", list_read_strings, IN_TARGET(names), "a glob or a list of globs",
@@ -78,7 +79,7 @@ static LIST_READER(read_targets);
 static LIST_READER(read_limits)
 {
 	(void)key;
-	list_read_map(r, &list_limits_map, value, field);
+	list_read_map(r, &list_limits_map, value, field, NULL);
 }
 
 static LIST_READER(read_agent)
@@ -86,7 +87,7 @@ static LIST_READER(read_agent)
 	struct probe_agent *agent = field;
 	(void)key;
 	agent->pos = value->pos;
-	if (list_read_map(r, &list_agent_map, value, agent) && agent->url.len && (agent->host.len || agent->port))
+	if (list_read_map(r, &list_agent_map, value, agent, NULL) && agent->url.len && (agent->host.len || agent->port))
 		yaml_error(&r->src, value, "agent: url: says it all; host: and port: are for when it is absent");
 }
 
@@ -121,15 +122,6 @@ static void release_target(struct target_spec *t)
 	vec_release(&t->tags);
 }
 
-static bool selects(const struct yaml_node *node)
-{
-	for (const struct yaml_node *value = node->first; value; value = value->next)
-		for (unsigned i = 0; i < 6; i++)
-			if (value->key->kind == YAML_SCALAR && sv_eq(value->key->text, sv_of(target_keys[i].name)))
-				return true;
-	return false;
-}
-
 static LIST_READER(read_targets)
 {
 	(void)field;
@@ -144,9 +136,10 @@ static LIST_READER(read_targets)
 	for (const struct yaml_node *one = value->first; one; one = one->next) {
 		struct target_spec target = {.pos = one->pos};
 		r->target = (int)r->list->targets.cnt;
-		bool is_map = list_read_map(r, &list_target_map, one, &target);
+		uint32_t given;
+		bool is_map = list_read_map(r, &list_target_map, one, &target, &given);
 		r->target = -1;
-		if (is_map && !selects(one))
+		if (is_map && !(given & SELECTORS))
 			yaml_error(&r->src, one, "a target needs one of name, exe, cmdline, pid, port, container");
 		/* Also a target with mistakes: probes nested in it refer to its index. */
 		if (vec_push(&r->list->targets, target) < 0) {
@@ -220,7 +213,7 @@ static int compile(struct list_reader *r)
 				  "the probe list is empty: expected targets: or probes:");
 		return -EINVAL;
 	}
-	list_read_map(r, &list_top_map, root, r->list);
+	list_read_map(r, &list_top_map, root, r->list, NULL);
 	return r->no_memory || r->src.d->failed ? -ENOMEM : 0;
 }
 

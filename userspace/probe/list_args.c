@@ -15,7 +15,6 @@ struct value_draft {
 	size_t len_at;	    /* where in len_node's text */
 	const struct yaml_node *len_node;
 	struct sh_capture_spec capture;
-	bool usable;
 };
 
 #define IN_DRAFT(field) offsetof(struct value_draft, field)
@@ -153,8 +152,13 @@ static bool parse_type(struct list_reader *r, struct value_draft *draft, const s
 		if (sv_eq(name, sv_of(value_type_name(type))))
 			draft->capture.type = type;
 	uint8_t type = draft->capture.type;
-	if (!type || (inside.data && (!value_type_is_memory(type) || !inside.len))) {
-		unknown_type(r, node, type ? text : name);
+	if (!type) {
+		unknown_type(r, node, name);
+		return false;
+	}
+	if (inside.data && (!value_type_is_memory(type) || !inside.len)) {
+		yaml_error_at(&r->src, node, name.len, "'" SV_FMT "' takes no '" SV_FMT "' behind it", SV_ARG(name),
+			      (int)(text.len - name.len), text.data + name.len);
 		return false;
 	}
 	if (!inside.data)
@@ -170,44 +174,39 @@ static bool parse_type(struct list_reader *r, struct value_draft *draft, const s
 /* --- one value -----------------------------------------------------------------------------------------------------
  */
 
-static bool read_offset(struct list_reader *r, const char *key, const struct yaml_node *node, int32_t *ret)
+static void read_offset(struct list_reader *r, const char *key, const struct yaml_node *node, int32_t *ret)
 {
 	int64_t n;
-	if (!list_parse_integer(node, &n)) {
+	if (!list_parse_integer(node, &n))
 		list_expected(r, key_named(key), node);
-		return false;
-	}
-	if (n < INT32_MIN || n > INT32_MAX) {
+	else if (n < INT32_MIN || n > INT32_MAX)
 		yaml_error(&r->src, node, "%s: expected %d to %d, found " SV_FMT, key, INT32_MIN, INT32_MAX,
 			   SV_ARG(node->text));
-		return false;
-	}
-	*ret = (int32_t)n;
-	return true;
+	else
+		*ret = (int32_t)n;
 }
 
-static bool read_deref(struct list_reader *r, struct value_draft *draft)
+static void read_deref(struct list_reader *r, struct value_draft *draft)
 {
 	struct sh_capture_spec *capture = &draft->capture;
 	const struct yaml_node *node = draft->deref;
 	if (node->kind != YAML_SEQUENCE) {
 		capture->deref_cnt = 1;
-		return read_offset(r, "deref", node, &capture->deref[0]);
+		read_offset(r, "deref", node, &capture->deref[0]);
+		return;
 	}
 	if (node->cnt < 1 || node->cnt > SH_MAX_DEREFS) {
 		yaml_error(&r->src, node, "deref: expected 1 to %d offsets, found %u", SH_MAX_DEREFS, node->cnt);
-		return false;
+		return;
 	}
-	bool good = true;
 	for (const struct yaml_node *one = node->first; one; one = one->next)
-		good &= read_offset(r, "deref", one, &capture->deref[capture->deref_cnt++]);
-	return good;
+		read_offset(r, "deref", one, &capture->deref[capture->deref_cnt++]);
 }
 
-static bool read_at(struct list_reader *r, const struct yaml_node *node, struct sv text, size_t at, uint8_t *ret)
+static void read_at(struct list_reader *r, const struct yaml_node *node, struct sv text, size_t at, uint8_t *ret)
 {
 	uint64_t n;
-	bool number = node->kind == YAML_SCALAR && !node->quoted && list_parse_unsigned(text, &n);
+	bool number = node->kind == YAML_SCALAR && (!node->quoted || at > 0) && list_parse_unsigned(text, &n);
 	if (node->kind != YAML_SCALAR)
 		list_expected(r, key_named("at"), node);
 	else if (!number)
@@ -224,58 +223,46 @@ static bool read_at(struct list_reader *r, const struct yaml_node *node, struct 
 			      "at: arguments count from 1 (the return value has its own key, return:)");
 	else
 		*ret = (uint8_t)n;
-	return *ret > 0;
 }
 
-/* max:, len: and the defaults. */
-static bool read_size(struct list_reader *r, struct value_draft *draft)
+/* len: and max: beside what the type's parentheses said. False: reported. */
+static bool check_size_keys(struct list_reader *r, const struct value_draft *draft)
+{
+	uint8_t type = draft->capture.type;
+	bool sized = draft->capture.max_len || draft->len_name.data;
+	uint32_t before = r->src.d->error_cnt;
+	if (draft->len && type != SH_BYTES)
+		yaml_error(&r->src, draft->len, "len: goes with bytes, not with %s%s", value_type_name(type),
+			   type == SH_STRING ? " (max: limits a string)" : "");
+	else if (draft->len && sized)
+		yaml_error(&r->src, draft->len, "len: was given with the type already");
+	else if (draft->len && draft->len->kind != YAML_SCALAR)
+		list_expected(r, key_named("len"), draft->len);
+	if (draft->max && !value_type_is_memory(type))
+		yaml_error(&r->src, draft->max, "max: goes with string and bytes, not with %s", value_type_name(type));
+	else if (draft->max && draft->capture.max_len)
+		yaml_error(&r->src, draft->max, "max: the size was given already");
+	return r->src.d->error_cnt == before && !(draft->len && draft->len->kind == YAML_BAD);
+}
+
+static void read_size(struct list_reader *r, struct value_draft *draft)
 {
 	struct sh_capture_spec *capture = &draft->capture;
-	const struct yaml_node *len = draft->len, *max = draft->max;
-	bool good = true;
-	bool sized = capture->max_len || draft->len_name.data;
-	if (len && capture->type != SH_BYTES) {
-		yaml_error(&r->src, len, "len: goes with bytes, not with %s%s", value_type_name(capture->type),
-			   capture->type == SH_STRING ? " (max: limits a string)" : "");
-		return false;
-	}
-	if (max && !value_type_is_memory(capture->type)) {
-		yaml_error(&r->src, max, "max: goes with string and bytes, not with %s",
-			   value_type_name(capture->type));
-		return false;
-	}
-	if (len && sized) {
-		yaml_error(&r->src, len, "len: was given with the type already");
-		return false;
-	}
-	if (len && len->kind != YAML_SCALAR) {
-		list_expected(r, key_named("len"), len);
-		return false;
-	}
-	if (len)
-		good = set_len(r, draft, len, 0, len->text, "len");
-	if (max && capture->max_len) {
-		yaml_error(&r->src, max, "max: the size was given already");
-		return false;
-	}
 	int64_t n = PROBE_DEFAULT_STRING_SZ;
-	if (max && !list_parse_integer(max, &n)) {
-		list_expected(r, key_named("max"), max);
-		return false;
-	}
-	if (n < 1 || n > SH_MAX_STRING) {
-		yaml_error(&r->src, max, "max: expected 1 to %d bytes, found " SV_FMT, SH_MAX_STRING,
-			   SV_ARG(max->text));
-		return false;
-	}
-	if (capture->type == SH_BYTES && good && !draft->len_name.data && !capture->max_len && !max) {
+	if (!check_size_keys(r, draft) || (draft->len && !set_len(r, draft, draft->len, 0, draft->len->text, "len")))
+		return;
+	if (draft->max && capture->max_len)
+		yaml_error(&r->src, draft->max, "max: len: says it all when it is a number");
+	else if (draft->max && !list_parse_integer(draft->max, &n))
+		list_expected(r, key_named("max"), draft->max);
+	else if (n < 1 || n > SH_MAX_STRING)
+		yaml_error(&r->src, draft->max, "max: expected 1 to %d bytes, found " SV_FMT, SH_MAX_STRING,
+			   SV_ARG(draft->max->text));
+	else if (capture->type == SH_BYTES && !draft->len_name.data && !capture->max_len && !draft->max)
 		yaml_error(&r->src, draft->type,
 			   "bytes need a length: bytes(16), or bytes(ARGUMENT) for one that holds it");
-		return false;
-	}
-	if (value_type_is_memory(capture->type) && !capture->max_len)
+	else if (value_type_is_memory(capture->type) && !capture->max_len)
 		capture->max_len = (uint16_t)n;
-	return good;
 }
 
 /* The register holds v. An integer behind a pointer is loaded with its own width: eight bytes, as a deref reads,
@@ -294,25 +281,19 @@ static void finish_access(struct value_draft *draft)
 	}
 }
 
-static bool read_value(struct list_reader *r, struct value_draft *draft, bool is_return)
+static void read_value(struct list_reader *r, struct value_draft *draft, bool is_return)
 {
-	bool good = true;
 	if (!is_return && draft->at)
-		good &= read_at(r, draft->at, draft->at->text, 0, &draft->capture.arg);
-	if (!draft->type || draft->type->kind != YAML_SCALAR) {
-		if (draft->type)
-			list_expected(r, key_named("type"), draft->type);
-		return false;
-	}
-	if (!parse_type(r, draft, draft->type, draft->type->text))
-		return false;
+		read_at(r, draft->at, draft->at->text, 0, &draft->capture.arg);
 	if (draft->offset)
-		good &= read_offset(r, "offset", draft->offset, &draft->capture.offset);
+		read_offset(r, "offset", draft->offset, &draft->capture.offset);
 	if (draft->deref)
-		good &= read_deref(r, draft);
-	good &= read_size(r, draft);
+		read_deref(r, draft);
+	if (draft->type && draft->type->kind != YAML_SCALAR)
+		list_expected(r, key_named("type"), draft->type);
+	else if (draft->type && parse_type(r, draft, draft->type, draft->type->text))
+		read_size(r, draft);
 	finish_access(draft);
-	return good;
 }
 
 static void require_keys(struct list_reader *r, const struct yaml_node *node, const struct value_draft *draft,
@@ -327,7 +308,7 @@ static void require_keys(struct list_reader *r, const struct yaml_node *node, co
 }
 
 /* "i64@1" */
-static bool read_short_form(struct list_reader *r, struct value_draft *draft, const struct yaml_node *node)
+static void read_short_form(struct list_reader *r, struct value_draft *draft, const struct yaml_node *node)
 {
 	const char *sign = memchr(node->text.data, '@', node->text.len);
 	if (!sign) {
@@ -335,25 +316,27 @@ static bool read_short_form(struct list_reader *r, struct value_draft *draft, co
 			   "argument '" SV_FMT "': expected a map {at: 1, type: i64} or TYPE@POSITION, found '" SV_FMT
 			   "'",
 			   SV_ARG(draft->name), SV_ARG(node->text));
-		return false;
+		return;
 	}
 	struct sv type = {node->text.data, (size_t)(sign - node->text.data)};
 	struct sv position = {sign + 1, node->text.len - type.len - 1};
 	draft->type = node;
-	bool good = read_at(r, node, position, type.len + 1, &draft->capture.arg);
-	return parse_type(r, draft, node, type) && read_size(r, draft) && good;
+	read_at(r, node, position, type.len + 1, &draft->capture.arg);
+	if (parse_type(r, draft, node, type))
+		read_size(r, draft);
 }
 
 static void read_draft(struct list_reader *r, struct value_draft *draft, const struct yaml_node *node, bool is_return)
 {
 	if (is_return && node->kind == YAML_SCALAR) {
 		draft->type = node;
-		draft->usable = parse_type(r, draft, node, node->text) && read_size(r, draft);
+		if (parse_type(r, draft, node, node->text))
+			read_size(r, draft);
 	} else if (node->kind == YAML_SCALAR) {
-		draft->usable = read_short_form(r, draft, node);
-	} else if (list_read_map(r, is_return ? &list_return_map : &list_arg_map, node, draft)) {
+		read_short_form(r, draft, node);
+	} else if (list_read_map(r, is_return ? &list_return_map : &list_arg_map, node, draft, NULL)) {
 		require_keys(r, node, draft, is_return);
-		draft->usable = read_value(r, draft, is_return) && (is_return || draft->capture.arg);
+		read_value(r, draft, is_return);
 	}
 }
 
@@ -408,8 +391,7 @@ static void add_capture(struct list_reader *r, struct probe *probe, struct value
 	values->names.names[values->names.cnt++] = (struct value_name){
 		.name = draft->name,
 		.index = index,
-		/* After a mistake in it, anything will do that brings no further ones. */
-		.type = draft->capture.type ? draft->capture.type : SH_I64,
+		.type = draft->capture.type,
 		.declared = true,
 		.max_len = draft->capture.max_len,
 	};
@@ -467,7 +449,7 @@ static void add_return(struct list_reader *r, struct probe *probe, struct value_
 		values->names.names[values->names.cnt++] = (struct value_name){
 			.name = SV("return"),
 			.index = VALUE_RETURN,
-			.type = capture->type ? capture->type : SH_I32,
+			.type = declared ? capture->type : SH_I32,
 			.declared = declared,
 		};
 	}

@@ -224,7 +224,7 @@ static void compile_span(struct list_reader *r, struct probe_draft *draft, struc
 	struct probe_span *span = &draft->probe.span;
 	struct span_draft written = {0};
 	struct span_builder b = {.span = span, .values = values};
-	if (draft->span && list_read_map(r, &list_span_map, draft->span, &written)) {
+	if (draft->span && list_read_map(r, &list_span_map, draft->span, &written, NULL)) {
 		compile_template(r, key_of(&list_span_map, "name"), written.name, &values->names, &span->name);
 		compile_template(r, key_of(&list_span_map, "resource"), written.resource, &values->names,
 				 &span->resource);
@@ -286,7 +286,7 @@ static void compile_error(struct list_reader *r, struct probe_draft *draft, stru
 	const struct list_key *when_key = key_of(&list_probe_map, "error");
 	if (draft->error->kind == YAML_MAPPING) {
 		written.when = NULL;
-		list_read_map(r, &list_error_map, draft->error, &written);
+		list_read_map(r, &list_error_map, draft->error, &written, NULL);
 		when_key = key_of(&list_error_map, "when");
 		if (!written.when) {
 			yaml_error(&r->src, draft->error, "error: needs when: (a condition such as return < 0)");
@@ -352,7 +352,7 @@ LIST_READER(list_read_probes)
 		}
 		draft.probe.target = r->target;
 		draft.probe.pos = one->pos;
-		if (!list_read_map(r, &list_probe_map, one, &draft))
+		if (!list_read_map(r, &list_probe_map, one, &draft, NULL))
 			continue;
 		compile_probe(r, &draft);
 		draft.probe.broken = r->src.d->error_cnt > before;

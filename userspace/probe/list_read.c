@@ -10,56 +10,87 @@ void list_expected(struct list_reader *r, const struct list_key *key, const stru
 	char found[YAML_DESCRIBE_SZ];
 	if (value->kind == YAML_BAD)
 		return;
+	bool quoted_number = value->quoted && (list_parse_unsigned(value->text, &(uint64_t){0}) ||
+					       sv_eq(value->text, SV("true")) || sv_eq(value->text, SV("false")));
 	bool braces = value->kind == YAML_MAPPING && strstr(key->form, "template");
 	yaml_error(&r->src, value, "%s: expected %s, found %s%s", key->name, key->form,
 		   yaml_describe(value, found, sizeof(found)),
-		   braces ? " (a text that starts with a brace needs quotes: \"{name}\")" : "");
+		   quoted_number ? " in quotes"
+		   : braces	 ? " (a text that starts with a brace needs quotes: \"{name}\")"
+				 : "");
 }
 
-static void unknown_key(struct list_reader *r, const struct list_map *map, const struct yaml_node *key)
+/* Returns the index of the key that was probably meant, or key_cnt. */
+static unsigned unknown_key(struct list_reader *r, const struct list_map *map, const struct yaml_node *key)
 {
 	struct sbuf known = {0};
 	struct nearest near;
+	unsigned meant = map->key_cnt;
 	nearest_init(&near, key->text);
 	for (unsigned i = 0; i < map->key_cnt; i++) {
+		unsigned before = near.distance;
 		nearest_offer(&near, sv_of(map->keys[i].name));
+		if (near.distance < before)
+			meant = i;
 		sbuf_addf(&known, "%s%s", i ? ", " : "", map->keys[i].name);
 	}
-	char found[YAML_DESCRIBE_SZ];
-	yaml_describe(key, found, sizeof(found));
+	char buf[YAML_DESCRIBE_SZ];
+	const char *found = yaml_describe(key, buf, sizeof(buf));
 	if (near.best.data)
 		yaml_error(&r->src, key, "unknown key %s in %s; did you mean '" SV_FMT "'?", found, map->what,
 			   SV_ARG(near.best));
 	else
 		yaml_error(&r->src, key, "unknown key %s in %s; there are: %s", found, map->what, sbuf_str(&known));
 	sbuf_release(&known);
+	return meant;
 }
 
-bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object)
+static void no_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node)
 {
+	char buf[YAML_DESCRIBE_SZ];
+	const char *found = yaml_describe(node, buf, sizeof(buf));
+	bool is_key = map->what[strlen(map->what) - 1] == ':';
+	if (node->kind == YAML_BAD)
+		return;
+	if (is_key)
+		yaml_error(&r->src, node, "%s expected a map of keys, found %s", map->what, found);
+	else
+		yaml_error(&r->src, node, "expected %s (a map of keys), found %s", map->what, found);
+}
+
+bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object,
+		   uint32_t *given)
+{
+	static const struct yaml_node misspelt = {.kind = YAML_BAD};
 	const struct yaml_node *seen[MAX_KEYS] = {0};
-	char found[YAML_DESCRIBE_SZ];
+	uint32_t unused;
+	given = given ? given : &unused;
+	*given = 0;
 	if (node->kind != YAML_MAPPING) {
-		if (node->kind != YAML_BAD)
-			yaml_error(&r->src, node, "expected %s (a map of keys), found %s", map->what,
-				   yaml_describe(node, found, sizeof(found)));
+		no_map(r, map, node);
 		return false;
 	}
 	for (const struct yaml_node *value = node->first; value; value = value->next) {
 		unsigned i = 0;
+		const struct yaml_node *read = value;
 		if (value->key->kind == YAML_BAD)
 			continue;
 		while (i < map->key_cnt && !sv_eq(value->key->text, sv_of(map->keys[i].name)))
 			i++;
 		if (i == map->key_cnt) {
-			unknown_key(r, map, value->key);
+			i = unknown_key(r, map, value->key);
+			read = &misspelt;
+			if (i == map->key_cnt || seen[i])
+				continue;
 		} else if (seen[i]) {
 			yaml_error(&r->src, value->key, "'%s' again; it was given in line %u", map->keys[i].name,
 				   seen[i]->pos.line);
+			continue;
 		} else {
 			seen[i] = value->key;
-			map->keys[i].read(r, &map->keys[i], value, (char *)object + map->keys[i].offset);
 		}
+		*given |= 1u << i;
+		map->keys[i].read(r, &map->keys[i], read, (char *)object + map->keys[i].offset);
 	}
 	return true;
 }
@@ -151,7 +182,7 @@ static void one_or_list(struct list_reader *r, const struct list_key *key, const
 		return;
 	}
 	if (!value->first)
-		yaml_error(&r->src, value, "%s: expected %s, found an empty list", key->name, key->form);
+		list_expected(r, key, value);
 	if (value->cnt > PROBE_LIST_MAX_ITEMS) {
 		yaml_error(&r->src, value, "%s: a list of %u values; there may be %d", key->name, value->cnt,
 			   PROBE_LIST_MAX_ITEMS);

@@ -33,13 +33,15 @@ struct list_key {
 	}
 
 struct list_map {
-	const char *what; /* "a probe" */
+	const char *what; /* "a probe", or the key that holds it: "span:" */
 	const struct list_key *keys;
 	unsigned key_cnt;
 };
 
-/* Fills `object` from a map; false when `node` is no map (reported). Unknown and duplicate keys are reported. */
-bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object);
+/* Fills `object` from a map; false when `node` is no map (reported). Unknown and duplicate keys are reported.
+ * Bit i of *given (NULL is fine): keys[i] was there, perhaps misspelt. */
+bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object,
+		   uint32_t *given);
 
 /* Reports "NAME: expected FORM, found ..." at the value, unless it was reported before. */
 void list_expected(struct list_reader *r, const struct list_key *key, const struct yaml_node *value);

@@ -18,6 +18,7 @@ struct yaml_builder {
 	unsigned depth;
 	unsigned node_cnt;
 	unsigned document_cnt;
+	struct fy_mark end; /* of the last token */
 };
 
 static struct source_pos pos_of_mark(const struct fy_mark *mark)
@@ -122,6 +123,28 @@ static struct yaml_node *new_node(struct yaml_builder *b, struct fy_event *event
 	return node;
 }
 
+/* libfyaml gives nothing its place. A list item of nothing still has its dash, the first thing after the last token. */
+static void find_dash(struct yaml_builder *b, struct yaml_node *node)
+{
+	struct sv text = b->src->text;
+	size_t at = b->end.input_pos;
+	struct source_pos pos = pos_of_mark(&b->end);
+	bool comment = false;
+	for (; at < text.len && (comment || text.data[at] != '-'); at++) {
+		char c = text.data[at];
+		comment = c == '#' || (comment && c != '\n');
+		if (!comment && !strchr(" \t\r\n", c))
+			return;
+		pos.column++;
+		if (c == '\n')
+			pos = (struct source_pos){pos.line + 1, 1};
+	}
+	if (at == text.len)
+		return;
+	node->pos = pos;
+	b->end = (struct fy_mark){at + 1, (int)pos.line - 1, (int)pos.column};
+}
+
 static int open_node(struct yaml_builder *b, struct yaml_node *node, enum yaml_kind kind, struct fy_token *anchor,
 		     struct fy_token *tag)
 {
@@ -175,6 +198,8 @@ static int add_event(struct yaml_builder *b, struct fy_event *event)
 		node->kind = YAML_BAD;
 	} else {
 		fill_scalar(b, node, event->scalar.value);
+		if (node->kind == YAML_NULL && b->depth && b->open[b->depth - 1].node->kind == YAML_SEQUENCE)
+			find_dash(b, node);
 		if (node->kind == YAML_SCALAR && !node->text.data)
 			return -ENOMEM;
 		if (event->scalar.anchor || event->scalar.tag)
@@ -192,13 +217,18 @@ static const char *syntax_hint(const char *message)
 		return "; put the text in quotes";
 	if (strstr(message, "nested block mapping") || strstr(message, "invalid mapping in plain"))
 		return "; text with \": \" in it needs quotes";
-	if (strstr(message, "tab as inden"))
+	if (strstr(message, "invalid value after mapping"))
+		return "; text that starts with '{' needs quotes";
+	if (strstr(message, "anchor"))
+		return "; text that starts with '!' or '&' needs quotes";
+	if (strstr(message, "tab "))
 		return "; indent with spaces";
 	return "";
 }
 
-static void report_syntax(const struct yaml_source *src, struct fy_diag *diag, struct sbuf *unplaced)
+static void report_syntax(const struct yaml_builder *b, struct fy_diag *diag, struct sbuf *unplaced)
 {
+	const struct yaml_source *src = b->src;
 	void *iterator = NULL;
 	struct fy_diag_error *error = fy_diag_errors_iterate(diag, &iterator);
 	if (!error || !error->msg) {
@@ -213,6 +243,9 @@ static void report_syntax(const struct yaml_source *src, struct fy_diag *diag, s
 	}
 	struct source_pos pos = {(uint32_t)(error->line > 0 ? error->line : 1),
 				 (uint32_t)(error->column > 0 ? error->column : 1)};
+	/* Found missing at the end of the file; to be mended where it was opened. */
+	if (b->depth && strstr(error->msg, "without a closing"))
+		pos = b->open[b->depth - 1].node->pos;
 	diagnostics_error(src->d, pos, "not YAML: %s%s", error->msg, syntax_hint(error->msg));
 }
 
@@ -246,10 +279,13 @@ int yaml_parse(struct yaml_node **ret, const struct yaml_source *src, struct are
 		if (!event)
 			break;
 		err = add_event(&b, event);
+		const struct fy_mark *end = fy_event_end_mark(event);
+		if (end && end->input_pos > b.end.input_pos)
+			b.end = *end;
 		fy_parser_event_free(parser, event);
 	}
 	if (!err && fy_parser_get_stream_error(parser)) {
-		report_syntax(src, diag, &unplaced);
+		report_syntax(&b, diag, &unplaced);
 		err = -EINVAL;
 	}
 	if (parser)
@@ -334,7 +370,9 @@ void yaml_error(const struct yaml_source *src, const struct yaml_node *node, con
 const char *yaml_describe(const struct yaml_node *node, char *buf, size_t sz)
 {
 	if (node->kind != YAML_SCALAR)
-		return node->kind == YAML_SEQUENCE ? "a list" : node->kind == YAML_MAPPING ? "a map" : "nothing";
+		return node->kind == YAML_SEQUENCE  ? node->cnt ? "a list" : "an empty list"
+		       : node->kind == YAML_MAPPING ? node->cnt ? "a map" : "an empty map"
+						    : "nothing";
 	size_t len = node->text.len, room = sz - sizeof("''...");
 	if (len > room) {
 		len = room;

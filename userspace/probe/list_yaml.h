@@ -52,7 +52,7 @@ void yaml_error(const struct yaml_source *src, const struct yaml_node *node, con
 void yaml_error_at(const struct yaml_source *src, const struct yaml_node *node, size_t at, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* "a list", "a map", "nothing" or the text in quotes, shortened: for "found ...". */
+/* "a list", "an empty map", "nothing" or the text in quotes, shortened: for "found ...". */
 const char *yaml_describe(const struct yaml_node *node, char *buf, size_t sz);
 #define YAML_DESCRIBE_SZ 64
 
