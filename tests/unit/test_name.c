@@ -159,6 +159,13 @@ static void test_demangle(void **state)
 		{"_ZN3app3run28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE", "app::run::{{closure}}"},
 		{"_RNCNvCs1234_7mycrate3run0B3_", "mycrate::run::{closure#0}"},
 		{"_RNvNtCs1234_7mycrate3foo3bar", "mycrate::foo::bar"},
+		{"_RNvMs0_NtCs1234_7mycrate4shopNtB5_4Cart5total", "mycrate::shop::Cart::total"},
+		{"_RNvMs0_NtCs1234_7mycrate4shopINtB5_4CartNtB5_4ItemE5total",
+		 "mycrate::shop::Cart<mycrate::shop::Item>::total"},
+		{"_RNvMs0_NtCs1234_7mycrate4shopSh3len", "<[u8]>::len"},
+		{"_RNvXs_NtCs1234_7mycrate4shopNtB4_4CartNtB4_5Price3get",
+		 "<mycrate::shop::Cart as mycrate::shop::Price>::get"},
+		{"_RNCNvMs0_NtCs1234_7mycrate4shopNtB7_4Cart5total0B7_", "mycrate::shop::Cart::total::{closure#0}"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct sbuf out = {0};

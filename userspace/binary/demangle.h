@@ -15,8 +15,8 @@
 bool demangle_is_mangled(struct sv name);
 
 /* Appends the readable name: C++ with its parameter list and without its return type, as nm -C writes both; Rust
- * without its hash. `name` carries no clone suffix (see name_base()). False, with nothing appended, when it is not
- * mangled, or mangled badly, or out of bounds. */
+ * without its hash, and <T>::method of v0 as T::method. `name` carries no clone suffix (see name_base()). False, with
+ * nothing appended, when it is not mangled, or mangled badly, or out of bounds. */
 bool demangle(struct sv name, struct sbuf *out);
 
 #endif

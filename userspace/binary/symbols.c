@@ -138,11 +138,14 @@ static void symtab_merge(struct symtab *tab, const struct entry *e, const struct
 		return;
 	}
 	s->base_len = (uint32_t)name_base(s->name, &suffixes).len;
-	flags |= suffixes | (e->flags & SYMBOL_OLD_VERSION);
+	flags |= suffixes;
+	bool old = false, current = false;
 	for (const struct entry *it = e; it < end; it++) {
 		struct sv name = {it->name, it->len};
 		flags |= it->flags & (SYMBOL_IFUNC | SYMBOL_EXPORTED);
 		flags &= it->flags | ~(uint32_t)(SYMBOL_LOCAL | SYMBOL_NOTYPE);
+		old |= it->flags & SYMBOL_OLD_VERSION;
+		current |= !(it->flags & (SYMBOL_OLD_VERSION | SYMBOL_LOCAL));
 		if (it->size > s->size)
 			s->size = it->size;
 		tab->has_mangled |= demangle_is_mangled(name);
@@ -151,7 +154,7 @@ static void symtab_merge(struct symtab *tab, const struct entry *e, const struct
 		tab->names[tab->name_cnt++] = (struct symtab_name){it->name, it->len, (uint32_t)tab->cnt};
 		s->name_cnt++;
 	}
-	s->flags = flags;
+	s->flags = flags | (old && !current ? SYMBOL_OLD_VERSION : 0);
 	tab->cnt++;
 }
 
