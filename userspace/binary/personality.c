@@ -86,6 +86,13 @@ static uint32_t personality_in_slot(struct personality_cache *c, uint64_t slot)
 	return vaddr ? personality_at(c, vaddr) : UNWIND_NONE;
 }
 
+/* glibc links its own __gcc_personality_v0, a local symbol that hands on to libgcc_s (glibc's unwind-resume.c), into
+ * these: with .symtab its name is gone. */
+static bool module_is_glibc(const struct elf *elf)
+{
+	return sv_starts(elf->soname, SV("libc.so.6")) || sv_starts(elf->soname, SV("libpthread.so.0"));
+}
+
 static uint32_t personality_by_imports(struct elf *elf)
 {
 	static const char *const names[] = {"__gxx_personality_v0", "rust_eh_personality", "__gcc_personality_v0"};
@@ -96,6 +103,8 @@ static uint32_t personality_by_imports(struct elf *elf)
 		for (size_t i = 0; i < 3; i++)
 			if ((imports.imported | imports.defined) & 1ULL << i)
 				found |= bits[i];
+	if (!found && module_is_glibc(elf))
+		found = UNWIND_C_CLEANUP;
 	return found ? found : UNWIND_OTHER;
 }
 

@@ -119,6 +119,7 @@ struct reader {
 	struct unwind *u;
 	struct sv section;
 	uint64_t vaddr;
+	bool open_ended;      /* where it ends is not known but by its terminator */
 	VEC(struct cie) cies; /* by offset, as met */
 	VEC(struct unwind_function) functions;
 	struct personality_cache personalities;
@@ -216,9 +217,10 @@ static int reader_run(struct reader *r)
 	struct cursor c = {r->section.data, r->section.len, r->vaddr, false};
 	while (c.len >= 4) {
 		uint64_t offset = r->section.len - c.len, len = cursor_int(&c, 4, false);
-		if (len == 0) { /* ends the table, but crtend.o's may be followed by more */
+		if (len == 0 && r->open_ended)
+			break;
+		if (len == 0) /* ends the table of one crtend.o, which may be followed by more */
 			continue;
-		}
 		if (len == UINT32_MAX)
 			len = cursor_int(&c, 8, false);
 		if (c.failed || len < 4 || len > c.len)
@@ -251,6 +253,7 @@ static void reader_find_section(struct reader *r)
 		return;
 	struct cursor c = {head.data + 4, 8, hdr + 4, false};
 	r->vaddr = cursor_pointer(&c, (uint8_t)head.data[1]);
+	r->open_ended = true;
 	for (size_t i = 0; i < r->elf->segment_cnt && !c.failed; i++) {
 		const struct elf_segment *seg = &r->elf->segments[i];
 		if (r->vaddr >= seg->vaddr && r->vaddr - seg->vaddr < seg->file_sz)
