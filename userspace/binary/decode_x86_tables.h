@@ -46,10 +46,10 @@ static const uint16_t one_byte[256] = {
 	/* 88 */ M | B | WM, M | WM, M | B | WG, M | WG, M | WM, M | WG | GRP, M | X, M | WM | GRP,
 	/* 90 */ GRP, WO | WA, WO | WA, WO | WA, WO | WA, WO | WA, WO | WA, WO | WA,
 	/* 98 */ WA, GRP, BAD, 0, GRP, GRP, 0, WA,
-	/* a0 */ GRP | WA, GRP | WA, GRP, GRP, GRP, GRP, GRP, GRP,
+	/* a0 */ WA, WA, GRP, GRP, GRP, GRP, GRP, GRP,
 	/* a8 */ I8, IZ, GRP, GRP, GRP, GRP, GRP, GRP,
 	/* b0 */ I8 | B | WO, I8 | B | WO, I8 | B | WO, I8 | B | WO, I8 | B | WO, I8 | B | WO, I8 | B | WO, I8 | B | WO,
-	/* b8 */ GRP | WO, GRP | WO, GRP | WO, GRP | WO, GRP | WO, GRP | WO, GRP | WO, GRP | WO,
+	/* b8 */ WO, WO, WO, WO, WO, WO, WO, WO, /* imm64 with REX.W */
 	/* c0 */ M | I8 | B | WM, M | I8 | WM, I16 | GRP, GRP, BAD, BAD, M | I8 | B | WM | GRP, M | IZ | WM | GRP,
 	/* c8 */ GRP, GRP, I16 | GRP, GRP, GRP, I8 | GRP, BAD, GRP,
 	/* d0 */ M | B | WM, M | WM, M | B | WM, M | WM, BAD, BAD, BAD, WA,

@@ -79,8 +79,11 @@ static int add_site(struct ends *e, const struct graph_input *in, const struct g
 	if (kind == END_TAIL_JUMP || kind == END_TAIL_CONDITIONAL)
 		s.target = n->insn.target;
 	e->conditional |= kind == END_TAIL_CONDITIONAL;
-	if (n->depth != GRAPH_UNKNOWN && n->depth != 0)
+	if (n->depth != GRAPH_UNKNOWN && n->depth != 0) {
+		if (e->verdict == ENDS_ALL)
+			e->outside = s.target;
 		refuse(e, ENDS_STACK, s.addr);
+	}
 	if (n->jump == JUMP_AMBIGUOUS)
 		refuse(e, ENDS_AMBIGUOUS, s.addr);
 	if (s.cost == COST_UNPROBEABLE)
@@ -98,6 +101,7 @@ int ends_find(struct graph *g, const struct graph_input *in, const struct cost_k
 	ret->sites.cnt = 0;
 	ret->verdict = ENDS_ALL;
 	ret->culprit = 0;
+	ret->outside = 0;
 	ret->conditional = false;
 
 	int err = graph_build(g, in);

@@ -48,6 +48,9 @@ struct ends {
 	VEC(struct end_site) sites; /* valid with ENDS_ALL */
 	enum ends_verdict verdict;
 	uint64_t culprit;
+	/* With ENDS_STACK, where the jump at the culprit goes, or 0: most likely a .cold piece of the same function.
+	 * Who can find out its size adds it to the ranges and asks again. */
+	uint64_t outside;
 	bool conditional; /* there are END_TAIL_CONDITIONAL sites */
 };
 

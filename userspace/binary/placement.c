@@ -58,6 +58,14 @@ static void scan_function(const struct code_window *code, uint64_t func, uint64_
 	}
 }
 
+/* A general register saved below the stack pointer, in the function's own frame: nothing of the caller's. */
+static bool stores_in_red_zone(const struct insn *i)
+{
+	bool mov = i->map == 0 && !i->vex &&
+		   (i->opcode == 0x88 || i->opcode == 0x89 || i->opcode == 0xc6 || i->opcode == 0xc7);
+	return mov && i->memory && i->rm == GPR_RSP && i->index == GPR_NONE && i->disp <= -8 && i->disp >= -128;
+}
+
 /* Whether what follows the instruction is still as good as the entry; else why not. */
 static bool can_pass(const struct insn *i, uint16_t keep, enum placement_reason *ret_why)
 {
@@ -67,7 +75,7 @@ static bool can_pass(const struct insn *i, uint16_t keep, enum placement_reason 
 		*ret_why = PLACEMENT_CONTROL;
 	else if (!i->known || i->stack == STACK_LOST)
 		*ret_why = PLACEMENT_UNKNOWN;
-	else if (i->writes_mem)
+	else if (i->writes_mem && !stores_in_red_zone(i))
 		*ret_why = PLACEMENT_MEMORY;
 	else if (i->writes & keep)
 		*ret_why = PLACEMENT_ARGUMENT;
@@ -101,7 +109,6 @@ struct prologue {
 static void walk(const struct prologue *p, struct placement *ret)
 {
 	unsigned max = p->options->max_insns ? p->options->max_insns : PLACEMENT_MAX_INSNS;
-	uint16_t keep = p->options->keep ? p->options->keep : PLACEMENT_KEEP_SYSV;
 	const uint8_t *bytes = code_window_at(p->code, p->func, p->sz);
 	bool only_nops = true;
 	uint32_t at = 0;
@@ -127,7 +134,7 @@ static void walk(const struct prologue *p, struct placement *ret)
 			ret->reason = ret->offset ? PLACEMENT_MOVED : PLACEMENT_AT_ENTRY_CHEAP;
 			return;
 		}
-		if (!can_pass(&i, keep, &ret->reason)) {
+		if (!can_pass(&i, p->options->keep, &ret->reason)) {
 			if (ret->offset)
 				ret->reason = PLACEMENT_MOVED; /* away from an entry that cannot be probed */
 			return;

@@ -9,17 +9,17 @@
 /* Where in a function its entry probe goes. Not always at the symbol: what a probe costs is decided by the instruction
  * under it (cost.h), and some instructions further on there is often one that is 12-30 times cheaper.
  *
- * The site is equal to the entry for everything a probe can read there: argument registers and stack pointer hold what
- * they held at the entry, no memory was written (so stack arguments, the return address on top of the stack and what
- * arguments point to are the same), and whoever is at the site came straight from the entry, exactly once: nothing
- * jumps to the site or between entry and site, neither in the function nor from outside. A return probe may be set
- * there for the same reason. What may differ: flags, rax, r10, r11, vector registers, and callee-saved registers. A
- * load that faults between the two is a call seen at the entry and not at the site.
+ * The site is equal to the entry for everything a probe can read there: the registers asked for and the stack pointer
+ * hold what they held at the entry, no memory was written but the function's own frame below the stack pointer (so
+ * stack arguments, the return address on top of the stack and what arguments point to are the same), and whoever is at
+ * the site came straight from the entry, exactly once: nothing jumps to the site or between entry and site, neither in
+ * the function nor from outside. A return probe may be set there for the same reason. What may differ: flags, rax, r10,
+ * r11, vector registers, and callee-saved registers. A load that faults between the two is a call seen at the entry and
+ * not at the site.
  *
  * Only x86-64 moves; elsewhere the site is the entry. */
 #define PLACEMENT_MAX_INSNS 8
 
-/* Registers that must hold at the site what they hold at the entry. */
 #define PLACEMENT_KEEP_SYSV \
 	(GPR_BIT(GPR_RDI) | GPR_BIT(GPR_RSI) | GPR_BIT(GPR_RDX) | GPR_BIT(GPR_RCX) | GPR_BIT(GPR_R8) | GPR_BIT(GPR_R9))
 /* Go's ABIInternal: nine argument registers, closure context, g. */

@@ -65,6 +65,21 @@ static int condition(const struct insn *i)
 	return near || shorter ? i->opcode & 15 : -1;
 }
 
+/* and $n,%index as the last thing that wrote the index: n + 1 entries, when n is a mask of low bits. */
+static uint32_t find_mask(const struct insn *before, size_t from, size_t cnt, unsigned index)
+{
+	for (size_t k = from; k < cnt; k++) {
+		const struct insn *i = &before[k];
+		bool group = (is_plain(i, 0x83) || is_plain(i, 0x81)) && ((i->modrm >> 3) & 7) == 4 && !i->memory;
+		bool masked = (group && i->rm == index) || (is_plain(i, 0x25) && index == GPR_RAX);
+		if (masked)
+			return i->imm < 1u << 20 && !(i->imm & (i->imm + 1)) ? i->imm + 1 : 0;
+		if (writes_reg(i, index))
+			return 0;
+	}
+	return 0;
+}
+
 /* The nearest unsigned comparison with a constant that guards the jump: ja and jae around it, or jbe and jb to it. */
 static uint32_t find_bound(const struct insn *jump, const struct insn *before, size_t cnt)
 {
@@ -99,6 +114,7 @@ static bool find_through_register(const struct insn *jump, const struct insn *be
 		if (load && (i->reg == jump->rm || i->reg == other)) {
 			unsigned base = i->reg == jump->rm ? other : jump->rm;
 			ret->width = 4;
+			ret->cnt = find_mask(before, k + 1, cnt, i->index);
 			if (i->rm == base && i->disp == 0)
 				ret->addr = ret->base = find_base(before, i->reg == base ? cnt : k + 1, cnt, base);
 			return true;
@@ -121,7 +137,9 @@ bool switch_find(const struct insn *jump, const struct insn *before, size_t cnt,
 		if (jump->rm == GPR_NONE || base)
 			ret->addr = base + (uint64_t)(int64_t)jump->disp;
 	}
-	if (form && ret->addr)
+	if (form && jump->memory)
+		ret->cnt = find_mask(before, 0, cnt, jump->index);
+	if (form && ret->addr && !ret->cnt)
 		ret->cnt = find_bound(jump, before, cnt);
 	return form;
 }

@@ -8,7 +8,7 @@
  *   lea T(%rip),%b; movslq (%b,%i,4),%x; add %b,%x; [notrack] jmp *%x      32-bit entries, relative to T
  *   [notrack] jmp *T(,%i,8)                                                64-bit addresses
  *   lea T(%rip),%b; [notrack] jmp *(%b,%i,8)                               64-bit addresses
- * behind `cmp $n,%i; ja default`. */
+ * behind `cmp $n,%i; ja default` or `and $n,%i`. */
 #define SWITCH_HISTORY 24 /* instructions looked back at */
 
 struct switch_table {
