@@ -359,9 +359,8 @@ static void test_debuglink(void **state)
 static void test_like_readelf(void **state)
 {
 	(void)state;
-	compiled_run("for l in libc libssl libcrypto libstdc++; do ln -sf "
-		     "$(ls /lib/x86_64-linux-gnu/$l.so* /usr/lib/*/$l.so* /lib/*/$l.so* 2>/dev/null | "
-		     "xargs -n1 readlink -f | xargs file -L | grep -m1 'ELF 64' | cut -d: -f1) $l; done");
+	compiled_run("for l in libc.so.6 libssl.so.3 libcrypto.so.3 libstdc++.so.6; do "
+		     "ln -s $(gcc -print-file-name=$l) ${l%%%%.*}; done");
 	static const char *const files[] = {"/usr/bin/redis-server",
 					    "/usr/sbin/nginx",
 					    "libc",
@@ -372,7 +371,8 @@ static void test_like_readelf(void **state)
 					    "cart",
 					    "cart_v0",
 					    "cart_legacy",
-					    "/usr/bin/gdb"};
+					    "/usr/bin/gdb",
+					    "/usr/bin/python3"};
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		struct loaded l = load(files[i]);
 		long want = compiled_count("readelf -sW %s | awk '($4 == \"FUNC\" || $4 == \"IFUNC\") && "

@@ -87,7 +87,7 @@ static uint32_t personality_in_slot(struct personality_cache *c, uint64_t slot)
 }
 
 /* glibc links its own __gcc_personality_v0, a local symbol that hands on to libgcc_s (glibc's unwind-resume.c), into
- * these: with .symtab its name is gone. */
+ * these: without .symtab its name is gone. */
 static bool module_is_glibc(const struct elf *elf)
 {
 	return sv_starts(elf->soname, SV("libc.so.6")) || sv_starts(elf->soname, SV("libpthread.so.0"));
