@@ -108,7 +108,7 @@ $(SKEL): $(O)/spanhound.bpf.o
 	$(Q)$(BPFTOOL) gen skeleton $< name spanhound >$@
 
 $(patsubst %.c,$(O)/%.o,$(wildcard userspace/kernel/*.c)): | $(SKEL)
-$(APP_OBJ): | $(O)/version.h
+$(APP_OBJ) $(patsubst %.c,$(O)/%.o,$(wildcard userspace/export/*.c)): | $(O)/version.h
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
