@@ -1,9 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/cmd.h"
+#include "base/log.h"
 #include "version.h"
 
-int main(void)
+const struct command commands[COMMANDS] = {
+#define COMMAND(name, arguments, help) {#name, arguments, help, cmd_##name},
+#include "app/commands.def"
+#undef COMMAND
+};
+
+int main(int argc, char **argv)
 {
-	puts("spanhound " SPANHOUND_VERSION " (" SPANHOUND_COMMIT ")");
-	return 0;
+	signal(SIGPIPE, SIG_IGN);
+	const char *word = argc > 1 ? argv[1] : "--help";
+	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+		puts("spanhound " SPANHOUND_VERSION " (" SPANHOUND_COMMIT ")");
+		return EXIT_SUCCESS;
+	}
+	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
+		options_help_all();
+		return argc > 1 ? EXIT_SUCCESS : EXIT_USAGE;
+	}
+	for (int i = 0; i < COMMANDS; i++)
+		if (strcmp(word, commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	log_error("there is no command '%s'; `spanhound --help` lists them", word);
+	return EXIT_USAGE;
 }

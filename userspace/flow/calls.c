@@ -86,6 +86,18 @@ void calls_set_clock(struct calls *c, int64_t unix_minus_mono_ns)
 	c->unix_minus_mono_ns = unix_minus_mono_ns;
 }
 
+void calls_refresh(struct calls *c)
+{
+	struct known_process *p, *next;
+	HASH_ITER(hh, c->processes, p, next) {
+		struct process_info *info = c->options.process(c->options.arg, p->tgid);
+		if (!info)
+			continue;
+		process_info_unref(p->info);
+		p->info = info;
+	}
+}
+
 static struct known_process *calls_process(struct calls *c, uint32_t tgid)
 {
 	if (c->last && c->last->tgid == tgid)
@@ -149,8 +161,6 @@ static void calls_process_event(struct calls *c, const struct sh_ev_proc *e, uin
 	}
 	}
 	c->options.process_event(c->options.arg, e);
-	if (e->hdr.kind == SH_EV_EXEC)
-		calls_forget_process(c, e->tgid);
 }
 
 static size_t capture_size(const struct sh_capture *cap)

@@ -43,6 +43,8 @@ void calls_free(struct calls *c); /* NULL is fine */
 
 /* What to add to a record's times for Unix time. */
 void calls_set_clock(struct calls *c, int64_t unix_minus_mono_ns);
+/* Forgets who the processes are; they are asked for again. */
+void calls_refresh(struct calls *c);
 void calls_record(struct calls *c, const struct sh_ev_hdr *record, uint64_t now_ns);
 /* After a whole pass over all rings. */
 void calls_pass(struct calls *c, uint64_t now_ns);

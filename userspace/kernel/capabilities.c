@@ -222,6 +222,34 @@ void capabilities_probe(struct capabilities *ret)
 			 "a filter that does not know system call %d kills the process", SYSCALL_URETPROBE);
 }
 
+int link_kind_choose(struct sbuf *err)
+{
+	struct capabilities c = {0};
+	struct capability *is = c.is;
+	settle(&is[CAPABILITY_btf], access("/sys/kernel/btf/vmlinux", R_OK) < 0 ? -errno : 0, "/sys/kernel/btf/vmlinux");
+	int fd = load_empty(0, false);
+	settle(&is[CAPABILITY_bpf], fd, "loading an empty program");
+	if (fd >= 0)
+		close(fd);
+	static const enum capability_id order[] = {CAPABILITY_uprobe_session, CAPABILITY_uprobe_multi, CAPABILITY_perf_uprobe};
+	for (int kind = LINK_SESSION; kind < LINK_KINDS; kind++) {
+		settle(&is[order[kind]], try_link((enum link_kind)kind), "attaching a probe");
+		if (is[order[kind]].works)
+			break;
+	}
+	return capabilities_choose_link(&c, err);
+}
+
+bool capability_sleepable(enum link_kind link)
+{
+	return try_sleepable(link != LINK_PERF) >= 0;
+}
+
+bool capability_seccomp_return(enum link_kind link)
+{
+	return try_seccomp_return(link) >= 0;
+}
+
 int capabilities_choose_link(const struct capabilities *c, struct sbuf *err)
 {
 	const struct capability *is = c->is;

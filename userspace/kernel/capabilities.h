@@ -34,6 +34,11 @@ void capabilities_probe(struct capabilities *ret);
 /* The best kind of link there is; -ENOTSUP with the reason and what to do about it. */
 int capabilities_choose_link(const struct capabilities *c, struct sbuf *err);
 
+/* The same quickly, without trying what is not needed: enum link_kind or -errno. */
+int link_kind_choose(struct sbuf *err);
+bool capability_sleepable(enum link_kind link);
+bool capability_seccomp_return(enum link_kind link);
+
 /* What a probe costs the traced thread on this machine now, in ns per call with an empty program. 0: not measured. */
 enum price_class {
 	PRICE_NOP5,

@@ -185,3 +185,8 @@ void ring_set_stats(const struct ring_set *s, struct ring_stats *ret)
 {
 	*ret = s->stats;
 }
+
+size_t ring_set_size(const struct ring_set *s)
+{
+	return s->size;
+}

@@ -22,6 +22,7 @@ typedef void (*ring_record_fn)(void *arg, const struct sh_ev_hdr *record);
 /* One pass: hands over every record that was complete when the pass began. Returns their number. *ret_whole is false when a
  * record under way held up those behind it: the pass then says nothing about order between rings. */
 size_t ring_set_drain(struct ring_set *r, ring_record_fn fn, void *arg, bool *ret_whole);
+size_t ring_set_size(const struct ring_set *r); /* bytes of one ring */
 /* Bytes waiting in the fullest ring. */
 size_t ring_set_backlog(const struct ring_set *r);
 /* Until a producer wakes us or `timeout_ms` passed. */

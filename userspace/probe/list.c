@@ -339,3 +339,21 @@ void probe_list_schema(struct sbuf *out)
 {
 	describe_map(out, &list_top_map, 0);
 }
+
+bool probe_reads_memory(const struct probe *p)
+{
+	for (unsigned i = 0; i < p->spec.capture_cnt; i++) {
+		const struct sh_capture_spec *c = &p->spec.captures[i];
+		if (value_type_is_memory(c->type) || c->deref_cnt || c->flags & SH_CAP_LOAD)
+			return true;
+	}
+	return false;
+}
+
+bool probe_list_reads_memory(const struct probe_list *list)
+{
+	vec_foreach(p, &list->probes)
+		if (probe_reads_memory(p))
+			return true;
+	return false;
+}

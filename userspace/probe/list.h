@@ -137,6 +137,10 @@ struct probe_list *probe_list_new(void);
  * -EINVAL with a sentence in err; -ENOMEM. */
 int probe_list_add_function(struct probe_list *list, const char *text, struct sbuf *err);
 
+/* Does obeying the probe read the target's memory (strings, pointers followed)? */
+bool probe_reads_memory(const struct probe *p);
+bool probe_list_reads_memory(const struct probe_list *list);
+
 /* The reference of all keys, for people. */
 void probe_list_schema(struct sbuf *out);
 

@@ -124,7 +124,7 @@ static bool set_len(struct list_reader *r, struct value_draft *draft, const stru
 		    struct sv text, const char *key)
 {
 	uint64_t n;
-	if (list_parse_unsigned(text, &n)) {
+	if (units_unsigned(text, &n)) {
 		if (n < 1 || n > SH_MAX_STRING) {
 			yaml_error_at(&r->src, node, at, "%s: expected 1 to %d bytes, found " SV_FMT, key,
 				      SH_MAX_STRING, SV_ARG(text));
@@ -206,7 +206,7 @@ static void read_deref(struct list_reader *r, struct value_draft *draft)
 static void read_at(struct list_reader *r, const struct yaml_node *node, struct sv text, size_t at, uint8_t *ret)
 {
 	uint64_t n;
-	bool number = node->kind == YAML_SCALAR && (!node->quoted || at > 0) && list_parse_unsigned(text, &n);
+	bool number = node->kind == YAML_SCALAR && (!node->quoted || at > 0) && units_unsigned(text, &n);
 	if (node->kind != YAML_SCALAR)
 		list_expected(r, key_named("at"), node);
 	else if (!number)

@@ -114,7 +114,7 @@ static void compile_place(struct list_reader *r, struct probe_draft *draft)
 		return;
 	probe->address_pos = draft->address->pos;
 	if (draft->address->kind != YAML_SCALAR || draft->address->quoted ||
-	    !list_parse_unsigned(draft->address->text, &probe->address) || !probe->address)
+	    !units_unsigned(draft->address->text, &probe->address) || !probe->address)
 		list_expected(r, key_of(&list_probe_map, "address"), draft->address);
 }
 

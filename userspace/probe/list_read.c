@@ -10,7 +10,7 @@ void list_expected(struct list_reader *r, const struct list_key *key, const stru
 	char found[YAML_DESCRIBE_SZ];
 	if (value->kind == YAML_BAD)
 		return;
-	bool quoted_number = value->quoted && (list_parse_unsigned(value->text, &(uint64_t){0}) ||
+	bool quoted_number = value->quoted && (units_unsigned(value->text, &(uint64_t){0}) ||
 					       sv_eq(value->text, SV("true")) || sv_eq(value->text, SV("false")));
 	bool braces = value->kind == YAML_MAPPING && strstr(key->form, "template");
 	yaml_error(&r->src, value, "%s: expected %s, found %s%s", key->name, key->form,

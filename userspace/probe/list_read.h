@@ -2,6 +2,7 @@
 #ifndef PROBE_LIST_READ_H
 #define PROBE_LIST_READ_H
 
+#include "base/units.h"
 #include "probe/list.h"
 #include "probe/list_yaml.h"
 
@@ -69,17 +70,17 @@ void list_read_entries(struct list_reader *r, const struct list_key *key, const 
 		       void (*entry)(struct list_reader *r, const struct yaml_node *value, void *arg), void *arg);
 /* The text of a scalar, in the list's arena; false when it is none (reported). */
 bool list_read_text(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, struct sv *ret);
-/* A decimal or 0x integer, not quoted; false when it is none or out of -max - 1 .. max (not reported). */
-bool list_parse_integer(const struct yaml_node *value, int64_t *ret);
-bool list_parse_unsigned(struct sv text, uint64_t *ret);
 
 extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
 	list_span_map, list_arg_map, list_return_map, list_error_map;
 
 LIST_READER(list_read_probes); /* ignored; appends to r->list->probes */
 
-/* From text to value; false: it is not of that form. */
-bool list_parse_duration(struct sv text, uint64_t *ret_ns);
-bool list_parse_size(struct sv text, uint64_t *ret);
+
+/* An integer that is not quoted. */
+static inline bool list_parse_integer(const struct yaml_node *value, int64_t *ret)
+{
+	return value->kind == YAML_SCALAR && !value->quoted && units_integer(value->text, ret);
+}
 
 #endif

@@ -37,15 +37,6 @@ static bool probe_excludes(const struct probe *probe, struct symtab *tab, const 
 	return false;
 }
 
-/* Does obeying the spec read the target's memory? */
-static bool spec_reads_memory(const struct sh_spec *s)
-{
-	for (unsigned i = 0; i < s->capture_cnt; i++)
-		if (s->captures[i].type >= SH_STRING || s->captures[i].deref_cnt || s->captures[i].flags & SH_CAP_LOAD)
-			return true;
-	return false;
-}
-
 static struct plan_function *plan_new_function(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe)
 {
 	if (p->functions.cnt >= p->options.max_functions) {
@@ -102,7 +93,7 @@ static int plan_take(struct plan *p, struct plan_module *m, const struct symbol 
 		     const struct plan_process *process)
 {
 	struct site_options options = plan_site_options(p, process);
-	struct planned f = {.sleepable = spec_reads_memory(&p->options.list->probes.data[probe].spec)};
+	struct planned f = {.sleepable = probe_reads_memory(&p->options.list->probes.data[probe])};
 
 	int rc = site_find(p->finder, m->module, s, &options, &f.site);
 	if (rc < 0)

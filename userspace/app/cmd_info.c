@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "app/cmd.h"
+#include "export/datadog.h"
+#include "kernel/capabilities.h"
+#include "version.h"
+
+#define AGENT_TIMEOUT_MS 500
+
+/* Linux capabilities that tracing needs when one is not root. */
+static const struct {
+	int number;
+	const char *name, *needed_for;
+} privileges[] = {
+	{CAP_BPF, "CAP_BPF", "loading programs and maps"},
+	{CAP_PERFMON, "CAP_PERFMON", "attaching them to other processes' code"},
+	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "reading /proc/PID of other users' processes"},
+	{CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE", "opening deleted or foreign executables (map_files)"},
+	{CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE", "locked memory on kernels before 5.11; not needed otherwise"},
+};
+#define PRIVILEGES (sizeof(privileges) / sizeof(privileges[0]))
+
+static bool privilege_held(int number)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+	extern int capget(struct __user_cap_header_struct *, struct __user_cap_data_struct *);
+	if (capget(&header, data) < 0)
+		return geteuid() == 0;
+	return data[number / 32].effective & (1u << number % 32);
+}
+
+struct info {
+	struct utsname kernel;
+	struct capabilities capabilities;
+	struct price_list prices;
+	int link;
+	struct sbuf link_error, agent, agent_error;
+	bool agent_answers;
+};
+
+static void info_gather(struct info *i)
+{
+	struct sbuf ignored = {0};
+	uname(&i->kernel);
+	capabilities_probe(&i->capabilities);
+	i->link = capabilities_choose_link(&i->capabilities, &i->link_error);
+	if (i->link >= 0)
+		price_list_measure((enum link_kind)i->link, &i->prices, &ignored);
+	i->agent_answers = datadog_probe(NULL, AGENT_TIMEOUT_MS, &i->agent, &i->agent_error) == 0;
+	sbuf_release(&ignored);
+}
+
+static void print_text(const struct info *i)
+{
+	printf("spanhound %s (%s)\nkernel    %s %s %s\n\n", SPANHOUND_VERSION, SPANHOUND_COMMIT, i->kernel.sysname,
+	       i->kernel.release, i->kernel.machine);
+	for (int n = 0; n < CAPABILITY_CNT; n++) {
+		const struct capability *c = &i->capabilities.is[n];
+		printf("  %-3s %-15s %s%s%s%s\n", c->works ? "yes" : "NO", capability_name((enum capability_id)n),
+		       capability_enables((enum capability_id)n), c->works ? "" : " (", c->why_not, c->works ? "" : ")");
+	}
+	puts("");
+	for (size_t n = 0; n < PRIVILEGES; n++)
+		printf("  %-3s %-23s %s\n", privilege_held(privileges[n].number) ? "yes" : "NO", privileges[n].name,
+		       privileges[n].needed_for);
+	if (i->link < 0) {
+		printf("\nNothing can be traced: %s\n", sbuf_str(&i->link_error));
+	} else {
+		printf("\nprobes are attached by %s links; an empty probe costs per call, at entry (entry and return):\n",
+		       link_kind_names[i->link]);
+		static const char *const classes[PRICE_CLASSES] = {"nop5", "emulated", "single-step"};
+		for (int n = 0; n < PRICE_CLASSES; n++)
+			printf("  %-12s %7.0f ns (%.0f ns)\n", classes[n], i->prices.entry_ns[n], i->prices.with_return_ns[n]);
+	}
+	printf("\nDatadog Agent: %s%s\n", i->agent_answers ? "answers\n" : sbuf_str(&i->agent_error),
+	       i->agent_answers ? sbuf_str(&i->agent) : "");
+}
+
+static void json_price(struct sbuf *out, const char *name, const double *ns)
+{
+	sbuf_addf(out, "\"%s\":{\"nop5\":%.0f,\"emulated\":%.0f,\"single_step\":%.0f}", name, ns[PRICE_NOP5],
+		  ns[PRICE_EMULATED], ns[PRICE_SINGLE_STEP]);
+}
+
+static void print_json(const struct info *i)
+{
+	struct sbuf out = {0};
+	sbuf_addf(&out, "{\"version\":\"%s\",\"commit\":\"%s\",\"kernel\":\"%s\",\"machine\":\"%s\",\"capabilities\":{",
+		  SPANHOUND_VERSION, SPANHOUND_COMMIT, i->kernel.release, i->kernel.machine);
+	for (int n = 0; n < CAPABILITY_CNT; n++) {
+		const struct capability *c = &i->capabilities.is[n];
+		sbuf_addf(&out, "%s\"%s\":{\"works\":%s,\"enables\":", n ? "," : "", capability_name((enum capability_id)n),
+			  c->works ? "true" : "false");
+		sbuf_add_json(&out, sv_of(capability_enables((enum capability_id)n)));
+		sbuf_adds(&out, ",\"why_not\":");
+		sbuf_add_json(&out, sv_of(c->why_not));
+		sbuf_adds(&out, "}");
+	}
+	sbuf_adds(&out, "},\"privileges\":{");
+	for (size_t n = 0; n < PRIVILEGES; n++)
+		sbuf_addf(&out, "%s\"%s\":%s", n ? "," : "", privileges[n].name,
+			  privilege_held(privileges[n].number) ? "true" : "false");
+	sbuf_addf(&out, "},\"link\":%s%s%s,", i->link < 0 ? "" : "\"", i->link < 0 ? "null" : link_kind_names[i->link],
+		  i->link < 0 ? "" : "\"");
+	json_price(&out, "entry_ns", i->prices.entry_ns);
+	sbuf_addc(&out, ',');
+	json_price(&out, "entry_and_return_ns", i->prices.with_return_ns);
+	sbuf_addf(&out, ",\"agent\":{\"answers\":%s,\"info\":%s,\"error\":", i->agent_answers ? "true" : "false",
+		  i->agent_answers && i->agent.len ? sbuf_str(&i->agent) : "null");
+	sbuf_add_json(&out, sbuf_sv(&i->agent_error));
+	sbuf_adds(&out, "}}\n");
+	fputs(sbuf_str(&out), stdout);
+	sbuf_release(&out);
+}
+
+int cmd_info(int argc, char **argv)
+{
+	struct options o;
+	int rc = options_parse(&o, COMMAND_info, argc, argv), status = options_exit_status(rc);
+	if (rc == 0) {
+		struct info i = {0};
+		info_gather(&i);
+		if (o.json)
+			print_json(&i);
+		else
+			print_text(&i);
+		status = i.link < 0 ? SESSION_FAILED : EXIT_SUCCESS;
+		sbuf_release(&i.link_error);
+		sbuf_release(&i.agent);
+		sbuf_release(&i.agent_error);
+	}
+	options_release(&o);
+	return status;
+}

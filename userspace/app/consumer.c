@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The consumer thread: rings to spans. While records come it looks every few milliseconds by itself; after a while
+ * without any it sleeps and lets the kernel half wake it, which costs the traced thread microseconds once. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "app/session_private.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define POLL_MS	       5
+#define IDLE_PASSES    20  /* without a record, before going to sleep */
+#define SLEEP_MS       200 /* even asleep: chunks may be due */
+#define BUSY_BACKLOG   8   /* a ring filled to one eighth is drained again at once */
+#define CLOCK_EVERY_NS NSEC_PER_SEC
+
+struct consumer {
+	struct session *session;
+	uint64_t now_ns;
+	uint64_t clock_due_ns;
+	unsigned epoch;
+};
+
+static void consumer_record(void *arg, const struct sh_ev_hdr *record)
+{
+	struct consumer *c = arg;
+	if (c->session->recorder)
+		recorder_record(c->session->recorder, record);
+	calls_record(c->session->calls, record, c->now_ns);
+}
+
+static void consumer_clock(struct consumer *c)
+{
+	struct session *s = c->session;
+	if (c->now_ns < c->clock_due_ns)
+		return;
+	int64_t offset = clock_mono_to_unix_ns();
+	kernel_shared(s->kernel)->unix_minus_mono_ns = (uint64_t)offset;
+	calls_set_clock(s->calls, offset);
+	if (s->recorder)
+		recorder_clock(s->recorder, offset);
+	c->clock_due_ns = c->now_ns + CLOCK_EVERY_NS;
+}
+
+/* One pass; false when there was nothing. */
+static bool consumer_pass(struct consumer *c)
+{
+	struct session *s = c->session;
+	bool whole;
+
+	c->now_ns = clock_mono_ns();
+	consumer_clock(c);
+	unsigned epoch = atomic_load(&s->process_epoch);
+	if (epoch != c->epoch) {
+		c->epoch = epoch;
+		calls_refresh(s->calls);
+	}
+	size_t cnt = ring_set_drain(kernel_rings(s->kernel), consumer_record, c, &whole);
+	if (whole) {
+		calls_pass(s->calls, c->now_ns);
+		if (s->recorder && cnt)
+			recorder_pass(s->recorder, c->now_ns);
+	}
+	struct calls_stats stats;
+	calls_stats(s->calls, &stats);
+	if (s->options.count && !s->count_reached && stats.spans >= s->options.count) {
+		uint64_t one = 1;
+		s->count_reached = true;
+		if (write(s->count_fd, &one, sizeof(one)) < 0)
+			log_debug("cannot tell that the count is reached");
+	}
+	return cnt > 0;
+}
+
+static void consumer_sleep(struct session *s)
+{
+	volatile struct sh_shared *shared = kernel_shared(s->kernel);
+	struct ring_set *rings = kernel_rings(s->kernel);
+	shared->consumer_asleep = 1;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (ring_set_backlog(rings) == 0)
+		ring_set_wait(rings, SLEEP_MS);
+	shared->consumer_asleep = 0;
+}
+
+static void *consumer_main(void *arg)
+{
+	struct consumer c = {.session = arg};
+	struct session *s = arg;
+	struct ring_set *rings = kernel_rings(s->kernel);
+	unsigned idle = 0;
+
+	while (!atomic_load(&s->stopping)) {
+		idle = consumer_pass(&c) ? 0 : idle + 1;
+		if (ring_set_backlog(rings) > ring_set_size(rings) / BUSY_BACKLOG)
+			continue;
+		if (idle > IDLE_PASSES)
+			consumer_sleep(s);
+		else
+			ring_set_wait(rings, POLL_MS);
+	}
+	while (consumer_pass(&c))
+		;
+	return NULL;
+}
+
+int consumer_start(struct session *s, struct sbuf *err)
+{
+	int rc = pthread_create(&s->consumer, NULL, consumer_main, s);
+	if (rc) {
+		sbuf_addf(err, "cannot start the consumer thread: %s", strerror(rc));
+		return -rc;
+	}
+	pthread_setname_np(s->consumer, "spanhound-rings");
+	s->consuming = true;
+	return 0;
+}
+
+void consumer_stop(struct session *s)
+{
+	if (!s->consuming)
+		return;
+	atomic_store(&s->stopping, true);
+	ring_set_wake(kernel_rings(s->kernel));
+	pthread_join(s->consumer, NULL);
+	s->consuming = false;
+}

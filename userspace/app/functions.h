@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef APP_FUNCTIONS_H
+#define APP_FUNCTIONS_H
+
+#include "flow/calls.h"
+#include "probe/plan.h"
+
+/* The table of probed functions as flow/ wants it: what a probe of the list says a function's spans look like. Written by
+ * the supervisor, read by the consumer without a lock: an entry is complete before its index can occur in a record. */
+struct functions;
+
+struct functions *functions_new(const struct probe_list *list, uint32_t max); /* NULL when out of memory */
+void functions_free(struct functions *f); /* NULL is fine */
+int functions_publish(struct functions *f, const struct plan_function *function);
+const struct function_info *functions_get(const struct functions *f, uint32_t index);
+/* What the entry was made from; NULL beyond the table. */
+const struct plan_function *functions_plan(const struct functions *f, uint32_t index);
+
+#endif

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/units.h"
+
+#define IN(command)  (1u << COMMAND_##command)
+#define IN_TARGETS   (IN(attach) | IN(check) | IN(functions))
+#define IN_ATTACH    IN(attach)
+#define IN_PROBES    (IN(attach) | IN(run) | IN(functions))
+#define IN_SESSION   (IN(attach) | IN(run))
+#define IN_EXPORT    (IN(attach) | IN(run) | IN(replay))
+#define IN_CHECK     IN(check)
+#define IN_JSON	     (IN(functions) | IN(info))
+#define IN_ALL	     ((1u << COMMANDS) - 1)
+
+enum option_id {
+	OPTION_NONE = 256, /* above all letters */
+#define HEADING(text, in)
+#define OPTION(id, letter, name, argument, in, help) OPTION_##id,
+#include "app/options.def"
+#undef HEADING
+#undef OPTION
+};
+
+static const struct option_line {
+	int id;
+	int letter;
+	const char *name, *argument;
+	unsigned in;
+	const char *help;
+} option_lines[] = {
+#define HEADING(text, in) {0, 0, NULL, NULL, in, text},
+#define OPTION(id, letter, name, argument, in, help) {OPTION_##id, letter, name, argument, in, help},
+#include "app/options.def"
+#undef HEADING
+#undef OPTION
+};
+#define OPTION_LINES (sizeof(option_lines) / sizeof(option_lines[0]))
+
+void options_each(enum command_id command, void (*fn)(void *arg, int letter, const char *name, const char *argument),
+		  void *arg)
+{
+	for (size_t i = 0; i < OPTION_LINES; i++)
+		if (option_lines[i].name && option_lines[i].in & (1u << command))
+			fn(arg, option_lines[i].letter, option_lines[i].name, option_lines[i].argument);
+}
+
+/* Wraps help text behind a column of 30. */
+static void print_help_text(const char *text)
+{
+	enum { COLUMN = 30, WIDTH = 100 };
+	int at = COLUMN;
+	while (*text) {
+		int word = (int)strcspn(text, " ");
+		if (at + word > WIDTH) {
+			printf("\n%*s", COLUMN, "");
+			at = COLUMN;
+		}
+		printf("%.*s", word, text);
+		at += word;
+		text += word;
+		if (*text) {
+			putchar(' ');
+			at++;
+			text++;
+		}
+	}
+	putchar('\n');
+}
+
+void options_help(enum command_id command)
+{
+	const struct command *c = &commands[command];
+	printf("usage: spanhound %s %s\n\n%s.\n", c->name, c->arguments, c->help);
+	for (size_t i = 0; i < OPTION_LINES; i++) {
+		const struct option_line *o = &option_lines[i];
+		char left[64];
+		if (!(o->in & (1u << command)))
+			continue;
+		if (!o->name) {
+			printf("\n%s:\n", o->help);
+			continue;
+		}
+		char letter[5] = "    ";
+		if (o->letter)
+			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+		snprintf(left, sizeof(left), "  %s--%s%s%s", letter, o->name, o->argument ? " " : "",
+			 o->argument ? o->argument : "");
+		printf("%-29s ", left);
+		print_help_text(o->help);
+	}
+	if (command == COMMAND_attach)
+		puts("\nExamples:\n"
+		     "  spanhound attach --name redis-server -f 'zset*'        functions by name, on the terminal\n"
+		     "  spanhound attach -c spanhound.yaml --export datadog    a probe list, to the Datadog Agent\n"
+		     "  spanhound attach -p 4242 -f 'libssl.so*:SSL_*' -d 10s  a library's functions, for ten seconds");
+}
+
+void options_help_all(void)
+{
+	puts("usage: spanhound COMMAND ...\n\nTraces programs that are already running, unmodified and without a restart.\n");
+	for (int i = 0; i < COMMANDS; i++)
+		printf("  %-11s %s\n", commands[i].name, commands[i].help);
+	puts("\n`spanhound COMMAND --help` teaches each one. Begin with:\n"
+	     "  spanhound info                                 what works here\n"
+	     "  spanhound functions --name redis-server 'zs*'  what could be traced\n"
+	     "  spanhound attach --name redis-server -f 'zs*'  trace it");
+}
+
+static int mistake(enum command_id command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int mistake(enum command_id command, const char *fmt, ...)
+{
+	struct sbuf text = {0};
+	va_list ap;
+	va_start(ap, fmt);
+	sbuf_vaddf(&text, fmt, ap);
+	va_end(ap);
+	log_error("%s", sbuf_str(&text));
+	log_info("`spanhound %s --help` lists the options", commands[command].name);
+	sbuf_release(&text);
+	return -EINVAL;
+}
+
+/* One spec per option, so that options add up; "a,b" within one option does, too. */
+static int add_target(struct options *o, int id, char *value)
+{
+	struct target_spec spec = {0};
+	int rc = 0;
+	for (char *save = NULL, *item = strtok_r(value, ",", &save); item && rc == 0; item = strtok_r(NULL, ",", &save)) {
+		char *end;
+		long n = strtol(item, &end, 10);
+		bool number = *item && !*end;
+		switch (id) {
+		case OPTION_NAME:
+			rc = vec_push(&spec.names, sv_of(item));
+			break;
+		case OPTION_EXE:
+			rc = vec_push(&spec.exes, sv_of(item));
+			break;
+		case OPTION_CMDLINE:
+			rc = vec_push(&spec.cmdlines, sv_of(item));
+			break;
+		case OPTION_CONTAINER:
+			rc = vec_push(&spec.containers, sv_of(item));
+			break;
+		case OPTION_PID:
+			if (!number || n < 1 || n > INT32_MAX)
+				return mistake(COMMAND_attach, "--pid '%s' is not a process id", item);
+			rc = vec_push(&spec.pids, (int)n);
+			break;
+		case OPTION_PORT:
+			if (!number || n < 1 || n > 65535)
+				return mistake(COMMAND_attach, "--port '%s' is not a port (1 to 65535)", item);
+			rc = vec_push(&spec.ports, (int)n);
+			break;
+		}
+	}
+	return rc < 0 ? rc : vec_push(&o->list->targets, spec);
+}
+
+static int set_link(struct options *o, enum command_id command, const char *value)
+{
+	for (int i = 0; i < LINK_KINDS; i++)
+		if (strcmp(value, link_kind_names[i]) == 0) {
+			o->session.link = i;
+			return 0;
+		}
+	return mistake(command, "--link '%s' is none of session, multi, perf", value);
+}
+
+static int set_end(struct options *o, enum command_id command, const char *value)
+{
+	static const char *const names[] = {"auto", "return", "sites"};
+	for (int i = 0; i < 3; i++)
+		if (strcmp(value, names[i]) == 0) {
+			o->session.ends = (enum site_ends_wanted)i;
+			return 0;
+		}
+	return mistake(command, "--end '%s' is none of auto, return, sites", value);
+}
+
+static int set_number(enum command_id command, const char *name, const char *value, uint64_t max, uint64_t *ret)
+{
+	char *end;
+	errno = 0;
+	unsigned long long n = strtoull(value, &end, 10);
+	if (!*value || *end || errno || n < 1 || n > max || *value == '-')
+		return mistake(command, "--%s '%s' is not a whole number from 1 to %llu", name, value, (unsigned long long)max);
+	*ret = n;
+	return 0;
+}
+
+static int add_export(struct options *o, const char *value)
+{
+	if (strncmp(value, "capture:", 8) == 0) {
+		o->session.capture = value + 8;
+		return 0;
+	}
+	return vec_push(&o->session.exports, sv_of(value));
+}
+
+static int set_summary(struct options *o, enum command_id command, const char *value)
+{
+	if (strncmp(value, "json:", 5) != 0 || !value[5])
+		return mistake(command, "--summary '%s' is not json:FILE", value);
+	o->summary = value + 5;
+	return 0;
+}
+
+static int apply_session_option(struct options *o, enum command_id command, int id, char *value)
+{
+	uint64_t n = 0;
+	int rc;
+	switch (id) {
+	case OPTION_MAX_FUNCTIONS:
+		rc = set_number(command, "max-functions", value, 1 << 20, &n);
+		o->session.max_functions = (uint32_t)n;
+		return rc;
+	case OPTION_COUNT:
+		return set_number(command, "count", value, UINT64_MAX, &o->session.count);
+	case OPTION_DURATION:
+		if (!units_duration(sv_of(value), &o->session.duration_ns) || !o->session.duration_ns)
+			return mistake(command, "--duration '%s' is not a time such as 500ms, 10s, 5m, 1h", value);
+		return 0;
+	case OPTION_RING_SIZE:
+		if (!units_size(sv_of(value), &o->session.ring_size) || o->session.ring_size < 65536 ||
+		    o->session.ring_size > 1ULL << 31)
+			return mistake(command, "--ring-size '%s' is not a size from 64k to 2g", value);
+		return 0;
+	case OPTION_LINK:
+		return set_link(o, command, value);
+	case OPTION_END:
+		return set_end(o, command, value);
+	case OPTION_SUMMARY:
+		return set_summary(o, command, value);
+	case OPTION_SERVICE:
+		o->list->service = sv_of(value);
+		return 0;
+	case OPTION_ENV:
+		o->list->env = sv_of(value);
+		return 0;
+	case OPTION_WAIT:
+		o->session.wait = true;
+		return 0;
+	}
+	return 0;
+}
+
+static int apply_option(struct options *o, enum command_id command, int id, char *value)
+{
+	struct sbuf err = {0};
+	int rc = 0;
+	switch (id) {
+	case OPTION_NAME:
+	case OPTION_PID:
+	case OPTION_EXE:
+	case OPTION_CMDLINE:
+	case OPTION_PORT:
+	case OPTION_CONTAINER:
+		return add_target(o, id, value);
+	case OPTION_FUNCTION:
+		rc = probe_list_add_function(o->list, value, &err);
+		if (rc < 0)
+			rc = mistake(command, "--function '%s': %s", value, sbuf_str(&err));
+		sbuf_release(&err);
+		return rc < 0 ? rc : vec_push(&o->functions, sv_of(value));
+	case OPTION_EXPORT:
+		return add_export(o, value);
+	case OPTION_JSON:
+		o->json = true;
+		return 0;
+	case OPTION_KEYS:
+		o->keys = true;
+		return 0;
+	case OPTION_VERBOSE:
+		log_level = LOG_DEBUG;
+		return 0;
+	case OPTION_QUIET:
+		log_level = LOG_WARN;
+		o->session.quiet = true;
+		return 0;
+	case OPTION_HELP:
+		options_help(command);
+		return 1;
+	}
+	return apply_session_option(o, command, id, value);
+}
+
+/* getopt's tables for one command, from ours. */
+static void getopt_tables(enum command_id command, struct option *longs, char *shorts)
+{
+	*shorts++ = '+'; /* stop at the first word that is no option: it may be run's program */
+	*shorts++ = ':';
+	for (size_t i = 0; i < OPTION_LINES; i++) {
+		const struct option_line *o = &option_lines[i];
+		if (!o->name || !(o->in & (1u << command)))
+			continue;
+		*longs++ = (struct option){o->name, o->argument ? required_argument : no_argument, NULL, o->id};
+		if (o->letter) {
+			*shorts++ = (char)o->letter;
+			if (o->argument)
+				*shorts++ = ':';
+		}
+	}
+	*shorts = '\0';
+	*longs = (struct option){0};
+}
+
+static int option_of_letter(int letter)
+{
+	for (size_t i = 0; i < OPTION_LINES; i++)
+		if (option_lines[i].name && option_lines[i].letter == letter)
+			return option_lines[i].id;
+	return letter;
+}
+
+static int load_config(struct options *o, const char *path)
+{
+	struct sbuf text = {0};
+	int rc = probe_list_load(&o->list, path, &o->diagnostics);
+	if (o->diagnostics.error_cnt || rc < 0) {
+		diagnostics_print(&o->diagnostics, &text);
+		fputs(sbuf_str(&text), stderr);
+		if (rc == 0)
+			rc = -EINVAL;
+	}
+	sbuf_release(&text);
+	return rc < 0 ? -EBADMSG : 0;
+}
+
+/* --config first: the other options add to what it says. */
+static int find_config(struct options *o, enum command_id command, int argc, char **argv, const struct option *longs,
+		       const char *shorts)
+{
+	int rc = 0, c;
+	optind = 1;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		if (c != OPTION_CONFIG && option_of_letter(c) != OPTION_CONFIG)
+			continue;
+		if (o->list)
+			return mistake(command, "--config was given twice; one file holds targets and probes");
+		rc = load_config(o, optarg);
+		if (rc < 0)
+			return rc;
+	}
+	if (!o->list)
+		o->list = probe_list_new();
+	return o->list ? 0 : -ENOMEM;
+}
+
+static int parse_words(struct options *o, enum command_id command, int argc, char **argv)
+{
+	struct option longs[OPTION_LINES + 1];
+	char shorts[2 * OPTION_LINES + 4];
+	int c, index = 0;
+
+	getopt_tables(command, longs, shorts);
+	int rc = find_config(o, command, argc, argv, longs, shorts);
+	if (rc < 0)
+		return rc;
+	optind = 1;
+	bool permute = command != COMMAND_run;
+	VEC(char *) rest = {0};
+	while (rc == 0) {
+		c = getopt_long(argc, argv, shorts, longs, &index);
+		if (c == -1) {
+			if (!permute || optind >= argc || strcmp(argv[optind - 1], "--") == 0)
+				break;
+			rc = vec_push(&rest, argv[optind++]);
+			continue;
+		}
+		if (c == '?')
+			rc = mistake(command, "unknown option '%s'", argv[optind - 1]);
+		else if (c == ':')
+			rc = mistake(command, "option '%s' needs a value", argv[optind - 1]);
+		else
+			rc = apply_option(o, command, option_of_letter(c), optarg);
+	}
+	for (; rc == 0 && optind < argc; optind++)
+		rc = vec_push(&rest, argv[optind]);
+	if (rc == 0)
+		rc = vec_push(&rest, NULL); /* for execvp */
+	o->rest = rest.data;
+	o->rest_cnt = (int)rest.cnt - 1;
+	return rc;
+}
+
+/* What the list says for all targets holds where a target says nothing. */
+static void spread_defaults(struct probe_list *list)
+{
+	vec_foreach(t, &list->targets)
+	{
+		t->service = t->service.len ? t->service : list->service;
+		t->env = t->env.len ? t->env : list->env;
+		t->version = t->version.len ? t->version : list->version;
+		for (size_t i = 0; i < list->tags.cnt; i++)
+			if (vec_push(&t->tags, list->tags.data[i]) < 0)
+				return;
+	}
+}
+
+int options_parse(struct options *ret, enum command_id command, int argc, char **argv)
+{
+	*ret = (struct options){.session = {.link = -1}};
+	int rc = parse_words(ret, command, argc, argv);
+	if (rc != 0)
+		return rc;
+	if (!ret->session.exports.cnt)
+		for (size_t i = 0; i < ret->list->exports.cnt && rc == 0; i++) {
+			struct sv text = ret->list->exports.data[i].text;
+			rc = add_export(ret, text.data);
+		}
+	if (ret->session.capture && !*ret->session.capture)
+		return mistake(command, "--export capture: needs a file: capture:FILE");
+	spread_defaults(ret->list);
+	ret->session.list = ret->list;
+	ret->session.diagnostics = &ret->diagnostics;
+	ret->session.function_options = ret->functions;
+	return rc;
+}
+
+void options_release(struct options *o)
+{
+	probe_list_free(o->list);
+	diagnostics_release(&o->diagnostics);
+	vec_release(&o->functions);
+	vec_release(&o->session.exports);
+	free(o->rest);
+	*o = (struct options){0};
+}
+
+int options_exit_status(int rc)
+{
+	return rc > 0 ? EXIT_SUCCESS : rc == -EBADMSG ? SESSION_NO_TARGET : EXIT_USAGE;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/resolve.h"
+
+#include "base/log.h"
+#include "kernel/capabilities.h"
+#include "target/scan.h"
+
+#define DEFAULT_MAX_FUNCTIONS (1u << 20)
+
+static int resolve_process(struct resolve *r, int pid, int target)
+{
+	struct sbuf err = {0};
+	struct proc p = PROC_INIT;
+	if (proc_open(&p, "/proc", pid) < 0)
+		return 0;
+	int rc = plan_add(r->plan, &p, target, &err);
+	if (rc < 0)
+		log_warn("process %d: %s", pid, err.len ? sbuf_str(&err) : strerror(-rc));
+	else
+		r->processes++;
+	proc_close(&p);
+	sbuf_release(&err);
+	return 0;
+}
+
+int resolve_targets(struct resolve *ret, const struct options *o,
+		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why), void *arg)
+{
+	struct sbuf err = {0};
+	struct scan scan = {0};
+	int link = link_kind_choose(&err);
+	struct plan_options options = {
+		.list = o->list,
+		.link = link < 0 ? LINK_SESSION : (enum link_kind)link,
+		.ends = o->session.ends,
+		.seccomp_return = link < 0 || capability_seccomp_return((enum link_kind)link),
+		.proc_root = "/proc",
+		.max_functions = DEFAULT_MAX_FUNCTIONS,
+		.skipped = skipped,
+		.arg = arg,
+	};
+	*ret = (struct resolve){0};
+	sbuf_reset(&err);
+	int rc = plan_new(&ret->plan, &options, &err);
+	if (rc == 0)
+		rc = scan_processes("/proc", o->list->targets.data, o->list->targets.cnt, &scan, &err);
+	for (size_t i = 0; rc == 0 && i < scan.cnt; i++)
+		resolve_process(ret, scan.data[i].pid, (int)scan.data[i].spec);
+	if (rc < 0)
+		log_error("%s", sbuf_str(&err));
+	for (size_t i = 0; rc == 0 && !ret->processes && i < o->list->targets.cnt; i++) {
+		sbuf_reset(&err);
+		scan_explain("/proc", &o->list->targets.data[i], scan.denied, &err);
+		log_error("%s", sbuf_str(&err));
+	}
+	scan_release(&scan);
+	sbuf_release(&err);
+	return rc < 0 ? SESSION_FAILED : ret->processes ? SESSION_CLEAN : SESSION_NO_TARGET;
+}
+
+void resolve_release(struct resolve *r)
+{
+	plan_free(r->plan);
+	sbuf_release(&r->skipped);
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "app/exporters.h"
+#include "app/session_private.h"
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "kernel/capabilities.h"
+#include "target/identify.h"
+
+#define DEFAULT_MAX_FUNCTIONS 16384
+#define DEFAULT_MAX_TRACES    4096
+#define DEFAULT_MAX_SPANS     200000
+#define DEFAULT_QUEUE_SPANS   200000
+#define DEFAULT_PARTIAL_SPANS 300 /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of dd-trace-py */
+#define TRACE_IDLE_NS	      (30 * NSEC_PER_SEC)
+#define POOL_IDLE_CHUNKS      1024
+#define PROCESS_KEEP_NS	      (10 * NSEC_PER_SEC)
+#define EVENT_PIPE_SZ	      (1 << 20)
+
+const char *session_drop_name(unsigned drop)
+{
+	switch (drop) {
+#define DROP(id, name, help) \
+	case id:             \
+		return #name;
+#include "spanhound/counters.def"
+#undef DROP
+	}
+	return NULL;
+}
+
+const char *session_drop_help(unsigned drop)
+{
+	switch (drop) {
+#define DROP(id, name, help) \
+	case id:             \
+		return help;
+#include "spanhound/counters.def"
+#undef DROP
+	}
+	return NULL;
+}
+
+static const struct function_info *session_function(void *arg, uint32_t index)
+{
+	struct session *s = arg;
+	return functions_get(s->functions, index);
+}
+
+static struct process_info *session_process(void *arg, uint32_t tgid)
+{
+	struct session *s = arg;
+	return processes_get_info(s->processes, tgid);
+}
+
+/* On the consumer: a child's identity must be there before its first call is read; all else is the supervisor's. */
+static void session_process_event(void *arg, const struct sh_ev_proc *e)
+{
+	struct session *s = arg;
+	if (e->hdr.kind == SH_EV_FORK) {
+		pthread_mutex_lock(&s->lock);
+		processes_fork(s->processes, e->other, e->tgid, NULL);
+		pthread_mutex_unlock(&s->lock);
+	}
+	if (write(s->events[1], e, sizeof(*e)) != sizeof(*e))
+		atomic_store(&s->events_lost, true);
+}
+
+static void session_sink(void *arg, struct chunk *chunk)
+{
+	struct session *s = arg;
+	export_queue_push(s->queue, chunk);
+}
+
+static void session_notice(void *arg, const char *line)
+{
+	(void)arg;
+	log_warn("%s", line);
+}
+
+static void session_publish(void *arg, const struct plan_function *f)
+{
+	struct session *s = arg;
+	struct sh_func *slot = kernel_function(s->kernel, f->index);
+	if (slot)
+		slot->spec = f->probe;
+	if (functions_publish(s->functions, f) < 0)
+		log_error("out of memory: spans of " SV_FMT " are lost", SV_ARG(f->display));
+}
+
+static void session_skipped(void *arg, struct sv display, struct sv module, const char *why)
+{
+	(void)arg;
+	log_debug("not probed: " SV_FMT " in " SV_FMT ": %s", SV_ARG(display), SV_ARG(module), why);
+}
+
+static uint32_t or_default(uint32_t value, uint32_t standard)
+{
+	return value ? value : standard;
+}
+
+static int session_open_kernel(struct session *s, struct sbuf *err)
+{
+	const struct probe_list *list = s->options.list;
+	int link = s->options.link >= 0 ? s->options.link : link_kind_choose(err);
+	if (link < 0)
+		return link;
+	s->link = (enum link_kind)link;
+	uint32_t max = or_default(s->options.max_functions, or_default(list->limits.max_functions, DEFAULT_MAX_FUNCTIONS));
+	s->options.max_functions = max;
+	struct kernel_options options = {
+		.link = s->link,
+		.sleepable = probe_list_reads_memory(list) && capability_sleepable(s->link),
+		.max_functions = max,
+		.max_specs = (uint32_t)list->probes.cnt,
+		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
+	};
+	return kernel_open(&s->kernel, &options, err);
+}
+
+static int session_open_plan(struct session *s, struct sbuf *err)
+{
+	struct plan_options options = {
+		.list = s->options.list,
+		.kernel = s->kernel,
+		.link = s->link,
+		.ends = s->options.ends,
+		.cost = {.optimised_nop_sz = 0},
+		.seccomp_return = capability_seccomp_return(s->link),
+		.proc_root = "/proc",
+		.max_functions = s->options.max_functions,
+		.publish = session_publish,
+		.skipped = session_skipped,
+		.arg = s,
+	};
+	s->functions = functions_new(s->options.list, s->options.max_functions);
+	return s->functions ? plan_new(&s->plan, &options, err) : -ENOMEM;
+}
+
+static uint32_t partial_flush_spans(void)
+{
+	const char *enabled = getenv("DD_TRACE_PARTIAL_FLUSH_ENABLED"), *min = getenv("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS");
+	if (enabled && (!strcasecmp(enabled, "false") || !strcmp(enabled, "0")))
+		return 0;
+	long n = min ? strtol(min, NULL, 10) : 0;
+	return n > 0 && n < 1000000 ? (uint32_t)n : DEFAULT_PARTIAL_SPANS;
+}
+
+static int session_open_flow(struct session *s)
+{
+	const struct probe_limits *limits = &s->options.list->limits;
+	struct assembly_options assembly = {
+		.max_chunks = or_default(limits->max_traces, DEFAULT_MAX_TRACES),
+		.max_spans = or_default(limits->max_spans, DEFAULT_MAX_SPANS),
+		.partial_min_spans = partial_flush_spans(),
+		.max_idle_ns = TRACE_IDLE_NS,
+		.sink = session_sink,
+		.sink_arg = s,
+		.pool = s->pool,
+	};
+	s->assembly = assembly_new(&assembly);
+	if (!s->assembly)
+		return -ENOMEM;
+	struct calls_options calls = {
+		.assembly = s->assembly,
+		.function = session_function,
+		.process = session_process,
+		.process_event = session_process_event,
+		.arg = s,
+		.max_functions = s->options.max_functions,
+	};
+	s->calls = calls_new(&calls);
+	if (!s->calls)
+		return -ENOMEM;
+	calls_set_clock(s->calls, clock_mono_to_unix_ns());
+	return 0;
+}
+
+static int session_open_queue(struct session *s, struct sbuf *err)
+{
+	struct export_sink sinks[EXPORTERS_MAX];
+	unsigned cnt = 0;
+	int rc = exporters_open(&s->options.exports, &s->options.list->agent, sinks, &cnt, err);
+	if (rc < 0)
+		return rc;
+	struct export_queue_options options = {
+		.max_spans = or_default(s->options.list->limits.queue_spans, DEFAULT_QUEUE_SPANS),
+		.pool = s->pool,
+		.notice = session_notice,
+	};
+	return export_queue_start(&s->queue, sinks, cnt, &options, err);
+}
+
+static int session_open_recorder(struct session *s, struct sbuf *err)
+{
+	if (!s->options.capture)
+		return 0;
+	struct recorder_options options = {
+		.path = s->options.capture,
+		.unix_minus_mono_ns = clock_mono_to_unix_ns(),
+		.functions = s->functions,
+		.process = session_process,
+		.arg = s,
+	};
+	int rc = recorder_open(&s->recorder, &options, err);
+	if (rc < 0)
+		return rc;
+	recorder_probes(s->recorder, s->options.diagnostics->text);
+	vec_foreach(text, &s->options.function_options) recorder_function_option(s->recorder, *text);
+	return 0;
+}
+
+static int session_open_all(struct session *s, struct sbuf *err)
+{
+	struct processes_options processes = {.root = "/proc", .max = SH_MAX_PROCESSES, .keep_ended_ns = PROCESS_KEEP_NS,
+					      .hostname = identify_hostname()};
+	s->processes = processes_new(&processes);
+	s->pool = chunk_pool_new(POOL_IDLE_CHUNKS);
+	s->count_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!s->processes || !s->pool)
+		return -ENOMEM;
+	if (s->count_fd < 0 || pipe2(s->events, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	fcntl(s->events[1], F_SETPIPE_SZ, EVENT_PIPE_SZ);
+	int rc = session_open_kernel(s, err);
+	if (rc == 0)
+		rc = session_open_plan(s, err);
+	if (rc == 0)
+		rc = session_open_flow(s);
+	if (rc == 0)
+		rc = session_open_recorder(s, err);
+	if (rc == 0)
+		rc = session_open_queue(s, err);
+	return rc;
+}
+
+int session_open(struct session **ret, const struct session_options *options, struct sbuf *err)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->options = *options;
+	s->events[0] = s->events[1] = s->count_fd = -1;
+	pthread_mutex_init(&s->lock, NULL);
+	int rc = session_open_all(s, err);
+	if (rc < 0) {
+		if (!err->len)
+			sbuf_adds(err, strerror(-rc));
+		session_free(s);
+		return rc;
+	}
+	*ret = s;
+	return 0;
+}
+
+void session_free(struct session *s)
+{
+	if (!s)
+		return;
+	consumer_stop(s);
+	plan_free(s->plan);
+	calls_free(s->calls);
+	assembly_free(s->assembly);
+	if (s->queue)
+		export_queue_free(s->queue);
+	chunk_pool_free(s->pool);
+	kernel_close(s->kernel);
+	functions_free(s->functions);
+	processes_free(s->processes);
+	closep(&s->events[0]);
+	closep(&s->events[1]);
+	closep(&s->count_fd);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+void session_account(struct session *s, struct session_account *ret)
+{
+	struct calls_stats calls;
+	struct export_queue_stats queue;
+	struct assembly_stats assembly;
+	const struct sh_shared *shared = kernel_shared(s->kernel);
+
+	*ret = (struct session_account){0};
+	ret->seen = s->ended ? s->seen : kernel_contexts(s->kernel, NULL, NULL);
+	calls_stats(s->calls, &calls);
+	export_queue_stats(s->queue, &queue);
+	assembly_stats(s->assembly, &assembly);
+	for (unsigned i = 0; i < SH_KERNEL_DROPS; i++)
+		ret->dropped[i] = shared->drops[i];
+	ret->dropped[SH_DROP_trace_limit] = calls.trace_limit;
+	ret->dropped[SH_DROP_malformed] = calls.malformed;
+	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
+	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
+	ret->exported = queue.exported;
+	uint64_t sum = ret->exported;
+	for (unsigned i = 0; i < SH_MAX_DROPS; i++)
+		sum += ret->dropped[i];
+	ret->unaccounted = (int64_t)(ret->seen - sum);
+	ret->pending = assembly.open_spans + queue.held;
+}
+
+void session_view(struct session *s, struct session_view *ret)
+{
+	*ret = (struct session_view){
+		.list = s->options.list,
+		.plan = s->plan,
+		.calls = s->calls,
+		.kernel = s->kernel,
+		.queue = s->queue,
+		.rings = kernel_rings(s->kernel),
+		.link = s->link,
+		.elapsed_ns = (s->end_ns ? s->end_ns : clock_mono_ns()) - s->start_ns,
+		.gap_ns = s->gap_ns,
+		.gaps = s->gaps,
+		.processes = s->chosen,
+	};
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef APP_SESSION_PRIVATE_H
+#define APP_SESSION_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "app/functions.h"
+#include "app/recorder.h"
+#include "app/session.h"
+
+/* Shared by session.c (opening, accounts), supervisor.c, targets.c and consumer.c. */
+
+struct session {
+	struct session_options options;
+	enum link_kind link;
+	struct kernel *kernel;
+	struct plan *plan;
+	struct functions *functions;
+	struct chunk_pool *pool;
+	struct assembly *assembly;
+	struct calls *calls;
+	struct export_queue *queue;
+	struct recorder *recorder; /* NULL: no capture was asked for */
+
+	pthread_mutex_t lock; /* of `processes` */
+	struct processes *processes;
+
+	pthread_t consumer;
+	bool consuming;
+	atomic_bool stopping;       /* tells the consumer to make its last passes */
+	atomic_uint process_epoch;  /* bumped when identities changed: the consumer asks anew */
+	atomic_bool events_lost;    /* the pipe was full: look at every process again */
+	int events[2];              /* pipe: struct sh_ev_proc from the consumer to the supervisor */
+	int count_fd;               /* eventfd: the wanted number of spans was reached */
+	bool count_reached;         /* consumer's */
+
+	uint64_t start_ns, end_ns;
+	uint64_t gap_ns, gaps;
+	uint32_t chosen;
+	uint64_t seen;              /* final, from the kernel's contexts */
+	bool ended;
+	enum session_end failure;
+};
+
+int consumer_start(struct session *s, struct sbuf *err);
+/* Drains what is left and joins. */
+void consumer_stop(struct session *s);
+
+/* Chooses and attaches what matches now. The number chosen, or -errno. */
+int targets_attach_all(struct session *s);
+/* Probes one process, of the given target spec (-1: none), and lets its events through. 0 or -errno. */
+int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags);
+void targets_event(struct session *s, const struct sh_ev_proc *e);
+/* Why nothing matches, said to the user. */
+void targets_explain_none(struct session *s);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/summary.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+#define SHOWN_FUNCTIONS 30 /* in the text form; the rest is counted */
+
+const char *duration_text(uint64_t ns, char buf[DURATION_LEN])
+{
+	if (ns < NSEC_PER_USEC)
+		snprintf(buf, DURATION_LEN, "%" PRIu64 " ns", ns);
+	else if (ns < NSEC_PER_MSEC)
+		snprintf(buf, DURATION_LEN, "%.1f us", (double)ns / NSEC_PER_USEC);
+	else if (ns < NSEC_PER_SEC)
+		snprintf(buf, DURATION_LEN, "%.1f ms", (double)ns / NSEC_PER_MSEC);
+	else
+		snprintf(buf, DURATION_LEN, "%.2f s", (double)ns / NSEC_PER_SEC);
+	return buf;
+}
+
+struct row {
+	const struct plan_function *function;
+	struct function_stats stats;
+	uint64_t calls;
+};
+
+static int row_compare(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+	if (x->calls != y->calls)
+		return x->calls < y->calls ? 1 : -1;
+	return x->function->index < y->function->index ? -1 : 1;
+}
+
+/* The functions that were called, most calls first. The caller frees *ret. */
+static size_t summary_rows(const struct session_view *v, struct row **ret)
+{
+	struct plan_stats plan;
+	plan_stats(v->plan, &plan);
+	struct row *rows = calloc(plan.functions ? plan.functions : 1, sizeof(*rows));
+	size_t cnt = 0;
+	for (uint32_t i = 0; rows && i < plan.functions; i++) {
+		struct row r = {.function = plan_function(v->plan, i)};
+		calls_function_stats(v->calls, i, &r.stats);
+		r.calls = r.stats.spans + kernel_function(v->kernel, i)->dropped;
+		if (r.calls)
+			rows[cnt++] = r;
+	}
+	if (cnt)
+		qsort(rows, cnt, sizeof(*rows), row_compare);
+	*ret = rows;
+	return cnt;
+}
+
+static void print_rows(const struct session_view *v, FILE *out)
+{
+	struct row *rows;
+	size_t cnt = summary_rows(v, &rows);
+	char p50[DURATION_LEN], p95[DURATION_LEN], max[DURATION_LEN];
+	if (cnt)
+		fprintf(out, "%12s %12s %8s %10s %10s %10s  function\n", "calls", "spans", "errors", "p50", "p95", "max");
+	for (size_t i = 0; i < cnt && i < SHOWN_FUNCTIONS; i++) {
+		const struct row *r = &rows[i];
+		fprintf(out, "%12" PRIu64 " %12" PRIu64 " %8" PRIu64 " %10s %10s %10s  " SV_FMT "%s\n", r->calls,
+			r->stats.spans, r->stats.errors, duration_text(r->stats.p50_ns, p50),
+			duration_text(r->stats.p95_ns, p95), duration_text(r->stats.max_ns, max),
+			SV_ARG(r->function->display), r->function->end == SITE_END_NONE ? " (entry only)" : "");
+	}
+	if (cnt > SHOWN_FUNCTIONS)
+		fprintf(out, "%12s and %zu more functions\n", "", cnt - SHOWN_FUNCTIONS);
+	free(rows);
+}
+
+static void print_account(const struct session_account *a, FILE *out)
+{
+	uint64_t dropped = 0;
+	for (unsigned i = 0; i < SH_MAX_DROPS; i++)
+		dropped += a->dropped[i];
+	fprintf(out, "seen %" PRIu64 " = exported %" PRIu64 " + dropped %" PRIu64, a->seen, a->exported, dropped);
+	const char *sep = " {";
+	for (unsigned i = 0; i < SH_MAX_DROPS; i++) {
+		if (!a->dropped[i] || !session_drop_name(i))
+			continue;
+		fprintf(out, "%s%s %" PRIu64, sep, session_drop_name(i), a->dropped[i]);
+		sep = ", ";
+	}
+	fputs(sep[0] == ',' ? "}" : "", out);
+	if (a->pending)
+		fprintf(out, " + under way %" PRIu64, a->pending);
+	else if (a->unaccounted)
+		fprintf(out, " + UNACCOUNTED %" PRId64, a->unaccounted);
+	fputc('\n', out);
+	for (unsigned i = 0; i < SH_MAX_DROPS; i++)
+		if (a->dropped[i] && session_drop_name(i))
+			fprintf(out, "  %s: %s\n", session_drop_name(i), session_drop_help(i));
+}
+
+static void print_notes(const struct session_view *v, FILE *out)
+{
+	const struct sh_shared *shared = kernel_shared(v->kernel);
+	char text[DURATION_LEN];
+	if (shared->read_faults)
+		fprintf(out, "%llu captured values could not be read: their memory was not resident or not mapped\n",
+			(unsigned long long)shared->read_faults);
+	if (v->gaps)
+		fprintf(out, "%" PRIu64 " forked processes ran unprobed in shared libraries for %s in all\n", v->gaps,
+			duration_text(v->gap_ns, text));
+	uint64_t missed = kernel_missed(v->kernel);
+	if (missed)
+		fprintf(out, "%" PRIu64 " probe hits were skipped by the kernel (a probe inside a probe)\n", missed);
+	if (shared->process_events_lost)
+		fprintf(out, "%llu process events were lost to a full ring\n", (unsigned long long)shared->process_events_lost);
+}
+
+void summary_print(struct session *s, FILE *out)
+{
+	struct session_view v;
+	struct session_account a;
+	struct plan_stats plan;
+	char text[DURATION_LEN];
+
+	session_view(s, &v);
+	session_account(s, &a);
+	plan_stats(v.plan, &plan);
+	fprintf(out, "spanhound: %u process%s, %u function%s in %s by %s links", v.processes, v.processes == 1 ? "" : "es",
+		plan.functions, plan.functions == 1 ? "" : "s", duration_text(v.elapsed_ns, text), link_kind_names[v.link]);
+	fprintf(out, "; ends seen by return %u, by end sites %u, not at all %u\n", plan.by_return, plan.by_sites,
+		plan.entry_only);
+	print_rows(&v, out);
+	print_account(&a, out);
+	print_notes(&v, out);
+	fflush(out);
+}
+
+static void json_rows(const struct session_view *v, struct sbuf *out)
+{
+	struct row *rows;
+	size_t cnt = summary_rows(v, &rows);
+	sbuf_adds(out, "\"probes\":[");
+	for (size_t i = 0; i < cnt; i++) {
+		const struct row *r = &rows[i];
+		sbuf_adds(out, i ? ",{\"function\":" : "{\"function\":");
+		sbuf_add_json(out, r->function->display);
+		sbuf_adds(out, ",\"symbol\":");
+		sbuf_add_json(out, r->function->raw);
+		sbuf_addf(out,
+			  ",\"end\":\"%s\",\"cost\":\"%s\",\"calls\":%" PRIu64 ",\"spans\":%" PRIu64 ",\"errors\":%" PRIu64
+			  ",\"p50_ns\":%" PRIu64 ",\"p95_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 "}",
+			  site_end_name(r->function->end), cost_name(r->function->cost), r->calls, r->stats.spans,
+			  r->stats.errors, r->stats.p50_ns, r->stats.p95_ns, r->stats.max_ns);
+	}
+	sbuf_adds(out, "]");
+	free(rows);
+}
+
+static void json_dropped(const struct session_account *a, struct sbuf *out)
+{
+	const char *sep = "";
+	sbuf_adds(out, "\"dropped\":{");
+	for (unsigned i = 0; i < SH_MAX_DROPS; i++) {
+		if (!a->dropped[i] || !session_drop_name(i))
+			continue;
+		sbuf_addf(out, "%s\"%s\":%" PRIu64, sep, session_drop_name(i), a->dropped[i]);
+		sep = ",";
+	}
+	sbuf_adds(out, "}");
+}
+
+void summary_json(struct session *s, struct sbuf *out)
+{
+	struct session_view v;
+	struct session_account a;
+	struct plan_stats plan;
+	struct ring_stats rings;
+
+	session_view(s, &v);
+	session_account(s, &a);
+	plan_stats(v.plan, &plan);
+	ring_set_stats(v.rings, &rings);
+	const struct sh_shared *shared = kernel_shared(v.kernel);
+	sbuf_addf(out, "{\"seen\":%" PRIu64 ",\"exported\":%" PRIu64 ",", a.seen, a.exported);
+	json_dropped(&a, out);
+	sbuf_addf(out, ",\"unaccounted\":%" PRId64 ",\"under_way\":%" PRIu64, a.unaccounted, a.pending);
+	sbuf_addf(out, ",\"processes\":%u,\"functions\":%u,\"skipped\":%u,\"sites\":%u,\"link\":\"%s\"", v.processes,
+		  plan.functions, plan.skipped, plan.sites, link_kind_names[v.link]);
+	sbuf_addf(out, ",\"ends\":{\"return\":%u,\"sites\":%u,\"none\":%u},\"fast_entries\":%u", plan.by_return,
+		  plan.by_sites, plan.entry_only, plan.fast_entries);
+	sbuf_addf(out, ",\"elapsed_ns\":%" PRIu64 ",\"records\":%" PRIu64 ",\"ring_bytes\":%" PRIu64 ",\"wakeups\":%" PRIu64,
+		  v.elapsed_ns, rings.records, rings.bytes, rings.wakeups);
+	sbuf_addf(out, ",\"read_faults\":%llu,\"strange_ends\":%llu,\"inherited_ends\":%llu,\"kernel_missed\":%" PRIu64,
+		  (unsigned long long)shared->read_faults, (unsigned long long)shared->strange_ends,
+		  (unsigned long long)shared->inherited_ends, kernel_missed(v.kernel));
+	sbuf_addf(out, ",\"process_events_lost\":%llu,\"gaps\":%" PRIu64 ",\"gap_ns\":%" PRIu64 ",",
+		  (unsigned long long)shared->process_events_lost, v.gaps, v.gap_ns);
+	json_rows(&v, out);
+	sbuf_adds(out, "}\n");
+}

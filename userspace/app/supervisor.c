@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The supervisor: attach, wait, detach, flush. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "app/session_private.h"
+#include "app/summary.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define TICK_MS		 1000
+#define FLUSH_TIMEOUT_NS (5 * NSEC_PER_SEC)
+
+static void report_diagnostics(struct session *s, struct diagnostics *d)
+{
+	struct sbuf text = {0};
+	(void)s;
+	diagnostics_print(d, &text);
+	if (text.len)
+		fputs(sbuf_str(&text), stderr);
+	sbuf_release(&text);
+}
+
+static int open_signals(sigset_t *ret_mask)
+{
+	sigemptyset(ret_mask);
+	sigaddset(ret_mask, SIGINT);
+	sigaddset(ret_mask, SIGTERM);
+	sigaddset(ret_mask, SIGUSR1);
+	sigaddset(ret_mask, SIGCHLD);
+	/* Before any thread is made: they all inherit it. */
+	pthread_sigmask(SIG_BLOCK, ret_mask, NULL);
+	return signalfd(-1, ret_mask, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void say_ready(struct session *s)
+{
+	struct plan_stats stats;
+	plan_stats(s->plan, &stats);
+	log_write(LOG_WARN + 1, "ready: %u process%s, %u function%s, %u skipped", stats.processes,
+		  stats.processes == 1 ? "" : "es", stats.functions, stats.functions == 1 ? "" : "s", stats.skipped);
+	if (stats.limited)
+		log_warn("%u functions beyond the limit of %u are not probed; raise it with --max-functions", stats.limited,
+			 s->options.max_functions);
+}
+
+/* What the list asked for and no process has. False: a mistake. */
+static bool check_list(struct session *s)
+{
+	struct diagnostics *d = s->options.diagnostics;
+	uint32_t before = d->error_cnt;
+	plan_report(s->plan, d);
+	report_diagnostics(s, d);
+	return d->error_cnt == before;
+}
+
+static void drain_events(struct session *s)
+{
+	struct sh_ev_proc e;
+	while (read(s->events[0], &e, sizeof(e)) == sizeof(e))
+		targets_event(s, &e);
+	if (atomic_exchange(&s->events_lost, false)) {
+		log_warn("more processes came and went than could be followed; looking at all of them again");
+		targets_attach_all(s);
+	}
+}
+
+struct child {
+	pid_t pid;
+	int status;
+	bool ended;
+	bool probed;
+};
+
+/* The child of `run` stops at its exec, is probed, and goes on. */
+static void child_stopped(struct session *s, struct child *c)
+{
+	struct proc p = PROC_INIT;
+	if (!c->probed && proc_open(&p, "/proc", c->pid) == 0) {
+		targets_attach(s, &p, -1, SH_PROCESS_KEEP_EXEC);
+		proc_close(&p);
+		say_ready(s);
+	}
+	c->probed = true;
+	kill(c->pid, SIGCONT);
+}
+
+static void reap(struct session *s, struct child *c)
+{
+	int status;
+	while (c->pid && !c->ended && waitpid(c->pid, &status, WNOHANG | WUNTRACED) == c->pid) {
+		if (WIFSTOPPED(status) && !c->probed) {
+			child_stopped(s, c);
+		} else if (WIFEXITED(status) || WIFSIGNALED(status)) {
+			c->ended = true;
+			c->status = status;
+		}
+	}
+}
+
+/* False: time to stop. */
+static bool handle_signals(struct session *s, int fd, struct child *c)
+{
+	struct signalfd_siginfo info;
+	bool go_on = true;
+	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGUSR1)
+			summary_print(s, stderr);
+		else if (info.ssi_signo == SIGCHLD)
+			reap(s, c);
+		else if (c->pid && !c->ended)
+			kill(c->pid, (int)info.ssi_signo); /* `run` passes it on and ends with the child */
+		else
+			go_on = false;
+	}
+	return go_on;
+}
+
+static void wait_for_events(struct session *s, int signal_fd, struct child *c)
+{
+	uint64_t end = s->options.duration_ns ? clock_mono_ns() + s->options.duration_ns : UINT64_MAX;
+	for (;;) {
+		struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN}, {.fd = s->events[0], .events = POLLIN},
+				       {.fd = s->count_fd, .events = POLLIN}};
+		uint64_t now = clock_mono_ns();
+		if (now >= end)
+			return;
+		uint64_t left_ms = end == UINT64_MAX ? TICK_MS : (end - now) / NSEC_PER_MSEC + 1;
+		poll(fds, 3, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
+		if (fds[0].revents && !handle_signals(s, signal_fd, c))
+			return;
+		drain_events(s);
+		if (fds[2].revents || (c->pid && c->ended))
+			return;
+		pthread_mutex_lock(&s->lock);
+		processes_forget(s->processes, clock_mono_ns());
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+static void final_record(void *arg, const struct sh_ev_hdr *record)
+{
+	struct session *s = arg;
+	if (s->recorder)
+		recorder_record(s->recorder, record);
+	calls_record(s->calls, record, clock_mono_ns());
+}
+
+/* From here on nothing of ours is in any process; what was captured goes out. */
+static void wind_up(struct session *s)
+{
+	struct sbuf err = {0};
+
+	s->end_ns = clock_mono_ns();
+	plan_detach(s->plan);
+	kernel_quiesce(s->kernel);
+	consumer_stop(s);
+	s->seen = kernel_contexts(s->kernel, final_record, s);
+	s->ended = true;
+	assembly_flush(s->assembly);
+	export_queue_stop(s->queue, FLUSH_TIMEOUT_NS);
+	if (s->recorder) {
+		struct capture_account account = {.seen = s->seen};
+		memcpy(account.dropped, kernel_shared(s->kernel)->drops, sizeof(account.dropped));
+		if (recorder_close(s->recorder, &account, &err) < 0) {
+			log_error("%s", sbuf_str(&err));
+			s->failure = SESSION_FAILED;
+		}
+		s->recorder = NULL;
+	}
+	sbuf_release(&err);
+}
+
+static enum session_end attach_running(struct session *s)
+{
+	if (!s->options.list->targets.cnt)
+		return SESSION_CLEAN;
+	int found = targets_attach_all(s);
+	if (found < 0)
+		return SESSION_FAILED;
+	if (!found && !s->options.wait) {
+		targets_explain_none(s);
+		return SESSION_NO_TARGET;
+	}
+	if (found && !check_list(s))
+		return SESSION_NO_TARGET;
+	struct plan_stats stats;
+	plan_stats(s->plan, &stats);
+	if (found && !stats.functions && !s->options.wait) {
+		log_error("no function to probe: name some with -f 'GLOB' or a probe list (-c FILE); `spanhound functions` lists them");
+		return SESSION_NO_TARGET;
+	}
+	say_ready(s);
+	return SESSION_CLEAN;
+}
+
+enum session_end session_run(struct session *s, pid_t child, int release_fd, int *ret_child_status)
+{
+	struct sbuf err = {0};
+	struct child c = {.pid = child};
+	sigset_t mask;
+	__cleanup(closep) int signal_fd = open_signals(&mask);
+
+	s->start_ns = clock_mono_ns();
+	kernel_shared(s->kernel)->watch_exec = s->options.list->targets.cnt > 0;
+	if (kernel_attach_process_events(s->kernel, &err) < 0 || consumer_start(s, &err) < 0) {
+		log_error("%s", sbuf_str(&err));
+		sbuf_release(&err);
+		return SESSION_FAILED;
+	}
+	enum session_end end = attach_running(s);
+	if (end == SESSION_CLEAN) {
+		if (child) {
+			kernel_stop_at_exec(s->kernel, (uint32_t)child);
+			close(release_fd);
+		}
+		wait_for_events(s, signal_fd, &c);
+	}
+	wind_up(s);
+	if (ret_child_status)
+		*ret_child_status = c.status;
+	sbuf_release(&err);
+	return end != SESSION_CLEAN ? end : s->failure;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which processes are traced, and keeping that true while they come and go. Runs on the supervisor. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "app/session_private.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "target/scan.h"
+
+#define PROC_ROOT "/proc"
+
+static void targets_refresh_identities(struct session *s)
+{
+	atomic_fetch_add(&s->process_epoch, 1);
+}
+
+static const struct target_spec *target_spec_of(const struct session *s, int target)
+{
+	static const struct target_spec none;
+	return target >= 0 ? &s->options.list->targets.data[target] : &none;
+}
+
+static int target_index(const struct session *s, const struct target_spec *spec)
+{
+	const struct target_spec *first = s->options.list->targets.data;
+	return spec >= first && spec < first + s->options.list->targets.cnt ? (int)(spec - first) : -1;
+}
+
+/* A process chosen by its number stays chosen whatever it executes. */
+static uint32_t target_flags(const struct target_spec *spec)
+{
+	return spec->pids.cnt || spec->follow_exec ? SH_PROCESS_KEEP_EXEC : 0;
+}
+
+static int targets_probe(struct session *s, struct proc *p, int target)
+{
+	struct sbuf err = {0};
+	int rc = plan_add(s->plan, p, target, &err);
+	if (rc < 0 && rc != -ESRCH) {
+		log_error("process %d: %s", p->pid, err.len ? sbuf_str(&err) : strerror(-rc));
+		s->failure = SESSION_FAILED;
+	}
+	sbuf_release(&err);
+	return rc;
+}
+
+int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags)
+{
+	pthread_mutex_lock(&s->lock);
+	int rc = processes_add(s->processes, p, target_spec_of(s, target), NULL);
+	pthread_mutex_unlock(&s->lock);
+	if (rc < 0)
+		return rc;
+	rc = targets_probe(s, p, target);
+	if (rc < 0)
+		return rc;
+	s->chosen++;
+	targets_refresh_identities(s);
+	rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, flags);
+	if (rc < 0)
+		log_error("process %d: cannot be chosen: %s", p->pid, strerror(-rc));
+	return rc;
+}
+
+struct family {
+	struct session *session;
+	int found;
+};
+
+/* A child that runs on in its parent's image (a prefork worker, say) belongs to it. */
+static int attach_if_child(void *arg, struct proc *p)
+{
+	struct family *f = arg;
+	struct session *s = f->session;
+	struct sv exe, parent_exe;
+	struct proc parent = PROC_INIT;
+
+	if (p->pid == getpid() || processes_find(s->processes, (uint32_t)p->pid))
+		return 0;
+	struct process *chosen = processes_find(s->processes, (uint32_t)p->ppid);
+	if (!chosen || chosen->ended || proc_open(&parent, PROC_ROOT, p->ppid) < 0)
+		return 0;
+	bool same = proc_exe(p, &exe) == 0 && proc_exe(&parent, &parent_exe) == 0 && sv_eq(exe, parent_exe);
+	proc_close(&parent);
+	int target = target_index(s, chosen->spec);
+	if (same && targets_attach(s, p, target, target_flags(chosen->spec)) == 0)
+		f->found++;
+	return 0;
+}
+
+static int targets_attach_matches(struct session *s, struct sbuf *err)
+{
+	struct probe_list *list = s->options.list;
+	struct scan scan = {0};
+	int found = 0;
+	int rc = scan_processes(PROC_ROOT, list->targets.data, list->targets.cnt, &scan, err);
+
+	for (size_t i = 0; rc >= 0 && i < scan.cnt; i++) {
+		const struct scan_match *m = &scan.data[i];
+		struct proc p = PROC_INIT;
+		if (processes_find(s->processes, (uint32_t)m->pid) || proc_open(&p, PROC_ROOT, m->pid) < 0)
+			continue;
+		if (targets_attach(s, &p, (int)m->spec, target_flags(&list->targets.data[m->spec])) == 0)
+			found++;
+		proc_close(&p);
+	}
+	scan_release(&scan);
+	return rc < 0 ? rc : found;
+}
+
+int targets_attach_all(struct session *s)
+{
+	struct sbuf err = {0};
+	int total = 0, found;
+	/* What started between the look and the choice is found by looking again. */
+	for (int round = 0; round < 5; round++) {
+		found = targets_attach_matches(s, &err);
+		if (found < 0) {
+			log_error("%s", sbuf_str(&err));
+			break;
+		}
+		struct family f = {.session = s};
+		scan_each(PROC_ROOT, attach_if_child, &f, NULL);
+		found += f.found;
+		total += found;
+		if (!found)
+			break;
+	}
+	sbuf_release(&err);
+	return found < 0 ? found : total;
+}
+
+void targets_explain_none(struct session *s)
+{
+	struct probe_list *list = s->options.list;
+	struct sbuf text = {0};
+	for (size_t i = 0; i < list->targets.cnt; i++) {
+		sbuf_reset(&text);
+		scan_explain(PROC_ROOT, &list->targets.data[i], 0, &text);
+		log_error("%s", sbuf_str(&text));
+	}
+	log_info("use --wait to wait for it to start");
+	sbuf_release(&text);
+}
+
+static void targets_forked(struct session *s, const struct sh_ev_proc *e)
+{
+	struct sbuf err = {0};
+	struct plan_stats before, after;
+
+	s->chosen++;
+	plan_stats(s->plan, &before);
+	int rc = plan_fork(s->plan, (int)e->other, (int)e->tgid, &err);
+	plan_stats(s->plan, &after);
+	if (after.filtered_forks > before.filtered_forks) {
+		s->gaps++;
+		s->gap_ns += clock_mono_ns() - e->time_ns;
+	}
+	if (rc < 0 && rc != -ENOENT && rc != -ESRCH)
+		log_debug("process %u: probes of libraries do not follow it: %s", e->tgid, sbuf_str(&err));
+	sbuf_release(&err);
+}
+
+static void targets_executed(struct session *s, const struct sh_ev_proc *e)
+{
+	struct probe_list *list = s->options.list;
+	struct process *process = NULL;
+	struct proc p = PROC_INIT;
+
+	pthread_mutex_lock(&s->lock);
+	int verdict = processes_exec(s->processes, e->tgid, list->targets.data, list->targets.cnt, clock_mono_ns(), &process);
+	pthread_mutex_unlock(&s->lock);
+	if (verdict != PROCESSES_CHOSEN)
+		plan_drop(s->plan, (int)e->tgid);
+	if (verdict == PROCESSES_DROPPED)
+		kernel_release_process(s->kernel, e->tgid);
+	if (verdict != PROCESSES_CHOSEN && verdict != PROCESSES_KEPT)
+		return;
+	targets_refresh_identities(s);
+	s->chosen += verdict == PROCESSES_CHOSEN;
+	if (proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
+		return;
+	if (targets_probe(s, &p, target_index(s, process->spec)) == 0)
+		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec));
+	proc_close(&p);
+}
+
+static void targets_exited(struct session *s, const struct sh_ev_proc *e)
+{
+	plan_drop(s->plan, (int)e->tgid);
+	pthread_mutex_lock(&s->lock);
+	processes_end(s->processes, e->tgid, e->time_ns);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void targets_mapped(struct session *s, const struct sh_ev_proc *e)
+{
+	struct process *process = processes_find(s->processes, e->tgid);
+	struct proc p = PROC_INIT;
+	if (!process || proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
+		return;
+	targets_probe(s, &p, target_index(s, process->spec));
+	proc_close(&p);
+}
+
+void targets_event(struct session *s, const struct sh_ev_proc *e)
+{
+	switch (e->hdr.kind) {
+	case SH_EV_FORK:
+		targets_forked(s, e);
+		break;
+	case SH_EV_EXEC:
+		targets_executed(s, e);
+		break;
+	case SH_EV_EXIT:
+		targets_exited(s, e);
+		break;
+	case SH_EV_MAP:
+		targets_mapped(s, e);
+		break;
+	}
+}
