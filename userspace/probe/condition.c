@@ -97,6 +97,9 @@ static const struct value_name *find_name(struct condition_parser *p, const stru
 	if (value)
 		return value;
 	struct nearest near;
+	p->wrong = true;
+	if (p->names->incomplete)
+		return NULL;
 	nearest_init(&near, name->raw);
 	for (unsigned i = 0; i < p->names->cnt; i++)
 		nearest_offer(&near, p->names->names[i].name);

@@ -404,6 +404,8 @@ static void set_len_from(struct list_reader *r, struct probe *probe, const struc
 	const struct value_name *len = value_names_find(&values->names, draft->len_name);
 	if (!draft->len_name.data)
 		return;
+	if (!len && values->names.incomplete)
+		return;
 	if (!len) {
 		struct nearest near;
 		nearest_init(&near, draft->len_name);
@@ -472,6 +474,7 @@ void list_compile_values(struct list_reader *r, struct probe *probe, const struc
 	}
 	if (args)
 		list_read_entries(r, &args_key, args, add_argument, &drafts);
+	values->names.incomplete = args && (args->kind != YAML_MAPPING || args->cnt != drafts.cnt);
 	/* A length is captured before the bytes it measures. */
 	for (int bytes = 0; bytes < 2; bytes++)
 		for (unsigned i = 0; i < drafts.cnt; i++)

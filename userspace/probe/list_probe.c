@@ -102,7 +102,7 @@ static const struct list_key *key_of(const struct list_map *map, const char *nam
 static void compile_place(struct list_reader *r, struct probe_draft *draft)
 {
 	struct probe *probe = &draft->probe;
-	if (draft->function && draft->address)
+	if (draft->function && draft->address && draft->address->kind != YAML_BAD)
 		yaml_error(&r->src, draft->address->key, "address: stands instead of function:, not beside it");
 	else if (!draft->function && !draft->address)
 		yaml_error(&r->src, draft->node, "a probe needs function: or address:");
@@ -165,6 +165,8 @@ static void add_metric(struct list_reader *r, const struct yaml_node *value, voi
 	if (value->kind == YAML_BAD)
 		return;
 	const struct value_name *name = value->kind == YAML_SCALAR ? value_names_find(names, value->text) : NULL;
+	if (!name && names->incomplete && value->kind == YAML_SCALAR)
+		return;
 	if (!name) {
 		struct nearest near;
 		nearest_init(&near, value->text);
@@ -355,7 +357,7 @@ LIST_READER(list_read_probes)
 		if (!list_read_map(r, &list_probe_map, one, &draft, NULL))
 			continue;
 		compile_probe(r, &draft);
-		draft.probe.broken = r->src.d->error_cnt > before;
+		draft.probe.broken = r->src.d->error_cnt > before || !yaml_is_good(one);
 		if (vec_push(&r->list->probes, draft.probe) < 0) {
 			vec_release(&draft.probe.functions);
 			vec_release(&draft.probe.excludes);

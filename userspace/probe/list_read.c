@@ -61,7 +61,6 @@ static void no_map(struct list_reader *r, const struct list_map *map, const stru
 bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object,
 		   uint32_t *given)
 {
-	static const struct yaml_node misspelt = {.kind = YAML_BAD};
 	const struct yaml_node *seen[MAX_KEYS] = {0};
 	uint32_t unused;
 	given = given ? given : &unused;
@@ -79,9 +78,12 @@ bool list_read_map(struct list_reader *r, const struct list_map *map, const stru
 			i++;
 		if (i == map->key_cnt) {
 			i = unknown_key(r, map, value->key);
-			read = &misspelt;
-			if (i == map->key_cnt || seen[i])
+			struct yaml_node *misspelt = arena_alloc(&r->list->arena, sizeof(*misspelt));
+			r->no_memory |= !misspelt;
+			if (i == map->key_cnt || seen[i] || !misspelt)
 				continue;
+			*misspelt = (struct yaml_node){.kind = YAML_BAD, .pos = value->key->pos, .key = value->key};
+			read = misspelt;
 		} else if (seen[i]) {
 			yaml_error(&r->src, value->key, "'%s' again; it was given in line %u", map->keys[i].name,
 				   seen[i]->pos.line);

@@ -351,6 +351,16 @@ struct source_pos yaml_pos_at(const struct yaml_source *src, const struct yaml_n
 	return pos;
 }
 
+bool yaml_is_good(const struct yaml_node *node)
+{
+	if (node->kind == YAML_BAD || (node->key && node->key->kind == YAML_BAD))
+		return false;
+	for (const struct yaml_node *child = node->first; child; child = child->next)
+		if (!yaml_is_good(child)) /* no deeper than YAML_MAX_DEPTH */
+			return false;
+	return true;
+}
+
 void yaml_error_at(const struct yaml_source *src, const struct yaml_node *node, size_t at, const char *fmt, ...)
 {
 	va_list ap;

@@ -47,6 +47,9 @@ int yaml_parse(struct yaml_node **ret, const struct yaml_source *src, struct are
  * text that is not in a file: line 1, column at + 1. */
 struct source_pos yaml_pos_at(const struct yaml_source *src, const struct yaml_node *node, size_t at);
 
+/* Nothing in it, nor in its keys, is YAML_BAD. */
+bool yaml_is_good(const struct yaml_node *node);
+
 void yaml_error(const struct yaml_source *src, const struct yaml_node *node, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void yaml_error_at(const struct yaml_source *src, const struct yaml_node *node, size_t at, const char *fmt, ...)

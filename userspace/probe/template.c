@@ -44,6 +44,9 @@ static void end_literal(struct template_parser *p, size_t at)
 static void unknown_name(struct template_parser *p, size_t at, struct sv name)
 {
 	struct nearest near;
+	p->err = p->err ? p->err : -EINVAL;
+	if (p->names->incomplete)
+		return;
 	nearest_init(&near, name);
 	for (unsigned i = 0; i < p->names->cnt; i++)
 		nearest_offer(&near, p->names->names[i].name);
@@ -56,7 +59,6 @@ static void unknown_name(struct template_parser *p, size_t at, struct sv name)
 			      "no argument '" SV_FMT
 			      "' to put here; args: declares them, {function} and {return} are always there",
 			      SV_ARG(name));
-	p->err = p->err ? p->err : -EINVAL;
 }
 
 static void add_name(struct template_parser *p, size_t at, struct sv name)

@@ -44,7 +44,8 @@ struct value_name {
 struct value_names {
 	struct value_name names[VALUE_CNT];
 	unsigned cnt;
-	uint16_t used; /* bit per index: something reads it from the record */
+	bool incomplete; /* some could not be read: an unknown name may be one of them, and is passed over */
+	uint16_t used;	 /* bit per index: something reads it from the record */
 };
 
 /* NULL when there is none. */
