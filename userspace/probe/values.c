@@ -71,7 +71,10 @@ static void read_capture(struct call_values *values, const struct sh_capture *ca
 		v->bytes = (struct sv){data, v->type == SH_STRING ? strnlen(data, len) : len};
 	} else {
 		uint64_t raw = 0;
-		memcpy(&raw, data, len < sizeof(raw) ? len : sizeof(raw));
+		if (len >= sizeof(raw))
+			memcpy(&raw, data, sizeof(raw));
+		else
+			memcpy(&raw, data, len);
 		v->num = value_extend(v->type, raw);
 	}
 }
