@@ -255,6 +255,8 @@ static void test_bad_records(void **state)
 	len = add_capture(r.captures, 1, SH_STRING, 0, 8, "abcdefgh");
 	assert_int_equal(call_values_read(v, &spec, SH_I32, &r.call, sizeof(r.call) + len - 1), -EBADMSG);
 	assert_int_equal(call_values_read(v, &spec, SH_I32, &r.call, sizeof(r.call) - 1), -EBADMSG);
+	len = add_capture(r.captures, 1, SH_STRING, 0, 5, "abcde"); /* the padding is part of it */
+	assert_int_equal(call_values_read(v, &spec, SH_I32, &r.call, sizeof(r.call) + len - 1), -EBADMSG);
 	/* a returned string's register is an address, not a string */
 	r.call.hdr.flags = SH_CALL_RET;
 	assert_int_equal(call_values_read(v, &spec, SH_STRING, &r.call, sizeof(r.call)), 0);
