@@ -126,6 +126,7 @@ static inline pid_t spawn(const char *file, const char *const argv[], const char
 		int null = open("/dev/null", O_RDWR);
 		dup2(null, 0);
 		dup2(null, 1);
+		dup2(null, 2);
 		execvpe(file, (char *const *)argv, envp ? (char *const *)envp : environ);
 		_exit(127);
 	}
