@@ -138,7 +138,7 @@ $(O)/unit/%: tests/unit/%.c $(LIBS) $(O)/flags
 unit: $(UNIT_BIN)
 
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_SRC := $(foreach f,base binary protocol trace flow,$(wildcard userspace/$f/*.c)) \
+FUZZ_SRC := $(foreach f,base binary protocol trace target flow,$(wildcard userspace/$f/*.c)) \
             $(foreach f,list condition template values,$(wildcard userspace/probe/$f*.c))
 $(O)/fuzz/obj/%.o: %.c $(O)/flags
 	$(call msg,FUZZ-CC,$@)
