@@ -75,7 +75,7 @@ static void test_status(void **state)
 static void test_environ(void **state)
 {
 	(void)state;
-	struct sv v, env = {"DD_SERVICE_X=no\0DD_SERVICE=shop\0EMPTY=\0DD_SERVICE=second\0garbage\0LAST=1", 74};
+	struct sv v, env = {"DD_SERVICE_X=no\0DD_SERVICE=shop\0EMPTY=\0DD_SERVICE=second\0garbage\0LAST=1", 71};
 	assert_true(environ_get(env, "DD_SERVICE", &v));
 	assert_sv(v, "shop");
 	assert_true(environ_get(env, "EMPTY", &v));

@@ -141,9 +141,9 @@ static void settle(struct sv *value, bool found, struct sv candidate)
 		*value = text_trim(candidate);
 }
 
-static bool env_value(struct sv environ, const char *name, struct sv *ret)
+static bool env_value(struct sv vars, const char *name, struct sv *ret)
 {
-	return environ_get(environ, name, ret) && ret->len;
+	return environ_get(vars, name, ret) && ret->len;
 }
 
 static bool reserved(struct sv key)
@@ -165,14 +165,14 @@ static int add_tags(struct identity *id, const struct tag_vec *from, size_t max)
 	return 0;
 }
 
-static int gather(struct identity *id, const struct target_spec *spec, struct sv environ)
+static int gather(struct identity *id, const struct target_spec *spec, struct sv vars)
 {
 	struct tag_vec dd = {0}, otel = {0};
 	struct sv text, v = SV_NULL;
 	int err = 0;
-	if (env_value(environ, "DD_TAGS", &text))
+	if (env_value(vars, "DD_TAGS", &text))
 		err = tags_parse(text, &dd);
-	if (!err && env_value(environ, "OTEL_RESOURCE_ATTRIBUTES", &text))
+	if (!err && env_value(vars, "OTEL_RESOURCE_ATTRIBUTES", &text))
 		err = otel_parse(text, &id->arena, &otel);
 	if (spec) {
 		id->service = spec->service;
@@ -180,16 +180,16 @@ static int gather(struct identity *id, const struct target_spec *spec, struct sv
 		id->version = spec->version;
 		err = err ? err : add_tags(id, &spec->tags, IDENTIFY_MAX_TAGS);
 	}
-	settle(&id->service, env_value(environ, "DD_SERVICE", &v), v);
-	settle(&id->service, env_value(environ, "OTEL_SERVICE_NAME", &v), v);
+	settle(&id->service, env_value(vars, "DD_SERVICE", &v), v);
+	settle(&id->service, env_value(vars, "OTEL_SERVICE_NAME", &v), v);
 	settle(&id->service, tags_get(&dd, "service", &v), v);
 	settle(&id->service, tags_get(&otel, "service.name", &v), v);
 	id->service_told = id->service.len > 0;
-	settle(&id->env, env_value(environ, "DD_ENV", &v), v);
+	settle(&id->env, env_value(vars, "DD_ENV", &v), v);
 	settle(&id->env, tags_get(&dd, "env", &v), v);
 	settle(&id->env, tags_get(&otel, "deployment.environment.name", &v), v);
 	settle(&id->env, tags_get(&otel, "deployment.environment", &v), v);
-	settle(&id->version, env_value(environ, "DD_VERSION", &v), v);
+	settle(&id->version, env_value(vars, "DD_VERSION", &v), v);
 	settle(&id->version, tags_get(&dd, "version", &v), v);
 	settle(&id->version, tags_get(&otel, "service.version", &v), v);
 	if (!err)
@@ -310,16 +310,16 @@ static struct sv display_name(struct proc *p)
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
-	struct sv environ = SV_NULL, container = SV_NULL;
+	struct sv vars = SV_NULL, container = SV_NULL;
 	const struct proc_status *status = NULL;
 	struct sbuf fallback = {0};
 	char uuid[UUID_LEN + 1];
-	int err = proc_environ(p, &environ);
+	int err = proc_environ(p, &vars);
 	if (err != -ESRCH && (err = proc_status(p, &status)) != -ESRCH)
 		err = proc_container_id(p, &container);
 	if (err == -ESRCH)
 		return err;
-	err = gather(&id, o->spec, environ);
+	err = gather(&id, o->spec, vars);
 	struct sv language = o->language.len ? o->language : identify_language(p);
 	if (!id.service.len) {
 		identify_default_service(p, language, &fallback);

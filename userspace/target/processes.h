@@ -11,7 +11,12 @@
  * time under the same pid replaces the entry (and counts `reused`).
  *
  * An ended process is kept for a while (processes_end), since its last spans may still be in a ring buffer when its
- * exit is read from another; processes_forget() then removes it. */
+ * exit is read from another; processes_forget() then removes it.
+ *
+ * Fork, exec and exit are to be told in the order they happened. Where several ring buffers leave that open: after a
+ * fork whose child's exec was told before it, tell the exec again; an exit told before its fork leaves an entry that
+ * processes_check() ends. Pids are those of `root`'s PID namespace; the kernel's events carry the initial one's, so
+ * both agree only where /proc is the host's. */
 
 struct process {
 	struct process *next; /* in its bucket; the table's own */

@@ -107,11 +107,11 @@ int proc_status_parse(struct sv text, struct proc_status *ret)
 	return 0;
 }
 
-bool environ_get(struct sv environ, const char *name, struct sv *ret)
+bool environ_get(struct sv vars, const char *name, struct sv *ret)
 {
 	size_t len = strlen(name);
-	while (environ.len) {
-		struct sv var = text_until(&environ, '\0');
+	while (vars.len) {
+		struct sv var = text_until(&vars, '\0');
 		if (var.len > len && var.data[len] == '=' && memcmp(var.data, name, len) == 0) {
 			*ret = (struct sv){var.data + len + 1, var.len - len - 1};
 			return true;

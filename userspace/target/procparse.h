@@ -32,7 +32,7 @@ struct proc_status {
 int proc_status_parse(struct sv text, struct proc_status *ret);
 
 /* The value of a variable in NUL-separated environ text; the first one wins, as in getenv(3). */
-bool environ_get(struct sv environ, const char *name, struct sv *ret);
+bool environ_get(struct sv vars, const char *name, struct sv *ret);
 
 /* The next argument of NUL-separated cmdline text; false at the end. Arguments may be empty. */
 bool cmdline_next(struct sv *rest, struct sv *ret);
