@@ -26,8 +26,8 @@ struct cost_kernel {
  *  - refused: es, cs, ss, ds and lock prefixes (is_prefix_bad; so notrack jumps, and nops padded by 2e), int3, int N,
  *    ud2, syscall, port I/O, moves to ss (good_insns_64, good_2byte_insns, insn_masking_exception);
  *  - refused by us though the kernel takes it: VEX and EVEX, where it takes the opcode byte after the prefix for a
- *    one-byte opcode (vpor is eb: emulated as a jump; vpshufd is 70: as jo), and 41 90, xchg r8, which kernels before
- *    6.18 emulate as a nop.
+ *    one-byte opcode (vpor is eb: emulated as a jump; vpshufd is 70: as jo), and 49 90, xchg r8,rax, emulated as a nop.
+ *    Seen on 6.18.44: attaching works, and the program computes with a wrong register from then on.
  * arm64: arch/arm64/kernel/probes/decode-insn.c and simulate-insn.c. */
 enum placement_cost cost_of(enum decode_arch arch, const struct insn *i, const struct cost_kernel *kernel);
 

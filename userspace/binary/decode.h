@@ -9,7 +9,7 @@
 /* One machine instruction: its length, where it goes, which registers and what of the stack it changes.
  *
  * x86-64 is decoded by tables of our own, not by capstone: placing 10,000 functions and scanning a text section for
- * branch targets needs some 10 ns an instruction, capstone takes about 1 us (it also prints each one). Capstone is the
+ * branch targets needs some 50 ns an instruction, capstone takes about 700 (it also prints each one). Capstone is the
  * independent referee of the unit tests, on every instruction of several large binaries and on random bytes.
  * Whatever the tables do not know in full says so (`known` is false), and callers must then assume anything.
  *

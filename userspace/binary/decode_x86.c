@@ -184,11 +184,11 @@ static void move_stack(struct insn *i, enum insn_kind kind, int32_t by)
 	i->stack_move = by;
 }
 
-/* Opcodes of the one-byte map that the table leaves to be finished; returns the flags to go on with. */
-static unsigned group_one_byte(struct insn *i, unsigned f)
+/* Opcodes of the one-byte map that the table leaves to be finished, in groups of a kind. Each returns the flags to go
+ * on with. */
+static unsigned group_stack(struct insn *i, unsigned f)
 {
-	unsigned op = i->opcode, reg = modrm_reg(i);
-	switch (op) {
+	switch (i->opcode) {
 	case 0x50 ... 0x57:
 	case 0x68:
 	case 0x6a:
@@ -196,48 +196,13 @@ static unsigned group_one_byte(struct insn *i, unsigned f)
 		i->writes_mem = true;
 		move_stack(i, INSN_PUSH, -8);
 		return f;
-	case 0x58 ... 0x5f:
-	case 0x9d:
+	case 0x8f: /* with another reg it would be XOP */
 		move_stack(i, INSN_POP, 8);
-		return f;
-	case 0x8f:
-		move_stack(i, INSN_POP, 8);
-		return reg == 0 ? f : BAD;
-	case 0x80:
-	case 0x81:
-	case 0x83:
-		return reg == 7 ? f : f | WM;
-	case 0x8d:
-		return i->memory ? f : BAD;
-	case 0x90:
-		if (i->rex & 1) { /* xchg r8, rax */
-			i->writes |= GPR_BIT(GPR_R8);
-			return f | WA;
-		}
-		i->kind = INSN_NOP;
-		return f;
-	case 0x99:
-		i->writes |= GPR_BIT(GPR_RDX);
-		return f;
-	case 0xa4 ... 0xa7:
-		i->writes |= GPR_BIT(GPR_RSI) | GPR_BIT(GPR_RDI) | GPR_BIT(GPR_RCX);
-		i->writes_mem = op <= 0xa5;
-		return f;
-	case 0xaa ... 0xaf:
-		i->writes |= GPR_BIT(GPR_RCX) | GPR_BIT(op == 0xac || op == 0xad ? GPR_RSI : GPR_RDI);
-		i->writes_mem = op <= 0xab;
-		return op == 0xac || op == 0xad ? f | WA : f;
-	case 0xa2:
-	case 0xa3:
-		i->writes_mem = true;
-		return f;
+		return modrm_reg(i) == 0 ? f : BAD;
 	case 0xc2:
 	case 0xc3:
 		move_stack(i, INSN_RET, 8);
 		return f;
-	case 0xc6: /* reg 7 is xabort and xbegin */
-	case 0xc7:
-		return reg == 0 ? f : reg == 7 && i->modrm == 0xf8 ? (f & ~(unsigned)WM) | X : BAD;
 	case 0xc8:
 		i->writes |= GPR_BIT(GPR_RSP) | GPR_BIT(GPR_RBP);
 		i->writes_mem = true;
@@ -247,37 +212,52 @@ static unsigned group_one_byte(struct insn *i, unsigned f)
 		i->writes |= GPR_BIT(GPR_RSP) | GPR_BIT(GPR_RBP);
 		i->stack = STACK_LEAVE;
 		return f;
-	case 0xca:
-	case 0xcb:
-	case 0xcf:
-		i->kind = INSN_FAR;
-		return f | X;
-	case 0xcc:
-	case 0xf1:
-	case 0xf4:
-		i->kind = INSN_TRAP;
+	default: /* 58-5f, 9d */
+		move_stack(i, INSN_POP, 8);
 		return f;
-	case 0xcd:
-		i->kind = INSN_SYSTEM;
-		return f | WA;
-	case 0xd8 ... 0xdf:
-		return op == 0xdf && i->modrm == 0xe0 ? f | WA : f;
-	case 0xf6:
-	case 0xf7:
+	}
+}
+
+static unsigned group_string(struct insn *i, unsigned f)
+{
+	bool two = i->opcode <= 0xa7; /* movs, cmps: source and destination */
+	bool lods = i->opcode == 0xac || i->opcode == 0xad;
+	i->writes |= GPR_BIT(GPR_RCX);
+	if (two || lods)
+		i->writes |= GPR_BIT(GPR_RSI);
+	if (!lods)
+		i->writes |= GPR_BIT(GPR_RDI);
+	i->writes_mem = i->opcode <= 0xa5 || i->opcode == 0xaa || i->opcode == 0xab;
+	return lods ? f | WA : f;
+}
+
+/* Groups 1, 3, 4 and 11, by modrm.reg. */
+static unsigned group_arithmetic(struct insn *i, unsigned f)
+{
+	unsigned reg = modrm_reg(i);
+	switch (i->opcode) {
+	case 0x80:
+	case 0x81:
+	case 0x83:
+		return reg == 7 ? f : f | WM;
+	case 0xc6: /* f8 is xabort and xbegin */
+	case 0xc7:
+		return reg == 0 ? f : i->modrm == 0xf8 ? (f & ~(unsigned)WM) | X : BAD;
+	case 0xfe:
+		return reg < 2 ? f | WM : BAD;
+	default: /* f6, f7 */
 		if (reg < 2)
-			return f | (op == 0xf6 ? I8 : IZ);
+			return f | (i->opcode == 0xf6 ? I8 : IZ);
 		if (reg < 4)
 			return f | WM;
 		i->writes |= GPR_BIT(GPR_RDX);
 		return f | WA;
-	case 0xfe:
-		return reg < 2 ? f | WM : BAD;
-	case 0xff:
-		break;
-	default: /* in, out, ins, outs, cli, sti */
-		return f | X;
 	}
-	switch (reg) {
+}
+
+static unsigned group_five(struct insn *i, unsigned f)
+{
+	switch (modrm_reg(i)) {
 	case 0:
 	case 1:
 		return f | WM;
@@ -299,18 +279,101 @@ static unsigned group_one_byte(struct insn *i, unsigned f)
 	}
 }
 
+static unsigned group_one_byte(struct insn *i, unsigned f)
+{
+	switch (i->opcode) {
+	case 0x50 ... 0x5f:
+	case 0x68:
+	case 0x6a:
+	case 0x8f:
+	case 0x9c:
+	case 0x9d:
+	case 0xc2:
+	case 0xc3:
+	case 0xc8:
+	case 0xc9:
+		return group_stack(i, f);
+	case 0xa4 ... 0xa7:
+	case 0xaa ... 0xaf:
+		return group_string(i, f);
+	case 0x80 ... 0x83:
+	case 0xc6:
+	case 0xc7:
+	case 0xf6:
+	case 0xf7:
+	case 0xfe:
+		return group_arithmetic(i, f);
+	case 0xff:
+		return group_five(i, f);
+	case 0x8d:
+		return i->memory ? f : BAD;
+	case 0x90:
+		if (!(i->rex & 1)) {
+			i->kind = INSN_NOP;
+			return f;
+		}
+		i->writes |= GPR_BIT(GPR_R8); /* xchg r8, rax */
+		return f | WA;
+	case 0x99:
+		i->writes |= GPR_BIT(GPR_RDX);
+		return f;
+	case 0xa2:
+	case 0xa3:
+		i->writes_mem = true;
+		return f;
+	case 0xca:
+	case 0xcb:
+	case 0xcf:
+		i->kind = INSN_FAR;
+		return f | X;
+	case 0xcc:
+	case 0xf1:
+	case 0xf4:
+		i->kind = INSN_TRAP;
+		return f;
+	case 0xcd:
+		i->kind = INSN_SYSTEM;
+		return f | WA;
+	case 0xd8 ... 0xdf: /* fnstsw ax */
+		return i->opcode == 0xdf && i->modrm == 0xe0 ? f | WA : f;
+	default: /* in, out, ins, outs, cli, sti */
+		return f | X;
+	}
+}
+
+/* Instructions whose registers are fixed: xgetbv, rdtscp, rdtsc, cpuid, cmpxchg8b. */
+static unsigned group_fixed(struct insn *i, unsigned f)
+{
+	switch (i->opcode) {
+	case 0x01:
+		if (i->modrm != 0xd0 && i->modrm != 0xf9)
+			return f | X;
+		i->writes |= GPR_BIT(GPR_RDX) | (i->modrm == 0xf9 ? GPR_BIT(GPR_RCX) : 0);
+		return f | WA;
+	case 0xa2:
+		i->writes |= GPR_BIT(GPR_RBX) | GPR_BIT(GPR_RCX) | GPR_BIT(GPR_RDX);
+		return f | WA;
+	case 0xc7: /* in registers: rdrand, rdseed, rdpid */
+		if (!i->memory)
+			return modrm_reg(i) >= 6 ? f | WM : BAD;
+		if (modrm_reg(i) == 1)
+			i->writes |= GPR_BIT(GPR_RDX);
+		return f | WM | WA;
+	default:
+		i->writes |= GPR_BIT(GPR_RDX);
+		return f | WA;
+	}
+}
+
 static unsigned group_two_byte(struct insn *i, unsigned f)
 {
 	unsigned reg = modrm_reg(i);
 	switch (i->opcode) {
 	case 0x01:
-		if (i->modrm == 0xd0) /* xgetbv */
-			i->writes |= GPR_BIT(GPR_RDX);
-		else if (i->modrm == 0xf9) /* rdtscp */
-			i->writes |= GPR_BIT(GPR_RDX) | GPR_BIT(GPR_RCX);
-		else
-			return f | X;
-		return f | WA;
+	case 0x31:
+	case 0xa2:
+	case 0xc7:
+		return group_fixed(i, f);
 	case 0x05:
 	case 0x34:
 		i->kind = INSN_SYSTEM;
@@ -341,9 +404,6 @@ static unsigned group_two_byte(struct insn *i, unsigned f)
 	case 0x20 ... 0x23: /* control and debug registers: mod is ignored */
 		i->memory = false;
 		return f | X;
-	case 0x31: /* rdtsc */
-		i->writes |= GPR_BIT(GPR_RDX);
-		return f | WA;
 	case 0x7e:
 		return i->rep ? f : f | WM;
 	case 0xa0:
@@ -355,9 +415,6 @@ static unsigned group_two_byte(struct insn *i, unsigned f)
 	case 0xa9:
 		move_stack(i, INSN_POP, 8);
 		return f;
-	case 0xa2: /* cpuid */
-		i->writes |= GPR_BIT(GPR_RBX) | GPR_BIT(GPR_RCX) | GPR_BIT(GPR_RDX);
-		return f | WA;
 	case 0xae:
 		if (i->memory)
 			return f | WM;
@@ -366,12 +423,6 @@ static unsigned group_two_byte(struct insn *i, unsigned f)
 		return i->rep ? f : BAD;
 	case 0xba:
 		return reg < 4 ? BAD : reg == 4 ? f : f | WM;
-	case 0xc7:
-		if (i->memory && reg == 1)
-			i->writes |= GPR_BIT(GPR_RDX);
-		if (i->memory)
-			return f | WM | WA;
-		return reg >= 6 ? f | WM : BAD;
 	case 0xf7: /* maskmovq stores at rdi */
 		i->writes_mem = true;
 		return f;

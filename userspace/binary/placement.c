@@ -185,9 +185,11 @@ int placement_find(const struct code_window *code, uint64_t func_addr, uint64_t 
 	struct prologue p = {code, options, &own, func_addr, func_sz};
 
 	*ret = (struct placement){.cost = COST_UNPROBEABLE, .entry_cost = COST_UNPROBEABLE};
-	if (!code_window_at(code, func_addr, func_sz ? func_sz : 1))
+	const uint8_t *bytes = code_window_at(code, func_addr, func_sz ? func_sz : 1);
+	if (!bytes)
 		return -ERANGE;
-	if (decode_at(code, func_addr, &first) < 0) {
+	uint64_t left = func_sz ? func_sz : code->sz - (func_addr - code->addr);
+	if (decode_insn(code->arch, bytes, left, func_addr, &first) < 0) {
 		ret->reason = PLACEMENT_UNDECODABLE;
 		return 0;
 	}

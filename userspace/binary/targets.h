@@ -6,7 +6,7 @@
 
 /* Which addresses of a text section something jumps to, calls, or takes the address of: one bit a byte. A probe moved
  * behind such an address would miss, or see twice, what arrives there; hand-written assembly does enter other
- * functions in their middle. One linear scan of the section, about 10 ms a megabyte.
+ * functions in their middle. One linear scan of the section, about 15 ms a megabyte.
  *
  * Not seen: addresses that exist only in data (jump tables, relocations); a caller who knows some adds them. */
 struct code_targets {
