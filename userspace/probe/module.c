@@ -28,15 +28,25 @@ static const struct {
 	{"jump_fcontext", TRAIT_SWITCHES},     /* Boost.Context */
 	{"ontop_fcontext", TRAIT_SWITCHES},
 	{"coroutine_transfer", TRAIT_SWITCHES}, /* Ruby's fibers */
+	{"ASYNC_start_job", TRAIT_SWITCHES},    /* OpenSSL's own coroutines */
 	{"sigaltstack", TRAIT_ALTSTACK},
 };
 #define TRAIT_SYMBOLS (sizeof(trait_symbols) / sizeof(trait_symbols[0]))
 
-/* Libraries that only offer these functions; what matters is who uses them. */
-static bool module_is_runtime(struct sv name)
+/* Libraries that offer these functions, or use them only within themselves: no exception of theirs passes a frame of
+ * another module. OpenSSL switches stacks only for jobs that somebody starts with ASYNC_start_job(), or lets libssl start
+ * (SSL_MODE_ASYNC, for hardware engines). The allocators are C++, called at the leaves, and call nobody back. */
+static const char *const harmless_libraries[] = {
+	"libc.so", "ld-linux", "libc.musl", "ld-musl", "libgcc_s.so", "libstdc++.so", "libc++.so", "libc++abi.so",
+	"libcrypto.so", "libssl.so", "libjemalloc.so", "libtcmalloc.so", "libtcmalloc_minimal.so", "libmimalloc.so",
+};
+
+static bool module_is_harmless(struct sv name)
 {
-	return sv_starts(name, SV("libgcc_s.so")) || sv_starts(name, SV("libc.so")) || sv_starts(name, SV("ld-linux")) ||
-	       sv_starts(name, SV("libc.musl")) || sv_starts(name, SV("ld-musl"));
+	for (size_t i = 0; i < sizeof(harmless_libraries) / sizeof(harmless_libraries[0]); i++)
+		if (sv_starts(name, sv_of(harmless_libraries[i])))
+			return true;
+	return false;
 }
 
 static uint32_t module_find_traits(struct module *m)
@@ -45,7 +55,7 @@ static uint32_t module_find_traits(struct module *m)
 	const char *names[TRAIT_SYMBOLS];
 	struct elf_imports imports;
 
-	if (module_is_runtime(m->name))
+	if (module_is_harmless(m->name))
 		return 0;
 	for (size_t i = 0; i < TRAIT_SYMBOLS; i++)
 		names[i] = trait_symbols[i].symbol;
