@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+import harness  # noqa: E402
+
+DEFAULT_TIMEOUT_S = 120
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "timeout(seconds): longer or shorter than the default")
+    config.addinivalue_line("markers", "soak: only with SPANHOUND_SOAK=1")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("soak") and not harness.SOAK:
+            item.add_marker(pytest.mark.skip(reason="long: run with SPANHOUND_SOAK=1 (make soak)"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """A timeout of our own: setup, test and teardown together."""
+    marker = item.get_closest_marker("timeout")
+    seconds = marker.args[0] if marker else DEFAULT_TIMEOUT_S
+
+    def expired(*_):
+        raise TimeoutError(f"longer than {seconds} s")
+
+    old = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, old)
+
+
+@pytest.fixture(scope="session")
+def info():
+    status, out, err = harness.spanhound_once("info", "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+@pytest.fixture
+def spanhound(tmp_path):
+    """spanhound("--pid", N, ...) -> harness.Spanhound, ready. Whatever still runs at the end of the test is stopped and
+    must end cleanly."""
+    running = []
+
+    def start(*args, **kwargs):
+        s = harness.Spanhound(str(tmp_path), *args, **kwargs)
+        running.append(s)
+        return s
+
+    yield start
+    left = [s for s in running if s.process.poll() is None]
+    for s in left:
+        s.process.send_signal(signal.SIGINT)
+    for s in left:
+        s.wait_exit()
+
+
+@pytest.fixture
+def program(tmp_path):
+    """program("calls", "nested") -> harness.Program, waiting for go()."""
+    running = []
+
+    def start(*args, **kwargs):
+        p = harness.Program(str(tmp_path), *args, **kwargs)
+        running.append(p)
+        return p
+
+    yield start
+    for p in running:
+        p.kill()
+
+
+@pytest.fixture
+def hot():
+    running = []
+
+    def start(*args, **kwargs):
+        h = harness.Hot(*args, **kwargs)
+        running.append(h)
+        return h
+
+    yield start
+    for h in running:
+        h.kill()
+
+
+@pytest.fixture
+def background(tmp_path):
+    """Any other process of a test: started, killed at its end."""
+    running = []
+
+    def start(*args, **kwargs):
+        p = subprocess.Popen(args, **kwargs)
+        running.append(p)
+        return p
+
+    yield start
+    for p in running:
+        if p.poll() is None:
+            p.kill()
+        p.wait()

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts spanhound and the programs it traces, waits on conditions (never for a fixed time), gathers what came out."""
+import json
+import os
+import resource
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+
+import truth
+
+OUTPUT = os.path.abspath(os.environ.get("SPANHOUND_OUTPUT", ".output"))
+BINARY = os.path.join(OUTPUT, "spanhound")
+PROGRAMS = os.path.join(OUTPUT, "programs")
+SOAK = os.environ.get("SPANHOUND_SOAK") == "1"
+
+# Loaded machines are slow; a condition that has not come true by then never will.
+PATIENCE_S = 60
+
+LINKS = ("session", "multi", "perf")
+ENDS = ("return", "sites")
+
+
+def wait_for(condition, what, timeout=PATIENCE_S):
+    """The first true value of condition(), asked again and again."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout} s in vain for {what}")
+        time.sleep(0.005)
+
+
+def program_path(variant, program):
+    return os.path.join(PROGRAMS, variant, program)
+
+
+def _no_core():
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def target_environment(extra=None):
+    """What a target inherits: nothing of Datadog's or OpenTelemetry's that would name its service."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("DD_", "OTEL_", "TRUTH_"))}
+    env.update(extra or {})
+    return env
+
+
+class Program:
+    """A ground-truth program (programs/truth.h): started, waiting for go()."""
+
+    def __init__(self, tmp, program, case, *args, variant="o2", path=None, env=None, prefix=(), argv0=None):
+        self.path = path or program_path(variant, program)
+        self.case = case
+        self.log = os.path.join(tmp, f"truth-{os.path.basename(self.path)}-{case}-{'-'.join(args)[-20:].replace('/', '_')}"
+                                     f"-{time.monotonic_ns()}.log")
+        command = [*prefix, argv0 or self.path, self.log, case, *args]
+        self.process = subprocess.Popen(command, executable=None if prefix else self.path, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env=target_environment(env), preexec_fn=_no_core)
+        self.stderr = ""
+        self._errors = threading.Thread(target=self._read_errors, daemon=True)
+        self._errors.start()
+        line = self.process.stdout.readline()
+        assert line.startswith("pid "), f"{command} said {line!r} {self.stderr}"
+        self.said_pid = int(line.split()[1])  # in its own PID namespace
+        self.pid = self.process.pid
+        self.stdout = None
+        self.status = None
+
+    def _read_errors(self):
+        for line in self.process.stderr:
+            self.stderr += line
+
+    def go(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self
+
+    def finish(self, timeout=PATIENCE_S):
+        """Waits until it and its descendants (who hold its stdout) ended."""
+        watchdog = threading.Timer(timeout, self.process.kill)
+        watchdog.start()
+        try:
+            self.stdout = self.process.stdout.read()
+            self.status = self.process.wait()
+        finally:
+            watchdog.cancel()
+        return self
+
+    def run(self):
+        return self.go().finish()
+
+    @property
+    def calls(self):
+        return truth.read(self.log)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            try:
+                pipe.close()
+            except OSError:
+                pass
+
+
+class Hot:
+    """The hot loop (programs/hot.c): waiting for go()."""
+
+    def __init__(self, threads=1, rate=0, seconds=0, variant="o2", path=None):
+        self.process = subprocess.Popen([path or program_path(variant, "hot"), str(threads), str(rate), str(seconds)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=target_environment())
+        assert self.process.stdout.readline().startswith("pid ")
+        self.pid = self.process.pid
+
+    def go(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self
+
+    def stop(self):
+        """Its own account: calls, bad, sum. It must not have been harmed."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        out = self.process.stdout.read()
+        status = self.process.wait(PATIENCE_S)
+        assert status == 0, f"the target was harmed: exit status {status}, said {out!r}"
+        result = json.loads(out)
+        assert result["bad"] == 0, result
+        return result
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Result:
+    status: int
+    stdout: str
+    stderr: str
+    spans: list
+    summary: dict
+    offset_ns: int  # Unix time - monotonic time
+
+    @property
+    def dropped(self):
+        return {k: v for k, v in self.summary["dropped"].items() if v}
+
+    def named(self, name):
+        return [s for s in self.spans if s["resource"] == name or s["name"] == name]
+
+
+def read_spans(path):
+    spans = []
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            for number, line in enumerate(f, 1):
+                try:
+                    spans.append(json.loads(line))
+                except ValueError as e:
+                    raise AssertionError(f"{path}:{number}: not JSON ({e}): {line[:300]!r}") from None
+    return spans
+
+
+def assert_identity(summary):
+    dropped = sum(summary["dropped"].values())
+    assert summary["seen"] == summary["exported"] + dropped, \
+        f"seen {summary['seen']} != exported {summary['exported']} + dropped {dropped} {summary['dropped']}"
+    for reason, cnt in summary["dropped"].items():
+        assert cnt >= 0, f"dropped{{{reason}}} is {cnt}"
+
+
+def assert_well_formed(spans):
+    ids = set()
+    for s in spans:
+        for key, kind in (("service", str), ("name", str), ("resource", str), ("trace_id", int), ("span_id", int),
+                          ("parent_id", int), ("start", int), ("duration", int), ("error", int)):
+            assert isinstance(s.get(key), kind), f"{key} of {s}"
+        assert s["service"] and s["name"] and s["resource"], s
+        assert 0 < s["trace_id"] < 1 << 64 and 0 < s["span_id"] < 1 << 64, s
+        assert s["span_id"] not in ids, f"span id twice: {s}"
+        assert s["parent_id"] != s["span_id"], s
+        assert s["error"] in (0, 1) and s["duration"] >= 0, s
+        assert all(isinstance(v, str) for v in s.get("meta", {}).values()), s
+        assert all(isinstance(v, (int, float)) for v in s.get("metrics", {}).values()), s
+        ids.add(s["span_id"])
+
+
+class Spanhound:
+    """One running spanhound. stop() checks what every run must keep: exit status, identity, well-formed spans."""
+
+    def __init__(self, tmp, *args, command="attach", export=True, env=None, wait_ready=True, binary=None, after=()):
+        tag = time.monotonic_ns()
+        self.spans_path = os.path.join(tmp, f"spans-{tag}.json")
+        self.summary_path = os.path.join(tmp, f"summary-{tag}.json")
+        self.command = [binary or BINARY, command, *map(str, args)]
+        if export:
+            self.command += ["--export", f"json:{self.spans_path}"]
+        self.command += ["--summary", f"json:{self.summary_path}", *map(str, after)]
+        self.stderr_lines = []
+        self.ready_line = None
+        self._ready = threading.Event()
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, errors="replace",
+                                        env=target_environment(env))
+        self.pid = self.process.pid
+        self.stdout = ""
+        self._threads = [threading.Thread(target=self._read_stderr, daemon=True),
+                         threading.Thread(target=self._read_stdout, daemon=True)]
+        for t in self._threads:
+            t.start()
+        if wait_ready:
+            self.wait_ready()
+
+    def _read_stderr(self):
+        for line in self.process.stderr:
+            self.stderr_lines.append(line)
+            if line.startswith("spanhound: ready:"):
+                self.ready_line = line.strip()
+                self._ready.set()
+        self._ready.set()
+
+    def _read_stdout(self):
+        self.stdout = self.process.stdout.read()
+
+    @property
+    def stderr(self):
+        return "".join(self.stderr_lines)
+
+    def wait_ready(self, timeout=PATIENCE_S):
+        self._ready.wait(timeout)
+        if not self.ready_line:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{' '.join(self.command)}\nwas never ready; it said:\n{self.stderr}")
+        return self
+
+    def wait_line(self, text, timeout=PATIENCE_S):
+        wait_for(lambda: text in self.stderr, f"{text!r} on stderr", timeout)
+
+    def wait_exit(self, timeout=PATIENCE_S):
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{' '.join(self.command)}\ndid not end within {timeout} s; it said:\n{self.stderr}") from None
+        for t in self._threads:
+            t.join()
+        return self.process.returncode
+
+    def stop(self, sig=signal.SIGINT, timeout=PATIENCE_S):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        return self.result(timeout)
+
+    def result(self, timeout=PATIENCE_S, status=0):
+        """Waits for its end by itself (--duration, --count, the end of a `run` command)."""
+        got = self.wait_exit(timeout)
+        assert got == status, f"{' '.join(self.command)}\nexit status {got}, should be {status}; it said:\n{self.stderr}"
+        with open(self.summary_path, encoding="utf-8") as f:
+            summary = json.load(f)
+        spans = read_spans(self.spans_path)
+        assert_identity(summary)
+        assert_well_formed(spans)
+        assert summary["exported"] == len(spans) or "json:" + self.spans_path not in self.command, \
+            f"exported {summary['exported']}, {len(spans)} lines in the file"
+        return Result(got, self.stdout, self.stderr, spans, summary, time.time_ns() - time.monotonic_ns())
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def spanhound_once(*args, env=None, timeout=PATIENCE_S, binary=None, stdin=None):
+    """A command that ends by itself: (status, stdout, stderr)."""
+    p = subprocess.run([binary or BINARY, *map(str, args)], capture_output=True, text=True, errors="replace",
+                       env=target_environment(env), timeout=timeout, stdin=stdin or subprocess.DEVNULL)
+    return p.returncode, p.stdout, p.stderr
+
+
+def kernel_objects():
+    """The BPF programs and links of the whole machine, by id: what a spanhound must not leave behind."""
+    found = set()
+    for kind in ("prog", "link", "map"):
+        p = subprocess.run(["bpftool", "-j", kind, "list"], capture_output=True, text=True)
+        for o in json.loads(p.stdout or "[]"):
+            found.add((kind, o["id"]))
+    return found
+
+
+def uprobes_in(pid, path):
+    """Whether breakpoints or detours sit in the code a process runs: its memory compared with the file."""
+    changed = 0
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(path, "rb") as f:
+        image = f.read()
+        for line in maps:
+            fields = line.split()
+            if len(fields) < 6 or "x" not in fields[1] or fields[5] != os.path.realpath(path):
+                continue
+            start, end = (int(x, 16) for x in fields[0].split("-"))
+            offset = int(fields[2], 16)
+            with open(f"/proc/{pid}/mem", "rb") as mem:
+                mem.seek(start)
+                code = mem.read(end - start)
+            want = image[offset:offset + len(code)]
+            changed += sum(a != b for a, b in zip(code, want))
+    return changed

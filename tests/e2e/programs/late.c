@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Loads a library long after its start (argv[0] of the case), calls it for a while. */
+#include "truth.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+PROBED static long p_load(const char *path)
+{
+	ENTER("p_load");
+	void *library = dlopen(path, RTLD_NOW);
+	if (!library) {
+		fprintf(stderr, "%s\n", dlerror());
+		exit(4);
+	}
+	RETURN((long)dlsym(library, "p_plug_work"));
+}
+
+static void case_dlopen(int argc, char **argv)
+{
+	struct timespec step = {0, 5000000};
+	long (*work)(long);
+
+	if (argc < 1)
+		exit(2);
+	work = (long (*)(long))p_load(argv[0]);
+	for (int i = 0; i < 100; i++) {
+		work(i);
+		nanosleep(&step, NULL);
+	}
+}
+
+/* The same calls over and over, for a process that is found only after it began. argv[0]: milliseconds */
+PROBED static long p_tick(long i)
+{
+	ENTER("p_tick");
+	RETURN(i);
+}
+
+static void case_tick(int argc, char **argv)
+{
+	struct timespec step = {0, 5000000};
+	long cnt = (argc > 0 ? atol(argv[0]) : 500) / 5;
+
+	for (long i = 0; i < cnt; i++) {
+		p_tick(i);
+		nanosleep(&step, NULL);
+	}
+}
+
+static const struct truth_case cases[] = {{"dlopen", case_dlopen}, {"tick", case_tick}, {NULL, NULL}};
+
+int main(int argc, char **argv)
+{
+	return truth_main(argc, argv, cases);
+}

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ground-truth programs say they did (the format is in programs/truth.h), and the comparison with spans."""
+import bisect
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Call:
+    id: int
+    parent: "Call | None"
+    pid: int
+    tid: int
+    enter_ns: int
+    function: str
+    end_ns: int | None = None  # None: open when its thread or process ended
+    how: str = "open"
+    children: list = field(default_factory=list)
+
+    def __str__(self):
+        path, c = [], self
+        while c:
+            path.append(c.function)
+            c = c.parent
+        return f"call {self.id} {' > '.join(reversed(path))} (pid {self.pid} tid {self.tid}, {self.how})"
+
+
+class MalformedLog(AssertionError):
+    pass
+
+
+def parse(text):
+    """The calls of a log, in the order they began."""
+    calls = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        kind, *rest = line.split(" ", 6 if line.startswith("E") else 5)
+        if kind == "E":
+            call, parent, pid, tid, ns = map(int, rest[:5])
+            if call in calls:
+                raise MalformedLog(f"line {number}: call {call} begins twice")
+            if parent and parent not in calls:
+                raise MalformedLog(f"line {number}: parent {parent} never began")
+            c = Call(call, calls.get(parent), pid, tid, ns, rest[5])
+            calls[call] = c
+            if c.parent:
+                c.parent.children.append(c)
+        elif kind == "L":
+            call, pid, tid, ns = map(int, rest[:4])
+            c = calls.get(call)
+            if not c:
+                raise MalformedLog(f"line {number}: call {call} ends but never began")
+            if pid != c.pid:
+                continue  # a forked child returns through a frame its parent entered
+            if c.end_ns is not None:
+                raise MalformedLog(f"line {number}: call {call} ends twice")
+            c.end_ns, c.how = ns, rest[4]
+        else:
+            raise MalformedLog(f"line {number}: {line!r}")
+    return list(calls.values())
+
+
+def read(path):
+    with open(path, encoding="utf-8") as f:
+        return parse(f.read())
+
+
+class Difference(AssertionError):
+    pass
+
+
+# How many functions differ is said once; the first few differences are shown.
+MAX_SHOWN = 12
+
+
+def span_tid(span):
+    for table in ("metrics", "meta"):
+        for key in ("thread.id", "thread_id"):
+            if key in span.get(table, {}):
+                return int(span[table][key])
+    return None
+
+
+def span_name(span):
+    return span["resource"]
+
+
+def is_unfinished(span):
+    return span.get("meta", {}).get("spanhound.unfinished") == "true"
+
+
+def _pair_by_time(calls, spans, offset_ns):
+    """A span belongs to the first call of its function and thread that was logged after the span began: the log line is
+    written inside the call. Pairs, spans without a call, calls without a span."""
+    pairs, strange, taken = [], [], set()
+    starts = [c.enter_ns + offset_ns for c in calls]
+    for s in spans:
+        i = bisect.bisect_left(starts, s["start"])
+        while i < len(calls) and i in taken:
+            i += 1
+        if i == len(calls):
+            strange.append(s)
+            continue
+        taken.add(i)
+        pairs.append((calls[i], s))
+    return pairs, strange, [c for i, c in enumerate(calls) if i not in taken]
+
+
+def match(calls, spans, offset_ns):
+    """Pairs each span with the call it is about. (pairs, spans without a call, calls without a span)"""
+    by_function = defaultdict(lambda: ([], []))
+    for c in calls:
+        by_function[(c.tid, c.function)][0].append(c)
+    for s in spans:
+        by_function[(span_tid(s), span_name(s))][1].append(s)
+    pairs, strange, missing = [], [], []
+    for of_calls, of_spans in by_function.values():
+        of_calls.sort(key=lambda c: c.enter_ns)
+        of_spans.sort(key=lambda s: s["start"])
+        if len(of_calls) == len(of_spans):
+            pairs += zip(of_calls, of_spans)
+            continue
+        p, s, m = _pair_by_time(of_calls, of_spans, offset_ns)
+        pairs += p
+        strange += s
+        missing += m
+    return pairs, strange, missing
+
+
+def _span_text(s):
+    return (f"span {s['span_id']} {span_name(s)} parent {s['parent_id']} trace {s['trace_id']} tid {span_tid(s)} "
+            f"start {s['start']} duration {s['duration']} error {s['error']} {s.get('meta', {})}")
+
+
+def _ancestor(call, of_call):
+    """The nearest ancestor that has a span, or None."""
+    c = call.parent
+    while c and c.id not in of_call:
+        c = c.parent
+    return c
+
+
+class Comparison:
+    """One comparison of calls with spans; problems are gathered, so that a failure shows them together."""
+
+    def __init__(self, calls, spans, offset_ns, tolerate_parents=()):
+        self.problems = []
+        self.calls = calls
+        self.spans = spans
+        self.pairs, self.strange, self.missing = match(calls, spans, offset_ns)
+        self.span_of = {c.id: s for c, s in self.pairs}
+        self.call_of = {s["span_id"]: c for c, s in self.pairs}
+        self.tolerate_parents = set(tolerate_parents)
+        for s in self.strange:
+            self.problem(f"a span that no call explains: {_span_text(s)}")
+        if len({s["span_id"] for s in spans}) != len(spans):
+            self.problem("span ids are not unique")
+
+    def problem(self, text):
+        self.problems.append(text)
+
+    def expect_no_missing(self):
+        for c in self.missing:
+            self.problem(f"no span for {c}")
+        return self
+
+    def edges(self):
+        for c, s in self.pairs:
+            parent = _ancestor(c, self.span_of)
+            want = self.span_of[parent.id]["span_id"] if parent else 0
+            if s["parent_id"] == want:
+                if parent and s["trace_id"] != self.span_of[parent.id]["trace_id"]:
+                    self.problem(f"{c}: not in its parent's trace: {_span_text(s)}")
+                continue
+            if c.function in self.tolerate_parents:
+                continue
+            got = self.call_of.get(s["parent_id"])
+            self.problem(f"{c}: parent should be {parent or 'none'}, is {got or s['parent_id']}")
+        return self
+
+    def ends(self):
+        for c, s in self.pairs:
+            if (c.how == "open") != is_unfinished(s):
+                self.problem(f"{c}: {'not' if c.how == 'open' else 'wrongly'} marked unfinished: {_span_text(s)}")
+            if c.how == "exception" and not s["error"]:
+                self.problem(f"{c}: left by an exception but error is 0: {_span_text(s)}")
+            if c.how in ("return", "tail") and s["error"]:
+                self.problem(f"{c}: returned but error is 1: {_span_text(s)}")
+            if c.end_ns is not None and s["duration"] < c.end_ns - c.enter_ns and c.how in ("return", "exception", "longjmp"):
+                self.problem(f"{c}: lasted at least {c.end_ns - c.enter_ns} ns, the span says {s['duration']}")
+            if s["duration"] < 0:
+                self.problem(f"{c}: negative duration: {_span_text(s)}")
+        return self
+
+    def nesting(self, slack_ns=0):
+        """A finished child lies within its parent in time."""
+        for c, s in self.pairs:
+            p = self.call_of.get(s["parent_id"])
+            if not p or p.pid != c.pid:
+                continue
+            parent = self.span_of[p.id]
+            if s["start"] < parent["start"] - slack_ns:
+                self.problem(f"{c}: begins {parent['start'] - s['start']} ns before its parent {p}")
+            if s["start"] + s["duration"] > parent["start"] + parent["duration"] + slack_ns:
+                over = s["start"] + s["duration"] - parent["start"] - parent["duration"]
+                self.problem(f"{c}: ends {over} ns after its parent {p}")
+        return self
+
+    def check(self):
+        if not self.problems:
+            return
+        got, want = Counter(map(span_name, self.spans)), Counter(c.function for c in self.calls)
+        counts = "\n".join(f"  {name}: {want[name]} calls, {got[name]} spans"
+                           for name in sorted(set(got) | set(want)) if got[name] != want[name])
+        shown = "\n".join("- " + p for p in self.problems[:MAX_SHOWN])
+        more = len(self.problems) - MAX_SHOWN
+        raise Difference(f"{len(self.problems)} differences between {len(self.calls)} calls and {len(self.spans)} spans\n"
+                         f"{shown}" + (f"\n... and {more} more" if more > 0 else "")
+                         + (f"\ncounts that differ:\n{counts}" if counts else ""))
+
+
+def assert_same_tree(calls, spans, offset_ns, may_miss=False, tolerate_parents=()):
+    """Every call has its span and every span its call, with the same parent, the same kind of end, enough duration.
+    may_miss: calls without a span are not a mistake (they are returned, for the loss counters to explain)."""
+    c = Comparison(calls, spans, offset_ns, tolerate_parents)
+    if not may_miss:
+        c.expect_no_missing()
+    c.edges().ends().nesting().check()
+    return c.missing
