@@ -315,3 +315,15 @@ def uprobes_in(pid, path):
             want = image[offset:offset + len(code)]
             changed += sum(a != b for a, b in zip(code, want))
     return changed
+
+
+def have_program(variant, program):
+    return os.path.exists(program_path(variant, program))
+
+
+def link_missing(info, link):
+    """Why this kernel has no such link, from `info --json`; None: it has."""
+    entry = info["links"][link]
+    if isinstance(entry, dict):
+        return None if entry["available"] else entry.get("reason", "info does not say")
+    return None if entry else "info says so"

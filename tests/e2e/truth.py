@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 class Call:
     id: int
     parent: "Call | None"
+    jumped: "Call | None"  # who sees only returns may take this one for the parent
     pid: int
     tid: int
     enter_ns: int
     function: str
     end_ns: int | None = None  # None: open when its thread or process ended
     how: str = "open"
+    image_age_ns: int | None = None  # how long its process had run the executed program when it began
     children: list = field(default_factory=list)
 
     def __str__(self):
@@ -31,17 +33,19 @@ class MalformedLog(AssertionError):
 
 def parse(text):
     """The calls of a log, in the order they began."""
-    calls = {}
+    calls, images = {}, {}
     for number, line in enumerate(text.splitlines(), 1):
-        kind, *rest = line.split(" ", 6 if line.startswith("E") else 5)
+        kind, *rest = line.split(" ", 7 if line.startswith("E") else 5)
         if kind == "E":
-            call, parent, pid, tid, ns = map(int, rest[:5])
+            call, parent, jumped, pid, tid, ns = map(int, rest[:6])
             if call in calls:
                 raise MalformedLog(f"line {number}: call {call} begins twice")
             if parent and parent not in calls:
                 raise MalformedLog(f"line {number}: parent {parent} never began")
-            c = Call(call, calls.get(parent), pid, tid, ns, rest[5])
+            c = Call(call, calls.get(parent), calls.get(jumped), pid, tid, ns, rest[6])
             calls[call] = c
+            if pid in images:
+                c.image_age_ns = ns - images[pid]
             if c.parent:
                 c.parent.children.append(c)
         elif kind == "L":
@@ -54,6 +58,8 @@ def parse(text):
             if c.end_ns is not None:
                 raise MalformedLog(f"line {number}: call {call} ends twice")
             c.end_ns, c.how = ns, rest[4]
+        elif kind == "X":
+            images[int(rest[0])] = int(rest[2])
         else:
             raise MalformedLog(f"line {number}: {line!r}")
     return list(calls.values())
@@ -131,25 +137,24 @@ def _span_text(s):
             f"start {s['start']} duration {s['duration']} error {s['error']} {s.get('meta', {})}")
 
 
-def _ancestor(call, of_call):
-    """The nearest ancestor that has a span, or None."""
-    c = call.parent
-    while c and c.id not in of_call:
-        c = c.parent
-    return c
+def _nearest(call, span_of):
+    """This call or its nearest ancestor that has a span; None: there is none."""
+    while call and call.id not in span_of:
+        call = call.parent
+    return call
 
 
 class Comparison:
     """One comparison of calls with spans; problems are gathered, so that a failure shows them together."""
 
-    def __init__(self, calls, spans, offset_ns, tolerate_parents=()):
+    def __init__(self, calls, spans, offset_ns, other_parents=None):
         self.problems = []
         self.calls = calls
         self.spans = spans
         self.pairs, self.strange, self.missing = match(calls, spans, offset_ns)
         self.span_of = {c.id: s for c, s in self.pairs}
         self.call_of = {s["span_id"]: c for c, s in self.pairs}
-        self.tolerate_parents = set(tolerate_parents)
+        self.other_parents = other_parents or {}
         for s in self.strange:
             self.problem(f"a span that no call explains: {_span_text(s)}")
         if len({s["span_id"] for s in spans}) != len(spans):
@@ -165,16 +170,17 @@ class Comparison:
 
     def edges(self):
         for c, s in self.pairs:
-            parent = _ancestor(c, self.span_of)
-            want = self.span_of[parent.id]["span_id"] if parent else 0
-            if s["parent_id"] == want:
+            parents = [_nearest(c.parent, self.span_of)] + ([_nearest(c.jumped, self.span_of)] if c.jumped else [])
+            by_id = {self.span_of[p.id]["span_id"] if p else 0: p for p in parents}
+            if s["parent_id"] in by_id:
+                parent = by_id[s["parent_id"]]
                 if parent and s["trace_id"] != self.span_of[parent.id]["trace_id"]:
                     self.problem(f"{c}: not in its parent's trace: {_span_text(s)}")
                 continue
-            if c.function in self.tolerate_parents:
-                continue
             got = self.call_of.get(s["parent_id"])
-            self.problem(f"{c}: parent should be {parent or 'none'}, is {got or s['parent_id']}")
+            if (got.function if got else s["parent_id"]) in self.other_parents.get(c.function, ()):
+                continue
+            self.problem(f"{c}: parent should be {parents[0] or 'none'}, is {got or s['parent_id']}")
         return self
 
     def ends(self):
@@ -183,7 +189,7 @@ class Comparison:
                 self.problem(f"{c}: {'not' if c.how == 'open' else 'wrongly'} marked unfinished: {_span_text(s)}")
             if c.how == "exception" and not s["error"]:
                 self.problem(f"{c}: left by an exception but error is 0: {_span_text(s)}")
-            if c.how in ("return", "tail") and s["error"]:
+            if c.how in ("return", "tail", "jump") and s["error"]:
                 self.problem(f"{c}: returned but error is 1: {_span_text(s)}")
             if c.end_ns is not None and s["duration"] < c.end_ns - c.enter_ns and c.how in ("return", "exception", "longjmp"):
                 self.problem(f"{c}: lasted at least {c.end_ns - c.enter_ns} ns, the span says {s['duration']}")
@@ -218,11 +224,15 @@ class Comparison:
                          + (f"\ncounts that differ:\n{counts}" if counts else ""))
 
 
-def assert_same_tree(calls, spans, offset_ns, may_miss=False, tolerate_parents=()):
+def assert_same_tree(calls, spans, offset_ns, may_miss=False, other_parents=None, nesting=True):
     """Every call has its span and every span its call, with the same parent, the same kind of end, enough duration.
-    may_miss: calls without a span are not a mistake (they are returned, for the loss counters to explain)."""
-    c = Comparison(calls, spans, offset_ns, tolerate_parents)
+    may_miss: calls without a span are not a mistake (they are returned, for the loss counters to explain).
+    other_parents: {function: functions (or 0 for none) that its span may have as parent, too}."""
+    c = Comparison(calls, spans, offset_ns, other_parents)
     if not may_miss:
         c.expect_no_missing()
-    c.edges().ends().nesting().check()
+    c.edges().ends()
+    if nesting:
+        c.nesting()
+    c.check()
     return c.missing

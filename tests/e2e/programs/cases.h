@@ -8,7 +8,7 @@
 
 #define CASES(x)                                                                                                       \
 	x(nested) x(recursion) x(mutual) x(deep) x(threads) x(errors) x(exit) x(_exit) x(sigkill) x(segv)              \
-	x(tail)                                                                                                        \
+	x(tail) x(tail_long)                                                                                           \
 	x(longjmp) x(longjmp_far) x(longjmp_again) x(pthread_exit) x(pthread_exit_cleanup) x(cancel) x(coroutine)      \
 	x(signal) x(altstack_low) x(altstack_high) x(siglongjmp) x(timer)                                              \
 	x(fork) x(fork_threads) x(fork_parent_first) x(vfork) x(spawn) x(exec) x(exec_thread) x(child)                 \

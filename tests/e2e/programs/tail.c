@@ -2,6 +2,8 @@
 /* Always compiled with -O2: these functions end by a jump, not by a return, which the harness verifies. */
 #include "cases.h"
 
+#include <stdlib.h>
+
 PROBED long p_tail_target(long x)
 {
 	ENTER("p_tail_target");
@@ -11,7 +13,10 @@ PROBED long p_tail_target(long x)
 
 __attribute__((noinline)) long u_tail_target(long x)
 {
-	return p_leaf(x) + p_leaf(x + 1);
+	long r = p_leaf(x) + p_leaf(x + 1);
+
+	truth_jumped_end();
+	return r;
 }
 
 PROBED long p_tail_direct(long x)
@@ -19,7 +24,7 @@ PROBED long p_tail_direct(long x)
 	long id = truth_enter("p_tail_direct");
 
 	p_leaf(x);
-	truth_leave(id, "tail");
+	truth_tail(id);
 	return p_tail_target(x + 1);
 }
 
@@ -28,7 +33,7 @@ PROBED long p_tail_unprobed(long x)
 	long id = truth_enter("p_tail_unprobed");
 
 	p_leaf(x);
-	truth_leave(id, "tail");
+	truth_jump(id);
 	return u_tail_target(x + 1);
 }
 
@@ -36,7 +41,7 @@ PROBED long p_tail_indirect(long x, long (*f)(long))
 {
 	long id = truth_enter("p_tail_indirect");
 
-	truth_leave(id, "tail");
+	truth_jump(id);
 	return f(x + 1);
 }
 
@@ -44,7 +49,7 @@ PROBED long p_tail_chain(long x)
 {
 	long id = truth_enter("p_tail_chain");
 
-	truth_leave(id, "tail");
+	truth_tail(id);
 	return p_tail_direct(x + 1);
 }
 
@@ -52,7 +57,7 @@ PROBED long p_tail_twin(long x)
 {
 	long id = truth_enter("p_tail_twin");
 
-	truth_leave(id, "tail");
+	truth_tail(id);
 	return p_tail_loop(x - 1);
 }
 
@@ -64,7 +69,7 @@ PROBED long p_tail_loop(long x)
 		truth_leave(id, "return");
 		return 0;
 	}
-	truth_leave(id, "tail");
+	truth_tail(id);
 	return p_tail_twin(x);
 }
 
@@ -79,6 +84,13 @@ PROBED static long p_tail_caller(long x)
 	r += p_tail_loop(10);
 	r += p_leaf(x);
 	RETURN(r);
+}
+
+/* A state machine of tail calls, longer than any stack of frames. argv: steps */
+void case_tail_long(int argc, char **argv)
+{
+	p_tail_loop(argc > 0 ? atol(argv[0]) : 400);
+	p_leaf(1);
 }
 
 void case_tail(int argc, char **argv)

@@ -35,21 +35,6 @@ static void emit(const char *line, int len)
 		abort();
 }
 
-long truth_enter(const char *function)
-{
-	struct truth_stack *s = stack_now();
-	long parent = s->depth ? s->ids[s->depth - 1] : 0;
-	long id = __atomic_add_fetch(next_id, 1, __ATOMIC_RELAXED);
-	char line[512];
-
-	if (s->depth == TRUTH_MAX_DEPTH)
-		abort();
-	s->ids[s->depth++] = id;
-	emit(line, snprintf(line, sizeof(line), "E %ld %ld %d %ld %llu %s\n", id, parent, (int)syscall(SYS_getpid),
-			    syscall(SYS_gettid), now_ns(), function));
-	return id;
-}
-
 static void left(long id, const char *how)
 {
 	char line[256];
@@ -58,32 +43,91 @@ static void left(long id, const char *how)
 			    syscall(SYS_gettid), now_ns(), how));
 }
 
+/* A mistake in the program itself must not pass for one in the tracer. */
+static void expect_innermost(const struct truth_stack *s, long id)
+{
+	if (s->depth && s->calls[s->depth - 1].id == id)
+		return;
+	fprintf(stderr, "truth: call %ld ends but is not the innermost\n", id);
+	abort();
+}
+
+long truth_top(void)
+{
+	struct truth_stack *s = stack_now();
+	int i = s->depth;
+
+	while (i && s->calls[i - 1].jumped == 'J')
+		i--;
+	return i ? s->calls[i - 1].id : 0;
+}
+
+long truth_enter(const char *function)
+{
+	struct truth_stack *s = stack_now();
+	long parent = truth_top();
+	long top = s->depth ? s->calls[s->depth - 1].id : 0;
+	long id = __atomic_add_fetch(next_id, 1, __ATOMIC_RELAXED);
+	char line[512];
+
+	if (s->depth == TRUTH_MAX_DEPTH)
+		abort();
+	s->calls[s->depth].jumped = 0;
+	s->calls[s->depth++].id = id;
+	emit(line, snprintf(line, sizeof(line), "E %ld %ld %ld %d %ld %llu %s\n", id, parent, top == parent ? 0 : top,
+			    (int)syscall(SYS_getpid), syscall(SYS_gettid), now_ns(), function));
+	return id;
+}
+
+/* Those that jumped to what just ended. */
+static void end_jumped(struct truth_stack *s)
+{
+	while (s->depth && s->calls[s->depth - 1].jumped) {
+		s->depth--;
+		if (s->calls[s->depth].jumped == 'T')
+			left(s->calls[s->depth].id, "tail");
+	}
+}
+
 void truth_leave(long id, const char *how)
 {
 	struct truth_stack *s = stack_now();
 
-	/* A mistake in the program itself must not pass for one in the tracer. */
-	if (!s->depth || s->ids[s->depth - 1] != id) {
-		fprintf(stderr, "truth: call %ld ends but is not the innermost\n", id);
-		abort();
-	}
+	expect_innermost(s, id);
 	s->depth--;
 	left(id, how);
+	end_jumped(s);
+}
+
+void truth_tail(long id)
+{
+	struct truth_stack *s = stack_now();
+
+	expect_innermost(s, id);
+	s->calls[s->depth - 1].jumped = 'T';
+}
+
+void truth_jump(long id)
+{
+	struct truth_stack *s = stack_now();
+
+	expect_innermost(s, id);
+	s->calls[s->depth - 1].jumped = 'J';
+	left(id, "jump");
+}
+
+void truth_jumped_end(void)
+{
+	end_jumped(stack_now());
 }
 
 void truth_unwind(long id, const char *how)
 {
 	struct truth_stack *s = stack_now();
 
-	while (s->depth && s->ids[s->depth - 1] != id)
-		left(s->ids[--s->depth], how);
-}
-
-long truth_top(void)
-{
-	struct truth_stack *s = stack_now();
-
-	return s->depth ? s->ids[s->depth - 1] : 0;
+	while (s->depth && s->calls[s->depth - 1].id != id)
+		if (s->calls[--s->depth].jumped != 'J')
+			left(s->calls[s->depth].id, how);
 }
 
 void truth_switch(struct truth_stack *stack)
@@ -117,10 +161,12 @@ static void usage(const char *program, const struct truth_case *cases)
 /* TRUTH_NOWAIT: an executed image that nobody talks to. */
 static void wait_for_go(void)
 {
-	char c = 0;
+	char c = 0, line[128];
 
-	if (getenv("TRUTH_NOWAIT"))
+	if (getenv("TRUTH_NOWAIT")) {
+		emit(line, snprintf(line, sizeof(line), "X %d %ld %llu\n", getpid(), syscall(SYS_gettid), now_ns()));
 		return;
+	}
 	printf("pid %d\n", getpid());
 	fflush(stdout);
 	while (c != '\n')

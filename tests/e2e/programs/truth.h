@@ -4,8 +4,13 @@
 
 /* What really happened, told by the program itself. Every probed function of a ground-truth program says when it
  * begins and how it ends; one line per event goes to a file with one write(2):
- *   E id parent pid tid monotonic_ns function        a call began; parent 0: none is open on this stack
- *   L id pid tid monotonic_ns how                    it ended: return, tail, longjmp, exception, forced
+ *   E id parent jumped pid tid monotonic_ns function
+ *                      a call began; parent 0: none is open on this stack. jumped != 0: what runs here was entered by
+ *                      a jump that ended the call `jumped`; who sees only returns may take that for the parent
+ *   L id pid tid monotonic_ns how
+ *                      it ended: return, tail, jump, longjmp, exception, forced
+ *   X pid tid monotonic_ns
+ *                      a new image began in this process: what executed programs write first
  * A call without an L line was open when its thread or process ended. An L line by another pid than the E line's
  * is a forked child that returns through a frame it inherited.
  *
@@ -33,6 +38,12 @@ int truth_main(int argc, char **argv, const struct truth_case *cases);
 
 long truth_enter(const char *function); /* the call's id */
 void truth_leave(long id, const char *how);
+/* The call is about to jump into a function that logs: it goes on there and ends with it ("tail"). */
+void truth_tail(long id);
+/* It is about to jump to code that does not log, or nobody can tell where to: it ends here ("jump"). The code it jumps
+ * to says when that ends in turn, unless it logs itself. */
+void truth_jump(long id);
+void truth_jumped_end(void);
 /* Calls above `id` on this stack are gone (jumped or thrown over); id 0: all. */
 void truth_unwind(long id, const char *how);
 long truth_top(void);
@@ -41,7 +52,10 @@ long truth_top(void);
 #define TRUTH_MAX_DEPTH 2048
 struct truth_stack {
 	int depth;
-	long ids[TRUTH_MAX_DEPTH];
+	struct {
+		long id;
+		int jumped; /* 0; 'T': truth_tail(), 'J': truth_jump() */
+	} calls[TRUTH_MAX_DEPTH];
 };
 void truth_switch(struct truth_stack *stack);
 
