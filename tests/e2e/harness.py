@@ -53,13 +53,13 @@ def target_environment(extra=None):
 class Program:
     """A ground-truth program (programs/truth.h): started, waiting for go()."""
 
-    def __init__(self, tmp, program, case, *args, variant="o2", path=None, env=None, prefix=(), argv0=None):
+    def __init__(self, tmp, program, case, *args, variant="o2", path=None, env=None, prefix=(), skip_path=False):
         self.path = path or program_path(variant, program)
         self.case = case
         self.log = os.path.join(tmp, f"truth-{os.path.basename(self.path)}-{case}-{'-'.join(args)[-20:].replace('/', '_')}"
                                      f"-{time.monotonic_ns()}.log")
-        command = [*prefix, argv0 or self.path, self.log, case, *args]
-        self.process = subprocess.Popen(command, executable=None if prefix else self.path, stdin=subprocess.PIPE,
+        command = [*prefix, *([] if skip_path else [self.path]), self.log, case, *args]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env=target_environment(env), preexec_fn=_no_core)
         self.stderr = ""
@@ -128,8 +128,18 @@ class Hot:
         """Its own account: calls, bad, sum. It must not have been harmed."""
         if self.process.poll() is None:
             self.process.terminate()
+        return self._account(PATIENCE_S)
+
+    def stop_by_itself(self, timeout=PATIENCE_S):
+        """Its account after the seconds it was given."""
+        return self._account(timeout)
+
+    def _account(self, timeout):
+        watchdog = threading.Timer(timeout, self.process.kill)
+        watchdog.start()
         out = self.process.stdout.read()
-        status = self.process.wait(PATIENCE_S)
+        status = self.process.wait()
+        watchdog.cancel()
         assert status == 0, f"the target was harmed: exit status {status}, said {out!r}"
         result = json.loads(out)
         assert result["bad"] == 0, result
@@ -257,15 +267,15 @@ class Spanhound:
             t.join()
         return self.process.returncode
 
-    def stop(self, sig=signal.SIGINT, timeout=PATIENCE_S):
+    def stop(self, sig=signal.SIGINT, timeout=PATIENCE_S, status=0):
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        return self.result(timeout)
+        return self.result(timeout, status)
 
     def result(self, timeout=PATIENCE_S, status=0):
-        """Waits for its end by itself (--duration, --count, the end of a `run` command)."""
+        """Waits for its end by itself (--duration, --count, the end of a `run` command). status None: any will do."""
         got = self.wait_exit(timeout)
-        assert got == status, f"{' '.join(self.command)}\nexit status {got}, should be {status}; it said:\n{self.stderr}"
+        assert status is None or got == status, f"{' '.join(self.command)}\nexit status {got}, should be {status}; it said:\n{self.stderr}"
         with open(self.summary_path, encoding="utf-8") as f:
             summary = json.load(f)
         spans = read_spans(self.spans_path)
@@ -327,3 +337,21 @@ def link_missing(info, link):
     if isinstance(entry, dict):
         return None if entry["available"] else entry.get("reason", "info does not say")
     return None if entry else "info says so"
+
+
+def pids_of_exe(path):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/exe") == path:
+                found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+def write(folder, name, text):
+    path = os.path.join(str(folder), name)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return path

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receivers of spans: the real test agent of Datadog's tracer teams, and one of ours that can misbehave."""
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import msgpack
+
+from harness import wait_for
+
+ALL_CHECKS = ("trace_count_header,meta_tracer_version_header,trace_content_length,trace_stall,trace_peer_service,"
+              "meta_events_is_valid_json,trace_dd_service")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+class TestAgent:
+    """ddapm-test-agent with every check enabled; a failed check answers with an error and is kept."""
+
+    __test__ = False
+
+    def __init__(self, tmp, port=None, uds=None):
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = open(os.path.join(tmp, f"test-agent-{self.port}.log"), "ab")
+        command = [os.path.join(os.path.dirname(sys.executable), "ddapm-test-agent"), "--port", str(self.port),
+                   "--otlp-http-port", str(free_port()), "--otlp-grpc-port", str(free_port()), "--enabled-checks", ALL_CHECKS,
+                   "--pool-trace-check-failures", "true", "--snapshot-dir", tmp]
+        if uds:
+            command += ["--trace-uds-socket", uds]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        wait_for(self._up, "the test agent")
+
+    def _up(self):
+        try:
+            return self.get("/info")
+        except OSError:
+            return None
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=30) as r:
+            return r.read().decode()
+
+    def traces(self):
+        return json.loads(self.get("/test/traces"))
+
+    def spans(self):
+        return [s for t in self.traces() for s in t]
+
+    def requests(self):
+        return json.loads(self.get("/test/session/requests"))
+
+    def failures(self):
+        """Text of failed checks; empty: none."""
+        try:
+            said = self.get("/test/trace_check/failures")
+        except urllib.error.HTTPError as e:
+            return f"{e.code}: {e.read().decode()}"
+        return said
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()
+
+
+class FakeAgent:
+    """Records requests and decodes them with an independent msgpack. behave(number, path) decides each answer: an HTTP status,
+    "hang" (no answer), "close" (connection closed), or seconds to wait before a 200."""
+
+    def __init__(self, behave=lambda number, path: 200, port=0):
+        self.requests = []
+        self.accepted = []  # spans of requests answered with 200
+        agent = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self, status, body):
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self):
+                self.answer(200, json.dumps({"version": "7.99.0", "endpoints": ["/v0.4/traces", "/info"],
+                                             "client_drop_p0s": True, "span_events": True}).encode())
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                number = len(agent.requests)
+                agent.requests.append((self.path, dict(self.headers), body, time.monotonic()))
+                what = agent.behave(number, self.path)
+                if what == "hang":
+                    agent.released.wait(120)
+                    return
+                if what == "close":
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                if isinstance(what, float):
+                    agent.released.wait(what)
+                    what = 200
+                if what == 200:
+                    agent.accepted += [s for c in msgpack.unpackb(body, strict_map_key=False) for s in c]
+                self.answer(what, b'{"rate_by_service":{"service:,env:":1}}')
+
+            do_PUT = do_POST
+
+            def log_message(self, *_):
+                pass
+
+            def handle(self):
+                try:
+                    super().handle()
+                except OSError:
+                    pass
+
+        self.behave = behave
+        self.released = threading.Event()
+        http.server.ThreadingHTTPServer.allow_reuse_address = True
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def chunks(self):
+        return [c for _, _, body, _ in self.requests for c in msgpack.unpackb(body, strict_map_key=False)]
+
+    def stop(self):
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()

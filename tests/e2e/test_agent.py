@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spans in a Datadog Agent: the real test agent with all its checks; agents that are absent, slow, failing, dying,
+returning. In every case seen = exported + dropped, and the target does not notice."""
+import time
+
+import pytest
+
+import agents
+import harness
+from harness import wait_for
+
+
+@pytest.fixture
+def agent(tmp_path):
+    running = []
+
+    def start(**kwargs):
+        a = agents.TestAgent(str(tmp_path), **kwargs)
+        running.append(a)
+        return a
+
+    yield start
+    for a in running:
+        a.stop()
+
+
+@pytest.fixture
+def fake():
+    running = []
+
+    def start(*args, **kwargs):
+        a = agents.FakeAgent(*args, **kwargs)
+        running.append(a)
+        return a
+
+    yield start
+    for a in running:
+        a.stop()
+
+
+def to(url):
+    return ("--export", f"datadog:{url}")
+
+
+def test_real_test_agent(spanhound, program, agent):
+    a = agent()
+    p = program("calls", "nested", env={"DD_SERVICE": "shop", "DD_ENV": "prod", "DD_VERSION": "1.0"})
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url))
+    p.run()
+    r = s.stop()
+    got = {x["span_id"]: x for x in a.spans()}
+    assert a.failures() in ("", "No failures", "{}") or "fail" not in a.failures().lower(), a.failures()
+    assert len(got) == len(p.calls) == r.summary["exported"]
+    for x in r.spans:
+        y = got[x["span_id"]]
+        for key in ("service", "name", "resource", "trace_id", "parent_id", "start", "duration", "error"):
+            assert (y.get(key) or 0) == x[key] or y.get(key) == x[key], key
+    assert all(y["service"] == "shop" and y["meta"]["env"] == "prod" for y in got.values())
+
+
+def test_real_test_agent_takes_everything(spanhound, program, agent, tmp_path):
+    """Exceptions, errors, unfinished calls, captured strings that are not UTF-8, 64 threads."""
+    a = agent()
+    config = harness.write(tmp_path, "all.yaml", """
+probes:
+  - function: p_string
+    args: {s: {at: 1, type: string, max: 256}, n: {at: 2, type: i32}}
+  - function: p_bytes
+    args: {n: {at: 2, type: i32}, p: {at: 1, type: bytes(n)}}
+  - function: p_fails
+    error: return < 0
+""")
+    args = program("args", "values")
+    s = spanhound("--pid", args.pid, "-c", config, *to(a.url))
+    args.run()
+    total = s.stop().summary["exported"]
+    for name, case, functions in (("throws", "far", "probed::*"), ("calls", "exit", "p_*"), ("calls", "threads", "p_*")):
+        p = program(name, case)
+        s = spanhound("--pid", p.pid, "-f", functions, *to(a.url))
+        p.run()
+        total += s.stop().summary["exported"]
+    assert len(a.spans()) == total
+    assert "fail" not in a.failures().lower(), a.failures()
+
+
+def test_unix_socket(spanhound, program, agent, tmp_path):
+    path = str(tmp_path / "apm.socket")
+    a = agent(uds=path)
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(f"unix://{path}"))
+    p.run()
+    r = s.stop()
+    assert len(a.spans()) == r.summary["exported"] == len(p.calls)
+
+
+@pytest.mark.parametrize("env", ["DD_TRACE_AGENT_URL", "DD_AGENT_HOST"])
+def test_found_by_environment(spanhound, program, fake, env):
+    """Without --export: the agent, if one answers."""
+    a = fake()
+    variables = {"DD_TRACE_AGENT_URL": a.url} if env == "DD_TRACE_AGENT_URL" else \
+        {"DD_AGENT_HOST": "127.0.0.1", "DD_TRACE_AGENT_PORT": str(a.port)}
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", export=False, env=variables)
+    p.run()
+    s.stop()
+    assert len(a.accepted) == len(p.calls)
+    assert str(a.port) in s.stderr, "says where the spans go"
+
+
+def test_no_agent_no_export_is_console(spanhound, program):
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", export=False,
+                  env={"DD_TRACE_AGENT_URL": f"http://127.0.0.1:{agents.free_port()}"})
+    p.run()
+    s.stop()
+    assert "p_outer" in s.stdout
+
+
+def test_payload(spanhound, program, fake):
+    """What is on the wire, decoded by another msgpack."""
+    a = fake()
+    p = program("calls", "nested", env={"DD_SERVICE": "shop"})
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url))
+    p.run()
+    s.stop()
+    assert a.requests
+    for path, headers, body, _ in a.requests:
+        h = {k.lower(): v for k, v in headers.items()}
+        assert path == "/v0.4/traces"
+        assert h["content-type"] == "application/msgpack"
+        assert h["datadog-meta-tracer-version"] and h["datadog-meta-lang"]
+        assert int(h["x-datadog-trace-count"]) == len(agents.msgpack.unpackb(body, strict_map_key=False))
+    for chunk in a.chunks():
+        assert len({x["trace_id"] for x in chunk}) == 1, "one trace per chunk"
+        head = chunk[0]
+        assert head["meta"]["_dd.p.tid"] and len(head["meta"]["_dd.p.tid"]) == 16 and head["meta"]["_dd.p.tid"].endswith("0" * 8)
+        assert head["metrics"]["_sampling_priority_v1"] in (1.0, 2.0)
+        for x in chunk:
+            assert isinstance(x["trace_id"], int) and isinstance(x["start"], int)
+            assert all(isinstance(v, str) for v in x["meta"].values())
+            assert all(isinstance(v, float) for v in x["metrics"].values())
+    tids = {c[0]["meta"]["_dd.p.tid"] for c in a.chunks()}
+    for t in tids:
+        assert abs(int(t, 16) // 2**32 - time.time()) < 300
+
+
+def test_partial_flush(spanhound, program, fake):
+    """A trace of many spans goes out in pieces of 300 before its root ended."""
+    a = fake()
+    p = program("calls", "longjmp_again")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url))
+    p.run()
+    s.stop()
+    assert len(a.accepted) == len(p.calls)
+    sizes = [len(c) for c in a.chunks()]
+    assert max(sizes) < 700, sizes
+    big = [c for c in a.chunks() if len(c) >= 300]
+    assert big
+    ids = {x["span_id"] for x in a.accepted}
+    assert len(ids) == len(p.calls)
+
+
+@pytest.mark.parametrize("env,whole", [({"DD_TRACE_PARTIAL_FLUSH_ENABLED": "false"}, True),
+                                       ({"DD_TRACE_PARTIAL_FLUSH_MIN_SPANS": "50"}, False)])
+def test_partial_flush_settings(spanhound, program, fake, env, whole):
+    a = fake()
+    p = program("calls", "longjmp_again")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url), env=env)
+    p.run()
+    s.stop()
+    sizes = [len(c) for c in a.chunks()]
+    assert len(a.accepted) == len(p.calls)
+    if whole:
+        assert max(sizes) == max(len(p.calls) - 1, 1)
+    else:
+        assert sorted(sizes)[-1] < 300
+
+
+def test_absent(spanhound, program):
+    """Said once, plainly; the spans are counted as dropped; the program does not notice; the exit status says it."""
+    url = f"http://127.0.0.1:{agents.free_port()}"
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(url), export=False)
+    p.run()
+    r = s.stop(status=None)
+    assert p.status == 0
+    assert r.status not in (0, -9, -11)
+    assert r.summary["seen"] == len(p.calls)
+    assert r.dropped == {"export_failed": len(p.calls)}
+    said = [line for line in r.stderr.splitlines() if url.removeprefix("http://") in line]
+    assert 1 <= len(said) <= 3, r.stderr
+
+
+def test_returns(spanhound, hot, fake):
+    """An agent that comes up later gets what was held back; both changes are said."""
+    port = agents.free_port()
+    h = hot(1, 500).go()
+    s = spanhound("--pid", h.pid, "-f", "p_hot", *to(f"http://127.0.0.1:{port}"), export=False)
+    s.wait_line(str(port))
+    a = fake(port=port)
+    wait_for(lambda: len(a.accepted) > 500, "spans after the agent came back")
+    r = s.stop(status=None)
+    assert len(a.accepted) == r.summary["exported"]
+    assert set(r.dropped) <= {"export_failed", "queue_full"}
+    h.stop()
+
+
+def test_dies(spanhound, hot, fake):
+    a = fake()
+    h = hot(1, 500).go()
+    s = spanhound("--pid", h.pid, "-f", "p_hot", *to(a.url), export=False)
+    wait_for(lambda: len(a.accepted) > 200, "spans")
+    a.stop()
+    before = len(s.stderr_lines)
+    wait_for(lambda: len(s.stderr_lines) > before, "a word about it")
+    b = fake(port=a.port)
+    wait_for(lambda: len(b.accepted) > 200, "spans after it came back")
+    r = s.stop(status=None)
+    assert r.summary["exported"] <= len(a.accepted) + len(b.accepted)
+    assert r.summary["exported"] >= len(b.accepted)
+    h.stop()
+
+
+def test_slow(spanhound, hot, fake):
+    """Two seconds for every answer: the target keeps its pace, nothing is lost unsaid."""
+    a = fake(lambda number, path: 2.0)
+    h = hot(1, 2000).go()
+    s = spanhound("--pid", h.pid, "-f", "p_hot", *to(a.url), export=False)
+    wait_for(lambda: len(a.requests) >= 2, "requests")
+    r = s.stop(status=None)
+    assert len(a.accepted) == r.summary["exported"]
+    assert h.stop()["calls"] > 100
+
+
+def test_hangs(spanhound, program, fake):
+    """No answer ever: spanhound ends all the same, and says what became of the spans."""
+    a = fake(lambda number, path: "hang")
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url), export=False)
+    p.run()
+    begin = time.monotonic()
+    r = s.stop(status=None)
+    assert time.monotonic() - begin < 30
+    assert r.status != 0 and r.summary["exported"] == 0 and r.dropped == {"export_failed": len(p.calls)}
+
+
+@pytest.mark.parametrize("answer", [500, 503, 429, "close"])
+def test_refuses_for_a_while(spanhound, program, fake, answer):
+    """Retried with patience; delivered exactly once when it recovers."""
+    a = fake(lambda number, path: answer if number < 2 else 200)
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url), export=False)
+    p.run()
+    wait_for(lambda: a.accepted, "a delivery after two refusals")
+    r = s.stop()
+    assert len(a.accepted) == len({x["span_id"] for x in a.accepted}) == len(p.calls) == r.summary["exported"]
+    times = [t for _, _, _, t in a.requests[:3]]
+    assert times[1] - times[0] > 0.02, "waits before it tries again"
+
+
+@pytest.mark.parametrize("answer", [400, 404, 413, 415])
+def test_refuses_for_good(spanhound, program, fake, answer):
+    """What the agent will never take is dropped and counted, not tried for ever."""
+    a = fake(lambda number, path: answer)
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url), export=False)
+    p.run()
+    r = s.stop(status=None)
+    assert r.summary["exported"] == 0 and r.dropped == {"export_failed": len(p.calls)}
+    assert str(answer) in r.stderr
+    assert len(a.requests) < 50
+
+
+def test_two_exporters(spanhound, program, fake):
+    a = fake()
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", *to(a.url))
+    p.run()
+    r = s.stop()
+    assert {x["span_id"] for x in r.spans} == {x["span_id"] for x in a.accepted}

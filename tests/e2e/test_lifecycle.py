@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing stays behind and nobody is harmed: kill -9, two tracers at one place, targets under a debugger, attach and
+detach under load."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+import harness
+import truth
+from harness import kernel_objects, uprobes_in, wait_for
+
+
+def test_kill_9_leaves_nothing(spanhound, program):
+    before = kernel_objects()
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*")
+    assert kernel_objects() - before, "it does use BPF"
+    assert uprobes_in(p.pid, p.path), "breakpoints are in the target's code while it is traced"
+    s.kill()
+    wait_for(lambda: kernel_objects() <= before, "programs, maps and links to be gone")
+    p.go()
+    assert p.finish().status == 0
+
+
+def test_code_is_restored(spanhound, hot):
+    """After a detach the target's memory is the file's again."""
+    h = hot(1, 2000).go()
+    path = harness.program_path("o2", "hot")
+    s = spanhound("--pid", h.pid, "-f", "p_hot*")
+    assert uprobes_in(h.pid, path) > 0
+    s.stop()
+    wait_for(lambda: uprobes_in(h.pid, path) == 0, "the breakpoints to be gone")
+    h.stop()
+
+
+@pytest.mark.parametrize("link", harness.LINKS)
+def test_code_is_restored_after_kill_9(spanhound, info, hot, link):
+    why = harness.link_missing(info, link)
+    if why:
+        pytest.skip(why)
+    h = hot(2, 2000).go()
+    path = harness.program_path("o2", "hot")
+    s = spanhound("--pid", h.pid, "-f", "p_hot*", "--link", link)
+    s.kill()
+    wait_for(lambda: uprobes_in(h.pid, path) == 0, "the breakpoints to be gone")
+    h.stop()
+
+
+@pytest.mark.timeout(400)
+def test_killed_under_load_many_times(tmp_path, hot):
+    """50 times SIGKILL while the target runs at full speed; its own checks stay right."""
+    before = kernel_objects()
+    targets = [hot(2, 0), hot(1, 20000, variant="cet")]
+    for t in targets:
+        t.go()
+    for i in range(50):
+        link = harness.LINKS[i % 3]
+        s = harness.Spanhound(str(tmp_path), "--pid", ",".join(str(t.pid) for t in targets), "-f", "p_hot*", "--link", link,
+                              "--end", harness.ENDS[i % 2])
+        # At different moments of its life.
+        time.sleep(0.002 * (i % 7))
+        s.kill()
+    for t in targets:
+        assert t.stop()["calls"] > 1000
+    wait_for(lambda: kernel_objects() <= before, "programs, maps and links to be gone")
+
+
+def attach_detach(tmp_path, hot, times, paths):
+    before = kernel_objects()
+    targets = [hot(2, 0), hot(1, 20000, variant="cet")]
+    for t in targets:
+        t.go()
+    for i in range(times):
+        link, end = paths[i % len(paths)]
+        s = harness.Spanhound(str(tmp_path), "--pid", ",".join(str(t.pid) for t in targets), "-f", "p_hot*", "--link", link,
+                              "--end", end, "--count", "1")
+        r = s.result()
+        assert r.spans
+        os.unlink(s.spans_path)
+    for t in targets:
+        assert t.stop()["calls"] > 1000
+    wait_for(lambda: kernel_objects() <= before, "programs, maps and links to be gone")
+
+
+@pytest.mark.timeout(600)
+def test_attach_detach_under_load(tmp_path, hot):
+    attach_detach(tmp_path, hot, 200 if harness.SOAK else 30, [(a, b) for a in harness.LINKS for b in harness.ENDS])
+
+
+@pytest.mark.timeout(600)
+def test_attach_detach_200_times(tmp_path, hot):
+    """The cheapest path, so that 200 rounds fit."""
+    attach_detach(tmp_path, hot, 200, [("session", "return"), ("multi", "sites")])
+
+
+def test_two_spanhounds(spanhound, program):
+    """Both see every call, with ids of their own."""
+    p = program("calls", "nested")
+    a = spanhound("--pid", p.pid, "-f", "p_*")
+    b = spanhound("--pid", p.pid, "-f", "p_*")
+    p.run()
+    ra, rb = a.stop(), b.stop()
+    for r in (ra, rb):
+        truth.assert_same_tree(p.calls, r.spans, r.offset_ns)
+    assert not {s["span_id"] for s in ra.spans} & {s["span_id"] for s in rb.spans}
+
+
+def test_second_comes_and_goes(spanhound, hot):
+    """The second's end takes nothing from the first."""
+    h = hot(1, 2000).go()
+    first = spanhound("--pid", h.pid, "-f", "p_hot")
+    spanhound("--pid", h.pid, "-f", "p_hot", "--count", "10").result()
+    second_end = time.time_ns()
+    wait_for(lambda: os.path.exists(first.spans_path) and
+             any(json.loads(line)["start"] > second_end for line in open(first.spans_path) if line.endswith("\n")),
+             "spans of the first after the second ended")
+    first.stop()
+    h.stop()
+
+
+def bpftrace(script, **kwargs):
+    p = subprocess.Popen(["bpftrace", "-e", 'BEGIN { printf("up\\n"); } ' + script], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True, bufsize=1, **kwargs)
+    assert "up" in next(line for line in p.stdout if "up" in line)
+    return p
+
+
+def bpftrace_end(p):
+    p.send_signal(signal.SIGINT)
+    out, _ = p.communicate(timeout=harness.PATIENCE_S)
+    return out
+
+
+@pytest.mark.parametrize("order", ["bpftrace-first", "spanhound-first"])
+def test_another_tracer_at_the_same_place(spanhound, program, order):
+    p = program("calls", "nested")
+    script = (f"uprobe:{p.path}:p_leaf {{ @entered = count(); }} uretprobe:{p.path}:p_leaf {{ @left = count(); }} "
+              f"uprobe:{p.path}:p_pair {{ @pair = count(); }}")
+    if order == "bpftrace-first":
+        other = bpftrace(script)
+        s = spanhound("--pid", p.pid, "-f", "p_*")
+    else:
+        s = spanhound("--pid", p.pid, "-f", "p_*")
+        other = bpftrace(script)
+    try:
+        p.run()
+    finally:
+        said = bpftrace_end(other)
+    r = s.stop()
+    assert p.status == 0
+    truth.assert_same_tree(p.calls, r.spans, r.offset_ns)
+    leaves = sum(c.function == "p_leaf" for c in p.calls)
+    assert f"@entered: {leaves}" in said and f"@left: {leaves}" in said, said
+
+
+def test_target_under_gdb(spanhound, program):
+    """A process that a debugger holds: traced while gdb is attached, with gdb's own breakpoint in a probed function."""
+    p = program("calls", "nested")
+    commands = ["set pagination off", "set confirm off", "handle SIGTRAP nostop noprint pass", "break p_outer",
+                "ignore 1 1000000", "echo gdb is up\\n", "continue", "info breakpoints"]
+    gdb = subprocess.Popen(["gdb", "-q", "-nx", "-p", str(p.pid), *[x for c in commands for x in ("-ex", c)]],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        heard = ""
+        for line in gdb.stdout:
+            heard += line
+            if "gdb is up" in line:
+                break
+        else:
+            pytest.skip(f"gdb cannot attach here: {heard[-300:]}")
+        s = spanhound("--pid", p.pid, "-f", "p_*")
+        wait_for(lambda: open(f"/proc/{p.pid}/stat").read().rsplit(")", 1)[1].split()[0] in "SR", "the target to run under gdb")
+        p.run()
+        r = s.stop()
+        assert p.status == 0
+        truth.assert_same_tree(p.calls, r.spans, r.offset_ns)
+        assert "TracerPid" in open("/proc/self/status").read()
+    finally:
+        gdb.stdin.close()
+        gdb.kill()
+        gdb.wait()
+
+
+def test_attached_in_mid_flight(spanhound, hot):
+    """Calls that were open when the probes came are not spans; everything after is."""
+    h = hot(4, 0).go()
+    s = spanhound("--pid", h.pid, "-f", "p_hot*", "--count", "20000")
+    r = s.result()
+    ids = {x["span_id"] for x in r.spans}
+    orphans = [x for x in r.spans if x["parent_id"] and x["parent_id"] not in ids]
+    if not r.dropped:
+        assert not orphans
+    assert all(x["parent_id"] for x in r.spans if x["resource"] == "p_hot_inner" and x["start"] > min(
+        y["start"] for y in r.spans) + 10**8) or r.dropped
+    h.stop()
+
+
+def test_detach_with_open_calls(spanhound, program):
+    """A call that is open when spanhound goes is accounted for, and its process lives on."""
+    p = program("args", "count", "200", "100")
+    s = spanhound("--pid", p.pid, "-f", "p_six", "-f", "case_count", "-f", "main")
+    p.go()
+    wait_for(lambda: os.path.exists(p.log) and sum(1 for _ in open(p.log)) > 20, "some calls")
+    r = s.stop()
+    assert r.named("p_six")
+    p.finish()
+    assert p.status == 0
+
+
+def test_sigusr1_prints_a_summary(spanhound, program):
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*")
+    p.run()
+    s.process.send_signal(signal.SIGUSR1)
+    s.wait_line("p_middle")
+    assert s.process.poll() is None
+    r = s.stop()
+    assert len(r.spans) == len(p.calls)
+
+
+def test_summary_numbers(spanhound, program):
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*")
+    p.run()
+    r = s.stop()
+    by_name = {x["function"]: x for x in r.summary["probes"]}
+    for name in ("p_leaf", "p_pair", "p_middle", "p_outer"):
+        mine = sorted(x["duration"] for x in r.spans if x["resource"] == name)
+        row = by_name[name]
+        assert row["calls"] == row["spans"] == len(mine)
+        assert row["errors"] == 0
+        assert row["max_ns"] == mine[-1]
+        # A sketch may answer: within a few percent, between the neighbours.
+        assert mine[0] <= row["p50_ns"] <= row["p95_ns"] <= row["max_ns"]
+        assert row["p50_ns"] == pytest.approx(mine[(len(mine) - 1) // 2], rel=0.25)
+    assert r.summary["seen"] == len(p.calls)
+    for word in ("p_leaf", "seen", "exported"):
+        assert word in r.stderr + r.stdout
