@@ -430,3 +430,29 @@ def test_ends_cleanly_by(spanhound, program, sig):
     p.run()
     assert nested_is_whole(s.stop(sig), p)
     assert wait_for(lambda: harness.kernel_objects() <= before, "programs, maps and links to be gone")
+
+
+def test_imported_function_is_not_the_executables(program):
+    """The executable only has a PLT entry for it."""
+    p = program("calls", "nested")
+    status, _, err = spanhound_once("attach", "--pid", p.pid, "-f", "longjmp")
+    assert status == 2 and "longjmp" in err, err
+
+
+def test_library_shared_with_others(spanhound, program, tmp_path):
+    """Who pays: the breakpoints in a shared library are in the chosen process alone."""
+    library = harness.program_path("o2", "libplug.so.1")
+    chosen, other = program("late", "dlopen", library), program("late", "dlopen", library)
+    other.go()
+    chosen.go()
+    for p in (chosen, other):
+        wait_for(lambda p=p: "libplug" in open(f"/proc/{p.pid}/maps").read(), "the library to be loaded")
+    s = spanhound("--pid", chosen.pid, "-c", harness.write(tmp_path, "plug.yaml",
+                                                           "probes:\n  - function: p_plug_*\n    library: libplug.so*\n"))
+    assert harness.uprobes_in(chosen.pid, library) > 0
+    assert harness.uprobes_in(other.pid, library) == 0
+    other.finish()
+    chosen.finish()
+    r = s.stop()
+    assert {x["metrics"]["thread.id"] for x in r.spans} == {chosen.pid}
+    assert chosen.status == other.status == 0
