@@ -234,6 +234,16 @@ static void test_real(void **state)
 	assert_int_equal(gethostname(host, sizeof(host)), 0);
 	assert_sv(info->hostname, host);
 	assert_int_equal(info->refs, 1);
+	/* An environment of many pages comes whole. */
+	static char filler[60000] = "FILLER=";
+	memset(filler + 7, 'x', sizeof(filler) - 8);
+	const char *const big[] = {filler, filler, "DD_SERVICE=behind", NULL};
+	struct sv vars, behind;
+	assert_int_equal(proc_open(&p, "/proc", spawn("/bin/sleep", argv, big)), 0);
+	assert_int_equal(proc_environ(&p, &vars), 0);
+	assert_int_equal(vars.len, 2 * sizeof(filler) + sizeof("DD_SERVICE=behind"));
+	assert_true(environ_get(vars, "DD_SERVICE", &behind));
+	assert_sv(behind, "behind");
 	child = identify_fork(info, 77, 3);
 	process_info_unref(info);
 	assert_sv(child->service, "pay ments");

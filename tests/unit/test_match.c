@@ -298,7 +298,7 @@ static void test_explain(void **state)
 	sbuf_release(&out);
 }
 
-/* A thousand processes within 50 ms. Generous here: the machine may be busy and the build sanitized. */
+/* A thousand processes within 50 ms of processor time, the best of five; sanitizers cost as much again. */
 static void test_speed(void **state)
 {
 	(void)state;
@@ -317,15 +317,15 @@ static void test_speed(void **state)
 	struct target_spec specs[] = {SPEC(names, SV("test_matc?")), SPEC(cmdlines, SV("*no such*")), SPEC(ports, 1)};
 	uint64_t best = UINT64_MAX;
 	for (int i = 0; i < 5; i++) {
-		uint64_t before = clock_mono_ns();
+		uint64_t before = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 		assert_int_equal(scan_processes("/proc", specs, 3, &s, &err), 0);
-		uint64_t took = clock_mono_ns() - before;
+		uint64_t took = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - before;
 		best = took < best ? took : best;
 		assert_true(s.per_spec[0] >= CNT);
 		if (i == 4)
-			print_message("scan: %zu processes, %.1f us each\n", s.seen,
+			print_message("scan: %zu processes, %.1f us of CPU each\n", s.seen,
 				      (double)best / 1e3 / (double)s.seen);
-		assert_true(best / s.seen < 1000 * NSEC_PER_USEC);
+		assert_true(best / s.seen < 150 * NSEC_PER_USEC);
 		scan_release(&s);
 	}
 	for (int i = 0; i < CNT; i++) {

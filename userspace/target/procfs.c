@@ -34,8 +34,11 @@ int proc_error(struct proc *p, int err)
 	return -err;
 }
 
+/* maps comes a page at a time; the other files give what is asked for, so that less than that is their end. */
+enum read_until { READ_TO_SHORT, READ_TO_EOF };
+
 /* Into a buffer that is reset first. 0, -EFBIG or an error as errno gives it, negative. */
-static int read_at(int dir, const char *name, size_t max, struct sbuf *out)
+static int read_at(int dir, const char *name, size_t max, enum read_until until, struct sbuf *out)
 {
 	sbuf_reset(out);
 	/* Not to be stopped by a FIFO in a directory that only looks like /proc. */
@@ -43,7 +46,6 @@ static int read_at(int dir, const char *name, size_t max, struct sbuf *out)
 	if (fd < 0)
 		return -errno;
 	for (;;) {
-		/* maps and the like give at most a page a call; cmdline and environ fill whatever is offered. */
 		size_t want = out->len < 4096 ? 4096 : out->len < (64 << 10) ? 16 << 10 : 64 << 10;
 		if (want > max + 1 - out->len)
 			want = max + 1 - out->len;
@@ -64,18 +66,25 @@ static int read_at(int dir, const char *name, size_t max, struct sbuf *out)
 			out->data[max] = '\0';
 			return -EFBIG;
 		}
+		if (until == READ_TO_SHORT && (size_t)n < want)
+			return 0;
 	}
+}
+
+static int read_fact(struct proc *p, const char *name, size_t max, enum read_until until, struct sbuf *out)
+{
+	int err = read_at(p->dir, name, max, until, out);
+	return err && err != -EFBIG && err != -ENOMEM ? proc_error(p, -err) : err;
 }
 
 int proc_read(struct proc *p, const char *name, size_t max, struct sbuf *out)
 {
-	int err = read_at(p->dir, name, max, out);
-	return err && err != -EFBIG && err != -ENOMEM ? proc_error(p, -err) : err;
+	return read_fact(p, name, max, READ_TO_EOF, out);
 }
 
 static int read_stat(struct proc *p, int dir, struct sbuf *text, struct proc_stat *ret)
 {
-	int err = read_at(dir, "stat", PROC_MAX_SMALL, text);
+	int err = read_at(dir, "stat", PROC_MAX_SMALL, READ_TO_SHORT, text);
 	if (err == -ENOENT || err == -ESRCH)
 		return -ESRCH;
 	if (err)
@@ -112,7 +121,7 @@ static void use_living_thread(struct proc *p)
 		if (!text_int(sv_of(e->d_name), INT_MAX, &tid) || tid == p->pid)
 			continue;
 		__cleanup(closep) int dir = open_dir(p->root, e->d_name);
-		if (dir < 0 || read_at(dir, "status", PROC_MAX_SMALL, &text) ||
+		if (dir < 0 || read_at(dir, "status", PROC_MAX_SMALL, READ_TO_SHORT, &text) ||
 		    proc_status_parse(sbuf_sv(&text), &status) || status.tgid != p->pid)
 			continue;
 		if (read_stat(p, dir, &text, &stat) || stat.state == 'Z' || stat.state == 'X')
@@ -227,7 +236,7 @@ static void drop_partial(struct sbuf *text)
 
 static int load_strings(struct proc *p, const char *name, size_t max, struct sbuf *out)
 {
-	int err = proc_read(p, name, max, out);
+	int err = read_fact(p, name, max, READ_TO_SHORT, out);
 	if (err == -EFBIG)
 		drop_partial(out);
 	else if (err)
@@ -246,7 +255,7 @@ static int load_cmdline(struct proc *p)
 
 static int load_status(struct proc *p)
 {
-	int err = proc_read(p, "status", PROC_MAX_SMALL, &p->status);
+	int err = read_fact(p, "status", PROC_MAX_SMALL, READ_TO_SHORT, &p->status);
 	return err ? err : proc_status_parse(sbuf_sv(&p->status), &p->status_facts);
 }
 
@@ -261,7 +270,7 @@ static int load(struct proc *p, enum fact fact)
 		  : fact == FACT_CMDLINE ? load_cmdline(p)
 		  : fact == FACT_ENVIRON ? load_strings(p, "environ", PROC_MAX_ENVIRON, &p->environ)
 		  : fact == FACT_STATUS	 ? load_status(p)
-					 : proc_read(p, "cgroup", PROC_MAX_SMALL, &p->cgroup);
+					 : read_fact(p, "cgroup", PROC_MAX_SMALL, READ_TO_SHORT, &p->cgroup);
 	p->loaded |= 1u << fact;
 	p->error[fact] = err;
 	return err;
