@@ -76,7 +76,10 @@ static void walk_eh_frame(struct elf_walk *w, const Elf64_Shdr *sh)
 			if (aug[0] == 'z' && strchr(aug, 'L')) {
 				const uint8_t *q = p + 16;
 				uint64_t auglen = walk_uleb(&q);
-				lsda = auglen >= 4 && *(const int32_t *)q != 0;
+				int32_t table = 0;
+				if (auglen >= 4)
+					memcpy(&table, q, 4);
+				lsda = table != 0;
 			}
 			walk_add(w, start, sz, NULL, lsda);
 		}
