@@ -8,11 +8,18 @@
 #include "base/log.h"
 #include "kernel/capabilities.h"
 
+/* Those that cannot be probed, as rows of the output. */
 struct skipped_list {
 	struct sbuf text;
 	unsigned cnt;
 	bool json;
 };
+
+static void json_row_begin(struct sbuf *out, struct sv name)
+{
+	sbuf_adds(out, out->len ? ",\n{\"name\":" : "{\"name\":");
+	sbuf_add_json(out, name);
+}
 
 static void note_skipped(void *arg, struct sv display, struct sv module, const char *why)
 {
@@ -22,13 +29,12 @@ static void note_skipped(void *arg, struct sv display, struct sv module, const c
 		sbuf_addf(&s->text, "%-18s %8s  %-11s %-6s %9s  " SV_FMT ": %s\n", "", "", "no", "", "", SV_ARG(display), why);
 		return;
 	}
-	sbuf_adds(&s->text, "{\"function\":");
-	sbuf_add_json(&s->text, display);
+	json_row_begin(&s->text, display);
 	sbuf_adds(&s->text, ",\"module\":");
 	sbuf_add_json(&s->text, module);
-	sbuf_adds(&s->text, ",\"probeable\":false,\"why\":");
+	sbuf_adds(&s->text, ",\"probeable\":false,\"reason\":");
 	sbuf_add_json(&s->text, sv_of(why));
-	sbuf_adds(&s->text, "}\n");
+	sbuf_addc(&s->text, '}');
 }
 
 static enum price_class price_class_of(enum placement_cost cost)
@@ -50,24 +56,25 @@ static const char *function_remark(const struct plan_function *f)
 	return f->entry_only ? f->entry_only : f->no_return;
 }
 
-static void print_json(const struct plan_function *f, const struct price_list *prices)
+static void add_json(struct sbuf *out, const struct plan_function *f, const struct price_list *prices)
 {
-	struct sbuf out = {0};
-	sbuf_adds(&out, "{\"function\":");
-	sbuf_add_json(&out, f->display);
-	sbuf_adds(&out, ",\"symbol\":");
-	sbuf_add_json(&out, f->raw);
-	sbuf_adds(&out, ",\"module\":");
-	sbuf_add_json(&out, f->module);
-	sbuf_addf(&out, ",\"address\":%" PRIu64 ",\"size\":%" PRIu64 ",\"probeable\":true,\"cost\":\"%s\",\"end\":\"%s\",\"price_ns\":%.0f",
+	json_row_begin(out, f->display);
+	sbuf_adds(out, ",\"symbol\":");
+	sbuf_add_json(out, f->raw);
+	sbuf_adds(out, ",\"aliases\":[");
+	for (uint32_t i = 0; i < f->alias_cnt; i++) {
+		sbuf_adds(out, i ? "," : "");
+		sbuf_add_json(out, f->aliases[i]);
+	}
+	sbuf_adds(out, "],\"module\":");
+	sbuf_add_json(out, f->module);
+	sbuf_addf(out, ",\"address\":%" PRIu64 ",\"size\":%" PRIu64 ",\"probeable\":true,\"cost\":\"%s\",\"end\":\"%s\",\"price_ns\":%.0f",
 		  f->addr, f->size, cost_name(f->cost), site_end_name(f->end), function_price(prices, f));
 	if (function_remark(f)) {
-		sbuf_adds(&out, ",\"why\":");
-		sbuf_add_json(&out, sv_of(function_remark(f)));
+		sbuf_adds(out, ",\"reason\":");
+		sbuf_add_json(out, sv_of(function_remark(f)));
 	}
-	sbuf_adds(&out, "}\n");
-	fputs(sbuf_str(&out), stdout);
-	sbuf_release(&out);
+	sbuf_addc(out, '}');
 }
 
 static void print_text(const struct plan_function *f, const struct price_list *prices)
@@ -78,7 +85,7 @@ static void print_text(const struct plan_function *f, const struct price_list *p
 	       remark ? ")" : "");
 }
 
-static void print_functions(const struct resolve *r, const struct options *o)
+static void print_functions(const struct resolve *r, const struct options *o, struct sbuf *json)
 {
 	struct plan_stats stats;
 	struct price_list prices = {0};
@@ -97,7 +104,7 @@ static void print_functions(const struct resolve *r, const struct options *o)
 			printf("%s" SV_FMT ":\n", i ? "\n" : "", SV_ARG(f->module));
 		module = f->module;
 		if (o->json)
-			print_json(f, &prices);
+			add_json(json, f, &prices);
 		else
 			print_text(f, &prices);
 	}
@@ -116,7 +123,7 @@ static void print_totals(const struct plan_stats *s, unsigned skipped)
 static int list_functions(struct options *o)
 {
 	struct skipped_list skipped = {.json = o->json};
-	struct sbuf err = {0};
+	struct sbuf err = {0}, json = {0};
 	struct resolve r;
 	struct plan_stats stats;
 
@@ -131,8 +138,12 @@ static int list_functions(struct options *o)
 	int rc = resolve_targets(&r, o, note_skipped, &skipped);
 	if (rc == SESSION_CLEAN) {
 		plan_stats(r.plan, &stats);
-		print_functions(&r, o);
-		fputs(sbuf_str(&skipped.text), stdout);
+		print_functions(&r, o, &json);
+		if (o->json)
+			printf("{\"functions\":[%s%s%s]}\n", sbuf_str(&json), json.len && skipped.text.len ? ",\n" : "",
+			       sbuf_str(&skipped.text));
+		else
+			fputs(sbuf_str(&skipped.text), stdout);
 		plan_report(r.plan, &o->diagnostics);
 		sbuf_reset(&err);
 		diagnostics_print(&o->diagnostics, &err);
@@ -144,6 +155,7 @@ static int list_functions(struct options *o)
 	}
 	resolve_release(&r);
 	sbuf_release(&skipped.text);
+	sbuf_release(&json);
 	sbuf_release(&err);
 	return rc;
 }

@@ -103,6 +103,16 @@ static void print_json(const struct info *i)
 		sbuf_add_json(&out, sv_of(c->why_not));
 		sbuf_adds(&out, "}");
 	}
+	static const enum capability_id links[LINK_KINDS] = {CAPABILITY_uprobe_session, CAPABILITY_uprobe_multi,
+							     CAPABILITY_perf_uprobe};
+	sbuf_adds(&out, "},\"links\":{");
+	for (int n = 0; n < LINK_KINDS; n++) {
+		const struct capability *c = &i->capabilities.is[links[n]];
+		sbuf_addf(&out, "%s\"%s\":{\"available\":%s,\"reason\":", n ? "," : "", link_kind_names[n],
+			  c->works ? "true" : "false");
+		sbuf_add_json(&out, sv_of(c->why_not));
+		sbuf_addc(&out, '}');
+	}
 	sbuf_adds(&out, "},\"privileges\":{");
 	for (size_t n = 0; n < PRIVILEGES; n++)
 		sbuf_addf(&out, "%s\"%s\":%s", n ? "," : "", privileges[n].name,

@@ -21,6 +21,8 @@ struct plan_function {
 	struct sv name;	   /* unqualified */
 	struct sv module;  /* path, in the target's mount namespace */
 	struct sv build_id;
+	const struct sv *aliases; /* further symbols at the same address */
+	uint32_t alias_cnt;
 	uint64_t addr; /* ELF virtual address */
 	uint64_t size;
 	enum placement_cost cost; /* of the entry probe */

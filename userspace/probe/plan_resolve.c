@@ -58,6 +58,10 @@ static struct plan_function *plan_new_function(struct plan *p, struct plan_modul
 		.addr = s->addr,
 		.size = s->size,
 	};
+	struct sv *aliases = arena_alloc(&p->arena, s->name_cnt * sizeof(*aliases));
+	for (uint32_t i = 1; aliases && i < s->name_cnt; i++)
+		aliases[f->alias_cnt++] = arena_dup(&p->arena, symtab_name(module_symbols(m->module), s, i));
+	f->aliases = aliases;
 	return vec_push(&p->functions, f) < 0 ? NULL : f;
 }
 
