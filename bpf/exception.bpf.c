@@ -69,7 +69,7 @@ SEC("?uprobe") int exception_catch(struct pt_regs *regs)
 		return 0;
 	u64 sp = PT_REGS_SP(regs);
 	if (frame_at(c, c->depth - 1)->sp <= sp)
-		frames_unwind(c, key, frames_alive(c, sp, on_alternate_stack(sp)), 0);
+		frames_unwind(c, key, bpf_ktime_get_ns(), frames_alive(c, sp, on_alternate_stack(sp)), 0);
 	if (c->exc.object == PT_REGS_PARM1(regs) + UNWIND_HEADER_SZ) {
 		c->exc = c->exc_outer;
 		c->exc_outer.object = 0;

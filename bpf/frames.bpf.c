@@ -26,11 +26,11 @@ static __always_inline u32 unwound_flags(struct sh_context *c)
 	return flags;
 }
 
-int frames_unwind(struct sh_context *c, u64 key, u32 keep, u32 flags)
+int frames_unwind(struct sh_context *c, u64 key, u64 end_ns, u32 keep, u32 flags)
 {
 	if (!c)
 		return 0;
-	struct call_end end = {.key = key, .ns = bpf_ktime_get_ns()};
+	struct call_end end = {.key = key, .ns = end_ns};
 	for (u32 n = 0; n < SH_MAX_FRAMES; n++) {
 		if (c->depth <= keep)
 			break;
@@ -112,7 +112,7 @@ u32 frames_settle(struct sh_context *c, u64 key, u64 sp)
 		frames_drop_all(c, key, SH_DROP_stack_switch);
 		return 0;
 	}
-	frames_unwind(c, key, keep, 0);
+	frames_unwind(c, key, bpf_ktime_get_ns(), keep, 0);
 	return altstack;
 }
 

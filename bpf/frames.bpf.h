@@ -188,8 +188,8 @@ static __always_inline void frame_drop(struct sh_context *c, u64 key, u32 reason
 
 /* frame_pop(), respecting min_duration. */
 int frame_end(struct sh_context *c, struct call_end *end);
-/* Reports the frames above `keep` with these flags; 0: as left without a return. */
-int frames_unwind(struct sh_context *c, u64 key, u32 keep, u32 flags);
+/* Reports the frames above `keep` as ended at that time with these flags; 0: as left without a return. */
+int frames_unwind(struct sh_context *c, u64 key, u64 end_ns, u32 keep, u32 flags);
 int frames_drop_all(struct sh_context *c, u64 key, u32 reason);
 /* How many frames are alive when a function is entered with this stack pointer. */
 u32 frames_alive(struct sh_context *c, u64 sp, u32 altstack);

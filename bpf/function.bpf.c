@@ -8,6 +8,7 @@
  *   function_return     return probe of a uprobe_multi or perf link
  *   function_end        a RET or a tail jump of the function
  *   function_switch     the thread is about to change its stack (swapcontext and its like)
+ *   function_longjmp    the thread is about to leave calls by longjmp
  *
  * The *_sleepable variants may wait for a page when they read the target's memory.
  */
@@ -166,7 +167,7 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 	if (f->sp != sp || f->func != SH_COOKIE_FUNC(cookie)) {
 		u32 found = frame_find(c, sp, SH_COOKIE_FUNC(cookie));
 		if (found) {
-			frames_unwind(c, key, found, 0);
+			frames_unwind(c, key, now, found, 0);
 		} else if (f->sp != sp || !(f->flags & SH_FRAME_TAIL)) {
 			__sync_fetch_and_add(&shared.strange_ends, 1);
 			return;
@@ -262,5 +263,43 @@ SEC("?uprobe") int function_switch(struct pt_regs *regs)
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (c)
 		frames_drop_all(c, key, SH_DROP_stack_switch);
+	return 0;
+}
+
+#if defined(__TARGET_ARCH_x86)
+/* Where longjmp(env) will put the stack pointer; 0: cannot tell. Both glibc (JB_RSP of sysdeps/x86_64/jmpbuf-offsets.h) and musl
+ * (src/setjmp/x86_64) keep it in the seventh word; glibc rotated and xor-ed with the thread's pointer guard
+ * (PTR_MANGLE, sysdeps/unix/sysv/linux/x86_64/pointer_guard.h; tcbhead_t.pointer_guard is at fs:0x30). */
+static __always_inline u64 longjmp_target(u64 env, u64 sp)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	u64 word = 0, guard = 0;
+
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)(env + 6 * 8)))
+		return 0;
+	if (word - sp < 1ULL << 40)
+		return word;
+	u64 fs = BPF_CORE_READ(t, thread.fsbase);
+	if (bpf_probe_read_user(&guard, sizeof(guard), (void *)(fs + 0x30)))
+		return 0;
+	return (word >> 17 | word << 47) ^ guard;
+}
+#else
+static __always_inline u64 longjmp_target(u64 env, u64 sp)
+{
+	return 0;
+}
+#endif
+
+SEC("?uprobe") int function_longjmp(struct pt_regs *regs)
+{
+	u64 key = execution_key();
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (!c || !c->depth)
+		return 0;
+	u64 target = longjmp_target(PT_REGS_PARM1(regs), PT_REGS_SP(regs));
+	if (target)
+		frames_unwind(c, key, bpf_ktime_get_ns(), frames_alive(c, target - 1, on_alternate_stack(target)),
+			      SH_CALL_UNWOUND);
 	return 0;
 }

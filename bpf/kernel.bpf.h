@@ -42,6 +42,10 @@ struct signal_struct {
 	atomic_t live;
 };
 
+struct thread_struct {
+	unsigned long fsbase; /* x86 */
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -51,6 +55,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 	char comm[16];
+	struct thread_struct thread;
 };
 
 #pragma clang attribute pop

@@ -9,7 +9,7 @@ static __always_inline void context_retire(u64 key)
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
 		return;
-	frames_unwind(c, key, 0, SH_CALL_UNFINISHED);
+	frames_unwind(c, key, bpf_ktime_get_ns(), 0, SH_CALL_UNFINISHED);
 	__sync_fetch_and_add(&shared.seen, c->seen);
 	bpf_map_delete_elem(&contexts, &key);
 	bpf_map_delete_elem(&arenas, &key);

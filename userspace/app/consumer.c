@@ -99,7 +99,7 @@ static void *consumer_main(void *arg)
 		else
 			ring_set_wait(rings, POLL_MS);
 	}
-	while (consumer_pass(&c))
+	while (consumer_pass(&c) || ring_set_backlog(rings))
 		;
 	return NULL;
 }

@@ -54,10 +54,25 @@ static const struct function_info *session_function(void *arg, uint32_t index)
 	return functions_get(s->functions, index);
 }
 
+/* A chosen process whose fork was lost to a full ring: it is known by looking at it, if it is still there. */
+static struct process_info *session_find_process(struct session *s, uint32_t tgid)
+{
+	static const struct target_spec none;
+	struct proc p = PROC_INIT;
+	if (proc_open(&p, "/proc", (int)tgid) < 0)
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	processes_add(s->processes, &p, &none, NULL);
+	pthread_mutex_unlock(&s->lock);
+	proc_close(&p);
+	return processes_get_info(s->processes, tgid);
+}
+
 static struct process_info *session_process(void *arg, uint32_t tgid)
 {
 	struct session *s = arg;
-	return processes_get_info(s->processes, tgid);
+	struct process_info *info = processes_get_info(s->processes, tgid);
+	return info ? info : session_find_process(s, tgid);
 }
 
 /* On the consumer: a child's identity must be there before its first call is read; all else is the supervisor's. */

@@ -65,6 +65,8 @@ static struct hook_program kernel_hook_program(struct kernel *k, enum kernel_hoo
 		return (struct hook_program){s->progs.function_end, s->progs.function_end_sleepable};
 	case HOOK_STACK_SWITCH:
 		return (struct hook_program){s->progs.function_switch, NULL};
+	case HOOK_LONGJMP:
+		return (struct hook_program){s->progs.function_longjmp, NULL};
 	case HOOK_THROW:
 		return (struct hook_program){s->progs.exception_throw, NULL};
 	case HOOK_RAISE:

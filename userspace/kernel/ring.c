@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "spanhound/limits.h"
 
 struct ring {
@@ -112,45 +113,106 @@ static const struct sh_ev_hdr *ring_record(struct ring_set *s, const struct ring
 	return (const void *)s->record;
 }
 
-/* Up to position `end`; false when a record was still being written. Layout: kernel/bpf/ringbuf.c, struct bpf_ringbuf_hdr. */
-static bool ring_drain(struct ring_set *s, struct ring *r, uint64_t end, ring_record_fn fn, void *arg, size_t *cnt)
+/* When the record was made, on the monotonic clock; 0 for those that carry no time and follow one that does. */
+static uint64_t record_time(const struct sh_ev_hdr *h)
+{
+	switch (h->kind) {
+	case SH_EV_CALL:
+		return h->size >= sizeof(struct sh_ev_call) ? ((const struct sh_ev_call *)h)->end_ns : 0;
+	case SH_EV_GONE:
+		return 0;
+	default:
+		return h->size >= sizeof(struct sh_ev_proc) ? ((const struct sh_ev_proc *)h)->time_ns : 0;
+	}
+}
+
+/* Layout: kernel/bpf/ringbuf.c, struct bpf_ringbuf_hdr. */
+static uint32_t ring_length(const struct ring_set *s, const struct ring *r, uint64_t pos)
+{
+	return __atomic_load_n((const uint32_t *)(r->data + (pos & (s->size - 1))), __ATOMIC_ACQUIRE);
+}
+
+static uint32_t ring_body(uint32_t length)
+{
+	return length & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+}
+
+static uint64_t ring_step(uint32_t length)
+{
+	return (ring_body(length) + BPF_RINGBUF_HDR_SZ + 7) & ~7ULL;
+}
+
+/* NULL when it is none that our kernel half writes. */
+static const struct sh_ev_hdr *ring_checked(struct ring_set *s, const struct ring *r, uint64_t pos, uint32_t length)
+{
+	uint32_t body = ring_body(length);
+	const struct sh_ev_hdr *h = ring_record(s, r, pos + BPF_RINGBUF_HDR_SZ, body);
+	return h && body >= sizeof(*h) && h->size <= body ? h : NULL;
+}
+
+/* One drain, up to a position per ring and to records as old as now_ns. */
+struct drain {
+	uint64_t now_ns;
+	ring_record_fn fn;
+	void *arg;
+	size_t cnt;
+	bool whole;
+};
+
+/* The forks first: the child's calls may lie in a ring that is drained before its parent's. Returns how far this pass
+ * goes in the ring: to a record that is younger, or still being written. */
+static uint64_t ring_drain_forks(struct ring_set *s, const struct ring *r, uint64_t end, struct drain *d)
 {
 	uint64_t pos = *r->consumer_pos;
 	while (pos < end) {
-		uint32_t len = __atomic_load_n((const uint32_t *)(r->data + (pos & (s->size - 1))), __ATOMIC_ACQUIRE);
-		if (len & BPF_RINGBUF_BUSY_BIT)
-			return false;
-		uint32_t body = len & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-		if (!(len & BPF_RINGBUF_DISCARD_BIT)) {
-			const struct sh_ev_hdr *h = ring_record(s, r, pos + BPF_RINGBUF_HDR_SZ, body);
-			if (h && body >= sizeof(*h) && h->size <= body) {
-				fn(arg, h);
-				(*cnt)++;
-			} else {
-				s->stats.malformed++;
-			}
+		uint32_t length = ring_length(s, r, pos);
+		if (length & BPF_RINGBUF_BUSY_BIT) {
+			d->whole = false;
+			break;
 		}
-		uint64_t step = (body + BPF_RINGBUF_HDR_SZ + 7) & ~7ULL;
-		s->stats.bytes += step;
-		pos += step;
+		const struct sh_ev_hdr *h = length & BPF_RINGBUF_DISCARD_BIT ? NULL : ring_checked(s, r, pos, length);
+		if (h && record_time(h) > d->now_ns)
+			break;
+		if (h && h->kind == SH_EV_FORK)
+			d->fn(d->arg, h);
+		pos += ring_step(length);
+	}
+	return pos;
+}
+
+static void ring_drain(struct ring_set *s, struct ring *r, uint64_t end, struct drain *d)
+{
+	for (uint64_t pos = *r->consumer_pos; pos < end;) {
+		uint32_t length = ring_length(s, r, pos);
+		if (!(length & BPF_RINGBUF_DISCARD_BIT)) {
+			const struct sh_ev_hdr *h = ring_checked(s, r, pos, length);
+			if (h && h->kind != SH_EV_FORK)
+				d->fn(d->arg, h);
+			s->stats.malformed += !h;
+			d->cnt += h != NULL;
+		}
+		s->stats.bytes += ring_step(length);
+		pos += ring_step(length);
 		__atomic_store_n(r->consumer_pos, pos, __ATOMIC_RELEASE);
 	}
-	return true;
 }
 
 size_t ring_set_drain(struct ring_set *s, ring_record_fn fn, void *arg, bool *ret_whole)
 {
 	uint64_t end[s->cnt ? s->cnt : 1];
-	size_t cnt = 0;
-	bool whole = true;
+	/* A consistent cut: whatever led to a record made before now was in its ring before now. */
+	struct drain d = {.now_ns = clock_mono_ns(), .fn = fn, .arg = arg, .whole = true};
 
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < s->cnt; i++)
 		end[i] = __atomic_load_n(s->rings[i].producer_pos, __ATOMIC_ACQUIRE);
 	for (unsigned i = 0; i < s->cnt; i++)
-		whole &= ring_drain(s, &s->rings[i], end[i], fn, arg, &cnt);
-	s->stats.records += cnt;
-	*ret_whole = whole;
-	return cnt;
+		end[i] = ring_drain_forks(s, &s->rings[i], end[i], &d);
+	for (unsigned i = 0; i < s->cnt; i++)
+		ring_drain(s, &s->rings[i], end[i], &d);
+	s->stats.records += d.cnt;
+	*ret_whole = d.whole;
+	return d.cnt;
 }
 
 size_t ring_set_backlog(const struct ring_set *s)

@@ -19,8 +19,9 @@ void ring_set_close(struct ring_set *r); /* NULL is fine */
 int ring_set_map_fd(const struct ring_set *r, unsigned i);
 
 typedef void (*ring_record_fn)(void *arg, const struct sh_ev_hdr *record);
-/* One pass: hands over every record that was complete when the pass began. Returns their number. *ret_whole is false when a
- * record under way held up those behind it: the pass then says nothing about order between rings. */
+/* One pass: hands over every record made before the pass began, and returns their number. What happened before a record
+ * of one pass is in the same pass or an earlier one, whichever ring it is in: a fork comes no later than the calls of the child.
+ * *ret_whole is false when a record under way held up those behind it: the pass then says nothing about order. */
 size_t ring_set_drain(struct ring_set *r, ring_record_fn fn, void *arg, bool *ret_whole);
 size_t ring_set_size(const struct ring_set *r); /* bytes of one ring */
 /* Bytes waiting in the fullest ring. */

@@ -30,6 +30,10 @@ static const struct {
 	{"coroutine_transfer", TRAIT_SWITCHES}, /* Ruby's fibers */
 	{"ASYNC_start_job", TRAIT_SWITCHES},    /* OpenSSL's own coroutines */
 	{"sigaltstack", TRAIT_ALTSTACK},
+	{"longjmp", TRAIT_LONGJMP},
+	{"_longjmp", TRAIT_LONGJMP},
+	{"siglongjmp", TRAIT_LONGJMP},
+	{"__longjmp_chk", TRAIT_LONGJMP},
 };
 #define TRAIT_SYMBOLS (sizeof(trait_symbols) / sizeof(trait_symbols[0]))
 

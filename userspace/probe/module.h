@@ -19,6 +19,7 @@ enum module_trait {
 	TRAIT_UNWINDS = 1 << 0,	  /* throws, catches or panics: an unwinder walks the stack by return addresses */
 	TRAIT_SWITCHES = 1 << 1,  /* swapcontext and its like: the kernel loses return probes of the stack left behind */
 	TRAIT_ALTSTACK = 1 << 2,  /* sigaltstack: the same, when a handler runs above the interrupted stack */
+	TRAIT_LONGJMP = 1 << 4,	  /* leaves functions by longjmp: no danger, but to be watched */
 	TRAIT_GO = 1 << 3,	  /* stacks are moved, and walked by return addresses */
 };
 

@@ -161,6 +161,8 @@ static const struct hook_symbol {
 	{"jump_fcontext", HOOK_STACK_SWITCH, TRAIT_SWITCHES},
 	{"ontop_fcontext", HOOK_STACK_SWITCH, TRAIT_SWITCHES},
 	{"coroutine_transfer", HOOK_STACK_SWITCH, TRAIT_SWITCHES},
+	{"longjmp", HOOK_LONGJMP, TRAIT_LONGJMP}, /* _longjmp and siglongjmp are aliases of it */
+	{"__longjmp_chk", HOOK_LONGJMP, TRAIT_LONGJMP},
 	{"_dl_debug_state", HOOK_MAP, 0},
 };
 

@@ -154,7 +154,7 @@ static const char *take_ends(struct site_finder *f, struct module *m, struct sit
 {
 	struct ends *e = &f->ends;
 	if (e->verdict == ENDS_NONE)
-		return "it never returns";
+		return NULL; /* its frame ends with the thread, or is unwound */
 	if (e->verdict != ENDS_ALL)
 		return ends_verdict_name(e->verdict);
 	if (e->conditional)
