@@ -150,6 +150,48 @@ SUBPROGRAM int frame_finish(struct registers *regs, struct sh_context *c, u64 ke
 	return 0;
 }
 
+#if defined(__TARGET_ARCH_x86)
+/* Will a conditional jump be taken? Condition codes: Intel SDM volume 1, appendix B. */
+static __always_inline bool condition_taken(struct pt_regs *regs, u32 cc)
+{
+	enum { CF = 1 << 0, PF = 1 << 2, ZF = 1 << 6, SF = 1 << 7, OF = 1 << 11 };
+	u64 flags = regs->eflags;
+	bool less = !(flags & SF) != !(flags & OF), holds = false;
+	switch (cc >> 1) {
+	case 0:
+		holds = flags & OF;
+		break;
+	case 1:
+		holds = flags & CF;
+		break;
+	case 2:
+		holds = flags & ZF;
+		break;
+	case 3:
+		holds = flags & (CF | ZF);
+		break;
+	case 4:
+		holds = flags & SF;
+		break;
+	case 5:
+		holds = flags & PF;
+		break;
+	case 6:
+		holds = less;
+		break;
+	case 7:
+		holds = less || flags & ZF;
+		break;
+	}
+	return holds != (cc & 1);
+}
+#else
+static __always_inline bool condition_taken(struct pt_regs *regs, u32 cc)
+{
+	return true;
+}
+#endif
+
 static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepable)
 {
 	u64 now = bpf_ktime_get_ns();
@@ -159,19 +201,24 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
 		return;
+	if (cookie & SH_COOKIE_CONDITION && !condition_taken(regs, cookie >> SH_COOKIE_CC_SHIFT & 15))
+		return;
 	if (!c->depth) {
 		__sync_fetch_and_add(&shared.strange_ends, 1);
 		return;
 	}
 	struct sh_frame *f = frame_at(c, c->depth - 1);
-	if (f->sp != sp || f->func != SH_COOKIE_FUNC(cookie)) {
+	if (f->sp == sp && f->flags & SH_FRAME_TAIL) {
+		/* The topmost call jumped into one that was left out: this is that one's end, or its own jump onwards. */
+		if (cookie & SH_COOKIE_TAIL)
+			return;
+	} else if (f->sp != sp || f->func != SH_COOKIE_FUNC(cookie)) {
 		u32 found = frame_find(c, sp, SH_COOKIE_FUNC(cookie));
-		if (found) {
-			frames_unwind(c, key, now, found, 0);
-		} else if (f->sp != sp || !(f->flags & SH_FRAME_TAIL)) {
+		if (!found) {
 			__sync_fetch_and_add(&shared.strange_ends, 1);
 			return;
 		}
+		frames_unwind(c, key, now, found, 0);
 		if (!c->depth)
 			return;
 		f = frame_at(c, c->depth - 1);
@@ -182,7 +229,8 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 	}
 	if (c->exc.object && c->depth <= c->exc.depth)
 		c->exc.object = 0; /* a call that was open at the throw ends as usual: it was caught */
-	struct call_end end = {.key = key, .ns = now, .ret = PT_REGS_RC(regs), .flags = SH_CALL_RET};
+	struct call_end end = {.key = key, .ns = now, .ret = PT_REGS_RC(regs),
+			       .flags = cookie & SH_COOKIE_JUMP ? SH_CALL_TAIL : SH_CALL_RET};
 	bool reported = true;
 	if (f->flags & SH_FRAME_SPEC) {
 		struct registers values;

@@ -30,7 +30,21 @@ struct uprobes_state {
 	struct xol_area *xol_area;
 };
 
+struct super_block {
+	u32 s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
 struct mm_struct {
+	struct file *exe_file;
 	struct uprobes_state uprobes_state;
 };
 

@@ -6,6 +6,7 @@ struct contexts_map contexts SEC(".maps");
 struct arenas_map arenas SEC(".maps");
 struct blanks_map blanks SEC(".maps");
 struct processes_map processes SEC(".maps");
+struct images_map images SEC(".maps");
 struct functions_map functions SEC(".maps");
 struct specs_map specs SEC(".maps");
 

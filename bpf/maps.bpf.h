@@ -57,6 +57,14 @@ struct processes_map {
 	__type(value, struct sh_process);
 };
 
+struct images_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct sh_image);
+	__type(value, struct sh_process);
+};
+
 struct functions_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -77,6 +85,7 @@ extern struct contexts_map contexts SEC(".maps");
 extern struct arenas_map arenas SEC(".maps");
 extern struct blanks_map blanks SEC(".maps");
 extern struct processes_map processes SEC(".maps");
+extern struct images_map images SEC(".maps");
 extern struct functions_map functions SEC(".maps");
 extern struct specs_map specs SEC(".maps");
 

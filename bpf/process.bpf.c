@@ -50,6 +50,15 @@ SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_arg
 	return 0;
 }
 
+/* Is the program that was just executed one of those whose processes are all chosen? */
+static __always_inline struct sh_process *image_chosen(void)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	struct inode *inode = BPF_CORE_READ(t, mm, exe_file, f_inode);
+	struct sh_image key = {.ino = BPF_CORE_READ(inode, i_ino), .dev = BPF_CORE_READ(inode, i_sb, s_dev)};
+	return bpf_map_lookup_elem(&images, &key);
+}
+
 /* trace_sched_process_exec(task, old_pid, bprm): the thread that executed is the only one left and has the leader's pid. */
 SEC("?raw_tp/sched_process_exec") int process_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -69,6 +78,12 @@ SEC("?raw_tp/sched_process_exec") int process_exec(struct bpf_raw_tracepoint_arg
 	}
 	if (p || shared.watch_exec)
 		emit_process(SH_EV_EXEC, tgid, (u32)key, 0);
+	/* At once, for its first calls; user space looks at it in its own time and may decide otherwise. */
+	struct sh_process *image = image_chosen();
+	if (image) {
+		struct sh_process copy = *image;
+		bpf_map_update_elem(&processes, &tgid, &copy, BPF_NOEXIST);
+	}
 	return 0;
 }
 

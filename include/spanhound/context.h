@@ -16,6 +16,10 @@
 #define SH_COOKIE_ENTRY_ONLY   (1ULL << 34) /* no end is observable: one record at entry */
 #define SH_COOKIE_RETURN       (1ULL << 35) /* the end is seen by a return probe, which the kernel nests 64 deep at most */
 
+#define SH_COOKIE_JUMP         (1ULL << 36) /* an end site that jumps to where nothing is probed: the span ends here */
+#define SH_COOKIE_CONDITION    (1ULL << 37) /* an end site that jumps only if the condition code in bits 40-43 holds */
+#define SH_COOKIE_CC_SHIFT     40           /* as in the x86 opcodes 0x70-0x7f */
+
 /* sh_frame.flags */
 #define SH_FRAME_HAD_CHILD (1 << 0) /* a reported span may name this one as its parent */
 #define SH_FRAME_TAIL      (1 << 1) /* jumped into a probed function; ends with it */
@@ -80,6 +84,13 @@ struct sh_process {
 };
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
+
+/* Key of images: an executable file whose every process is to be chosen, from its exec on. */
+struct sh_image {
+	__u64 ino;
+	__u32 dev; /* the kernel's own encoding: major << 20 | minor */
+	__u32 pad;
+};
 
 /* The one struct of settings and counters both halves share by memory. */
 struct sh_shared {

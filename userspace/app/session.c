@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "kernel/capabilities.h"
 #include "target/identify.h"
+#include "target/match.h"
 
 #define DEFAULT_MAX_FUNCTIONS 16384
 #define DEFAULT_MAX_TRACES    4096
@@ -54,15 +55,17 @@ static const struct function_info *session_function(void *arg, uint32_t index)
 	return functions_get(s->functions, index);
 }
 
-/* A chosen process whose fork was lost to a full ring: it is known by looking at it, if it is still there. */
+/* A process the kernel half chose by its image, or whose fork was lost to a full ring: the supervisor has not looked at it yet. */
 static struct process_info *session_find_process(struct session *s, uint32_t tgid)
 {
 	static const struct target_spec none;
+	const struct probe_list *list = s->options.list;
 	struct proc p = PROC_INIT;
 	if (proc_open(&p, "/proc", (int)tgid) < 0)
 		return NULL;
+	int match = target_first_match(list->targets.data, list->targets.cnt, &p, NULL);
 	pthread_mutex_lock(&s->lock);
-	processes_add(s->processes, &p, &none, NULL);
+	processes_add(s->processes, &p, match < 0 ? &none : &list->targets.data[match], NULL);
 	pthread_mutex_unlock(&s->lock);
 	proc_close(&p);
 	return processes_get_info(s->processes, tgid);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which processes are traced, and keeping that true while they come and go. Runs on the supervisor. */
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/session_private.h"
 #include "base/clock.h"
+#include "base/glob.h"
 #include "base/log.h"
 #include "target/scan.h"
 
@@ -45,6 +47,30 @@ static int targets_probe(struct session *s, struct proc *p, int target)
 	return rc;
 }
 
+/* Does the spec mean every process of this executable, whatever its arguments? Then the kernel half may choose further
+ * ones by the file alone, from their first instruction on. */
+static void targets_choose_image(struct session *s, struct proc *p, const struct target_spec *spec, uint32_t flags)
+{
+	struct sv exe, name;
+	struct stat st;
+	int fd;
+	bool means_file = false;
+
+	if (spec->cmdlines.cnt || spec->containers.cnt || spec->pids.cnt || spec->ports.cnt || proc_exe(p, &exe) < 0)
+		return;
+	const char *slash = memrchr(exe.data, '/', exe.len);
+	name = slash ? (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)} : exe;
+	for (size_t i = 0; i < spec->exes.cnt; i++)
+		means_file |= glob_match(spec->exes.data[i], exe);
+	for (size_t i = 0; i < spec->names.cnt; i++)
+		means_file |= glob_match(spec->names.data[i], name);
+	if ((spec->exes.cnt && spec->names.cnt) || !means_file || proc_open_exe(p, &fd) < 0)
+		return;
+	if (fstat(fd, &st) == 0)
+		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, flags);
+	close(fd);
+}
+
 int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags)
 {
 	pthread_mutex_lock(&s->lock);
@@ -57,6 +83,7 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 		return rc;
 	s->chosen++;
 	targets_refresh_identities(s);
+	targets_choose_image(s, p, target_spec_of(s, target), flags);
 	rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, flags);
 	if (rc < 0)
 		log_error("process %d: cannot be chosen: %s", p->pid, strerror(-rc));

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
+#include <pthread.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -27,6 +28,11 @@ struct kernel {
 	struct sh_func *functions; /* mapped */
 	size_t functions_sz;
 	struct bpf_link *process_links[MAX_PROCESS_LINKS];
+	pthread_t detacher;
+	pthread_mutex_t detach_lock;
+	pthread_cond_t detach_more;
+	VEC(struct kernel_attachment *) detach; /* for the detacher */
+	bool detaching, detach_stop;
 	struct sbuf log; /* libbpf's words while loading, for the error message */
 };
 
@@ -34,6 +40,8 @@ struct kernel_attachment {
 	int multi_fd;
 	VEC(struct perf_link) perf;
 };
+
+static void kernel_finish_detach(struct kernel *k);
 
 static struct kernel *loading; /* libbpf's print callback has no argument */
 
@@ -195,6 +203,8 @@ int kernel_open(struct kernel **ret, const struct kernel_options *options, struc
 	if (!k)
 		return -ENOMEM;
 	k->options = *options;
+	pthread_mutex_init(&k->detach_lock, NULL);
+	pthread_cond_init(&k->detach_more, NULL);
 	int rc = kernel_load(k, err);
 	sbuf_release(&k->log);
 	if (rc < 0) {
@@ -209,6 +219,7 @@ void kernel_close(struct kernel *k)
 {
 	if (!k)
 		return;
+	kernel_finish_detach(k);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++)
 		bpf_link__destroy(k->process_links[i]);
 	if (k->functions)
@@ -259,6 +270,13 @@ int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags)
 {
 	struct sh_process p = {.flags = flags};
 	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.processes), &tgid, &p, BPF_ANY) < 0 ? -errno : 0;
+}
+
+int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags)
+{
+	struct sh_image key = {.ino = ino, .dev = major(dev) << 20 | minor(dev)};
+	struct sh_process p = {.flags = flags};
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.images), &key, &p, BPF_ANY) < 0 ? -errno : 0;
 }
 
 int kernel_release_process(struct kernel *k, uint32_t tgid)
@@ -318,8 +336,59 @@ void kernel_detach(struct kernel_attachment *a)
 	free(a);
 }
 
+void kernel_stop_at_exec(struct kernel *k, uint32_t tgid)
+{
+	kernel_shared(k)->stop_at_exec = tgid;
+}
+
+static void *detacher_main(void *arg)
+{
+	struct kernel *k = arg;
+	pthread_mutex_lock(&k->detach_lock);
+	for (;;) {
+		while (!k->detach.cnt && !k->detach_stop)
+			pthread_cond_wait(&k->detach_more, &k->detach_lock);
+		if (!k->detach.cnt)
+			break;
+		struct kernel_attachment *a = k->detach.data[--k->detach.cnt];
+		pthread_mutex_unlock(&k->detach_lock);
+		kernel_detach(a);
+		pthread_mutex_lock(&k->detach_lock);
+	}
+	pthread_mutex_unlock(&k->detach_lock);
+	return NULL;
+}
+
+void kernel_detach_later(struct kernel *k, struct kernel_attachment *a)
+{
+	if (!a)
+		return;
+	if (!k->detaching)
+		k->detaching = pthread_create(&k->detacher, NULL, detacher_main, k) == 0;
+	pthread_mutex_lock(&k->detach_lock);
+	bool queued = k->detaching && vec_push(&k->detach, a) == 0;
+	pthread_cond_signal(&k->detach_more);
+	pthread_mutex_unlock(&k->detach_lock);
+	if (!queued)
+		kernel_detach(a);
+}
+
+static void kernel_finish_detach(struct kernel *k)
+{
+	if (!k->detaching)
+		return;
+	pthread_mutex_lock(&k->detach_lock);
+	k->detach_stop = true;
+	pthread_cond_signal(&k->detach_more);
+	pthread_mutex_unlock(&k->detach_lock);
+	pthread_join(k->detacher, NULL);
+	k->detaching = k->detach_stop = false;
+	vec_release(&k->detach);
+}
+
 void kernel_quiesce(struct kernel *k)
 {
+	kernel_finish_detach(k);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		bpf_link__destroy(k->process_links[i]);
 		k->process_links[i] = NULL;
@@ -328,11 +397,6 @@ void kernel_quiesce(struct kernel *k)
 	uint32_t zero = 0;
 	int fd = ring_set_map_fd(k->rings, 0);
 	bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &zero, &fd, BPF_ANY);
-}
-
-void kernel_stop_at_exec(struct kernel *k, uint32_t tgid)
-{
-	kernel_shared(k)->stop_at_exec = tgid;
 }
 
 static void context_report(const struct sh_context *c, uint64_t key, uint64_t now, struct sh_arena *arena,

@@ -37,6 +37,9 @@ int kernel_attach_process_events(struct kernel *k, struct sbuf *err);
 int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags);
 int kernel_release_process(struct kernel *k, uint32_t tgid);
 
+/* Every process that executes this file from now on is chosen before its first instruction. */
+int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags);
+
 /* The next exec of this process stops it (SIGSTOP) before its first instruction: for a child of ours that is to be
  * traced from there on. 0: none. */
 void kernel_stop_at_exec(struct kernel *k, uint32_t tgid);
@@ -62,6 +65,8 @@ struct kernel_attachment;
 int kernel_attach(struct kernel *k, enum kernel_hook hook, bool sleepable, const struct link_sites *sites,
 		  struct kernel_attachment **ret, struct sbuf *err);
 void kernel_detach(struct kernel_attachment *a); /* NULL is fine */
+/* The same, on a thread of its own: the kernel waits for grace periods, some 10 ms each. NULL is fine. */
+void kernel_detach_later(struct kernel *k, struct kernel_attachment *a);
 
 /* Ends the watch over processes and waits until no program of ours runs any more. After every kernel_detach(). */
 void kernel_quiesce(struct kernel *k);

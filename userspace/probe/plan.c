@@ -50,24 +50,24 @@ int plan_new(struct plan **ret, const struct plan_options *options, struct sbuf 
 	return 0;
 }
 
-static void plan_process_free(struct plan_process *process)
+static void plan_process_free(struct plan_process *process, struct kernel *later)
 {
-	vec_foreach(m, &process->mappings) attachment_vec_detach(&m->attached);
+	vec_foreach(m, &process->mappings) attachment_vec_detach(&m->attached, later);
 	vec_release(&process->mappings);
-	attachment_vec_detach(&process->hooks);
+	attachment_vec_detach(&process->hooks, later);
 	free(process);
 }
 
 void plan_detach(struct plan *p)
 {
-	vec_foreach(process, &p->processes) plan_process_free(*process);
+	vec_foreach(process, &p->processes) plan_process_free(*process, NULL);
 	vec_release(&p->processes);
-	vec_foreach(m, &p->modules) attachment_vec_detach(&(*m)->attached);
+	vec_foreach(m, &p->modules) attachment_vec_detach(&(*m)->attached, NULL);
 }
 
 static void plan_module_free(struct plan_module *m)
 {
-	attachment_vec_detach(&m->attached);
+	attachment_vec_detach(&m->attached, NULL);
 	vec_foreach(f, &m->functions) site_release(&f->site);
 	vec_release(&m->functions);
 	module_close(m->module);
@@ -253,7 +253,7 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 	} else if (m->functions.cnt && process->traits & ~m->made_for) {
 		/* A process that is more easily hurt runs the same file: its needs count for all. */
 		process->traits |= m->made_for;
-		attachment_vec_detach(&m->attached);
+		attachment_vec_detach(&m->attached, NULL);
 		rc = plan_site_all(p, m, process);
 	}
 	if (rc == 0)
@@ -344,7 +344,7 @@ void plan_drop(struct plan *p, int pid)
 	for (size_t i = 0; i < p->processes.cnt; i++) {
 		if (p->processes.data[i]->pid != pid)
 			continue;
-		plan_process_free(p->processes.data[i]);
+		plan_process_free(p->processes.data[i], p->options.kernel);
 		p->processes.data[i] = p->processes.data[--p->processes.cnt];
 		return;
 	}

@@ -36,9 +36,15 @@ static void site_group_release(struct site_group *g)
 	free(g->cookies);
 }
 
-void attachment_vec_detach(struct attachment_vec *v)
+void attachment_vec_detach(struct attachment_vec *v, struct kernel *k)
 {
-	vec_foreach(a, v) kernel_detach(*a);
+	vec_foreach(a, v)
+	{
+		if (k)
+			kernel_detach_later(k, *a);
+		else
+			kernel_detach(*a);
+	}
 	vec_release(v);
 }
 
@@ -80,8 +86,11 @@ static int group_function(struct plan *p, const struct planned *f, const uint64_
 	vec_foreach(end, &f->site.ends)
 	{
 		bool goes_on = end->target && bsearch(&end->target, probed, probed_cnt, sizeof(*probed), compare_addr);
+		uint64_t how = goes_on ? SH_COOKIE_TAIL : end->jump ? SH_COOKIE_JUMP : 0;
+		if (end->conditional)
+			how |= SH_COOKIE_CONDITION | (uint64_t)end->condition << SH_COOKIE_CC_SHIFT;
 		if (rc == 0)
-			rc = site_group_add(&g[GROUP_END], end->offset, cookie | (goes_on ? SH_COOKIE_TAIL : 0));
+			rc = site_group_add(&g[GROUP_END], end->offset, cookie | how);
 	}
 	return rc;
 }
@@ -140,7 +149,7 @@ int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct at
 	for (int sleepable = 0; sleepable < 2 && rc == 0; sleepable++)
 		rc = attach_groups(p, m, pid, sleepable, groups[sleepable], ret, err);
 	if (rc < 0)
-		attachment_vec_detach(ret);
+		attachment_vec_detach(ret, NULL);
 	for (int i = 0; i < 2 * GROUPS; i++)
 		site_group_release(&groups[i / GROUPS][i % GROUPS]);
 	free(probed);

@@ -82,7 +82,8 @@ int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_proces
 int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_process *process);
 int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct attachment_vec *ret, struct sbuf *err);
 int plan_attach_hooks(struct plan *p, struct plan_process *process, struct sbuf *err);
-void attachment_vec_detach(struct attachment_vec *v);
+/* `k`: in the background, on that kernel's detacher; NULL: now. */
+void attachment_vec_detach(struct attachment_vec *v, struct kernel *k);
 bool plan_probe_wants(const struct plan *p, const struct probe *probe, const struct plan_module *m);
 
 #endif

@@ -149,6 +149,18 @@ static int find_ends(struct site_finder *f, struct module *m, const struct symbo
 	return ends_find(&f->graph, &in, &o->cost, &f->ends);
 }
 
+/* The condition of the jump at an address: jcc rel8 is 70+cc, jcc rel32 is 0f 80+cc (Intel SDM volume 2). */
+static bool condition_code(struct module *m, uint64_t vaddr, uint8_t *ret)
+{
+	struct code_window code;
+	struct insn insn;
+	if (!module_code(m, vaddr, 15, &code) || code.arch != DECODE_X86_64 || decode_at(&code, vaddr, &insn) <= 0 ||
+	    insn.kind != INSN_JCC)
+		return false;
+	*ret = insn.opcode & 15;
+	return (insn.map == 0 && insn.opcode >> 4 == 7) || (insn.map == 1 && insn.opcode >> 4 == 8);
+}
+
 /* Turns what ends_find() found into probes; NULL, or why they would not see every end. */
 static const char *take_ends(struct site_finder *f, struct module *m, struct site *ret, int *ret_err)
 {
@@ -157,11 +169,12 @@ static const char *take_ends(struct site_finder *f, struct module *m, struct sit
 		return NULL; /* its frame ends with the thread, or is unwound */
 	if (e->verdict != ENDS_ALL)
 		return ends_verdict_name(e->verdict);
-	if (e->conditional)
-		return "a conditional jump leaves it";
 	vec_foreach(end, &e->sites)
 	{
-		struct site_end_probe p = {.target = end->kind == END_TAIL_JUMP ? end->target : 0, .cost = end->cost};
+		struct site_end_probe p = {.target = end->target, .jump = end->kind != END_RETURN,
+					   .conditional = end->kind == END_TAIL_CONDITIONAL, .cost = end->cost};
+		if (p.conditional && !condition_code(m, end->addr, &p.condition))
+			return "a conditional jump leaves it";
 		if (!elf_vaddr_to_offset(m->elf, end->addr, &p.offset))
 			return "an end is not in the file";
 		*ret_err = vec_push(&ret->ends, p);

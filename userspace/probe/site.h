@@ -17,7 +17,10 @@ enum site_end {
 
 struct site_end_probe {
 	uint64_t offset; /* in the file */
-	uint64_t target; /* ELF address a tail jump goes to; 0: the call ends here */
+	uint64_t target; /* ELF address a tail jump goes to; 0: a return, or it cannot be told */
+	bool jump;	 /* not a return */
+	bool conditional;
+	uint8_t condition; /* of a conditional jump: x86 condition code */
 	enum placement_cost cost;
 };
 
