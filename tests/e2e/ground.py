@@ -2,7 +2,6 @@
 """One spanhound traces every case of a program at once: attaching and detaching a path is dear, running a case is not.
 SPANHOUND_E2E_ISOLATE=1 gives each case a spanhound of its own (to find out which case spoils the others)."""
 import os
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -118,8 +117,10 @@ def ground(tmp_path_factory, program, variant="o2", options=(), case=None):
         cases = [c for c in PROGRAMS[program][0] if not ISOLATE or c.id == case]
         try:
             _sessions[key] = Ground(str(tmp_path_factory.mktemp("ground")), program, cases, variant, options)
-        except BaseException as e:
-            _sessions[key] = e
-    if isinstance(_sessions[key], BaseException):
-        raise AssertionError(f"the session of all cases failed: {_sessions[key]}") from _sessions[key]
+        except Exception as e:
+            # Said in full once; the other cases of this session fail with one line.
+            _sessions[key] = f"the session of all cases failed: {str(e).splitlines()[0]}"
+            raise
+    if isinstance(_sessions[key], str):
+        raise AssertionError(_sessions[key])
     return _sessions[key]

@@ -13,7 +13,7 @@ import truth
 
 OUTPUT = os.path.abspath(os.environ.get("SPANHOUND_OUTPUT", ".output"))
 BINARY = os.path.join(OUTPUT, "spanhound")
-PROGRAMS = os.path.join(OUTPUT, "programs")
+PROGRAMS = os.path.realpath(os.path.join(OUTPUT, "programs"))  # as /proc/PID/exe will say
 SOAK = os.environ.get("SPANHOUND_SOAK") == "1"
 
 # Loaded machines are slow; a condition that has not come true by then never will.
@@ -333,10 +333,8 @@ def have_program(variant, program):
 
 def link_missing(info, link):
     """Why this kernel has no such link, from `info --json`; None: it has."""
-    entry = info["links"][link]
-    if isinstance(entry, dict):
-        return None if entry["available"] else entry.get("reason", "info does not say")
-    return None if entry else "info says so"
+    capability = info["capabilities"][{"session": "uprobe_session", "multi": "uprobe_multi", "perf": "perf_uprobe"}[link]]
+    return None if capability["works"] else capability["why_not"] or "info does not say why"
 
 
 def pids_of_exe(path):
