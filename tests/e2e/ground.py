@@ -38,13 +38,15 @@ CALLS = [
     Case("tail"), Case("tail_long", may_drop=NESTING),
     Case("longjmp"), Case("longjmp_far"), Case("longjmp_again"), Case("pthread_exit"), Case("pthread_exit_cleanup"),
     Case("cancel"),
+    Case("signal"), Case("signal_jump"), Case("timer"),
+    Case("fork"), Case("fork_threads"), Case("fork_parent_first"), Case("vfork", late=True), Case("spawn", late=True),
+    Case("exec", late=True), Case("exec_thread", late=True), Case("thread_killed"), Case("thread_exit_raw"),
+]
+ALTSTACK = [Case(n, may_drop=("alternate_stack",)) for n in ("altstack_low", "altstack_high", "siglongjmp")]
+COROUTINES = [
     # Whose child a coroutine's first call is, is a matter of taste; that the others are right is not.
     Case("coroutine", may_drop=("stack_switch",), nesting=False,
          other_parents={"p_coroutine_step": {"p_scheduler"}, "p_leaf": {"p_scheduler", 0}}),
-    Case("signal"), Case("altstack_low", may_drop=("alternate_stack",)), Case("altstack_high", may_drop=("alternate_stack",)),
-    Case("siglongjmp", may_drop=("alternate_stack",)), Case("timer"),
-    Case("fork"), Case("fork_threads"), Case("fork_parent_first"), Case("vfork", late=True), Case("spawn", late=True),
-    Case("exec", late=True), Case("exec_thread", late=True), Case("thread_killed"), Case("thread_exit_raw"),
 ]
 THROWS = [Case(n) for n in ("near", "far", "outside", "rethrow", "destructor", "recursion", "through_c", "qsort", "constructor",
                             "within_handler", "library", "kept", "normal", "threads")] + [Case("uncaught", status=-6)]
@@ -52,7 +54,8 @@ PANICS = [Case(n) for n in ("nested", "caught", "guarded", "resumed", "threads")
 # The caller logs for p_asm_*, so their own times are not known from inside; p_asm_one and its like may be refused.
 SYMBOLS = [Case("asm"), Case("alias"), Case("pieces")]
 
-PROGRAMS = {"calls": (CALLS, "p_*"), "throws": (THROWS, ("probed::*", "p_c_apply")), "panics": (PANICS, "panics::probed::*"),
+PROGRAMS = {"calls": (CALLS, "p_*"), "altstack": (ALTSTACK, "p_*"), "coroutines": (COROUTINES, "p_*"),
+            "throws": (THROWS, ("probed::*", "p_c_apply")), "panics": (PANICS, "panics::probed::*"),
             "symbols": (SYMBOLS, "p_*")}
 
 
@@ -80,6 +83,7 @@ class Ground:
                 p.kill()
         self.calls = {c: p.calls for c, p in self.programs.items()}
         self._share_out()
+        self.offset_ns = self._clock_offset()
 
     def _share_out(self):
         """Which case a span is of: its thread's. The kernel may give a thread id out again: then the time decides."""
@@ -97,9 +101,15 @@ class Ground:
             else:
                 self.stray.append(s)
 
+    def _clock_offset(self):
+        """Of all cases together: the more calls, the nearer to the shortest way from the probe to the log."""
+        whole = [truth.clock_offset(self.calls[c.id], self.spans[c.id], None) for c in self.cases.values()
+                 if len(self.calls[c.id]) == len(self.spans[c.id])]
+        return max((x for x in whole if x is not None), default=self.result.offset_ns)
+
     def compare(self, case):
         c = self.cases[case]
-        missing = truth.assert_same_tree(self.calls[case], self.spans[case], self.result.offset_ns,
+        missing = truth.assert_same_tree(self.calls[case], self.spans[case], self.offset_ns,
                                          may_miss=bool(c.may_drop) or c.late, other_parents=c.other_parents,
                                          nesting=c.nesting)
         unseen = [m for m in missing if m.image_age_ns is None or m.image_age_ns > PICK_UP_NS]

@@ -10,7 +10,7 @@ import harness
 import truth
 
 CASES = [(variant, program) for variant, program in
-         [("o2", "calls"), ("o0", "calls"), ("cet", "calls"), ("nopie", "calls"), ("static", "calls"), ("o2", "throws"),
+         [("o2", "calls"), ("o0", "calls"), ("cet", "calls"), ("nopie", "calls"), ("static", "calls"), ("o2", "altstack"), ("o2", "coroutines"), ("o2", "throws"),
           ("o0", "throws"), ("cet", "throws"), ("o2", "panics"), ("o2", "symbols"), ("o0", "symbols")]]
 ENDS = {"sigkill": -9, "segv": -11, "uncaught": -6}
 

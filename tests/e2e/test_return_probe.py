@@ -22,7 +22,14 @@ def test_a_return_probe_kills_a_throwing_program(program):
     assert p.status == -signal.SIGABRT, "std::terminate: the unwinder cannot pass the trampoline"
 
 
-@pytest.mark.parametrize("end", ["auto", *harness.ENDS])
+def test_ours_refuses(program):
+    """Asked for return probes and nothing else, it has none to offer here."""
+    p = program("throws", "near")
+    status, _, err = harness.spanhound_once("attach", "--pid", p.pid, "-f", "probed::thrower", "--end", "return")
+    assert status == 2 and "exception" in err, err
+
+
+@pytest.mark.parametrize("end", ["auto", "sites"])
 def test_ours_does_not(spanhound, program, end):
     p = program("throws", "near")
     s = spanhound("--pid", p.pid, "-f", "probed::*", "--end", end)

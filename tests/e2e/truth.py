@@ -94,6 +94,24 @@ def is_unfinished(span):
     return span.get("meta", {}).get("spanhound.unfinished") == "true"
 
 
+def _grouped(calls, spans):
+    """{(thread, function): (calls, spans)}, each in the order they began."""
+    groups = defaultdict(lambda: ([], []))
+    for c in sorted(calls, key=lambda c: c.enter_ns):
+        groups[(c.tid, c.function)][0].append(c)
+    for s in sorted(spans, key=lambda s: s["start"]):
+        groups[(span_tid(s), span_name(s))][1].append(s)
+    return groups
+
+
+def clock_offset(calls, spans, default):
+    """Unix time of spans - monotonic time of the log, so that no call is logged before its span begins: by the calls whose
+    spans are known because none is missing."""
+    offsets = [s["start"] - c.enter_ns for of_calls, of_spans in _grouped(calls, spans).values()
+               if len(of_calls) == len(of_spans) for c, s in zip(of_calls, of_spans)]
+    return max(offsets, default=default)
+
+
 def _pair_by_time(calls, spans, offset_ns):
     """A span belongs to the first call of its function and thread that was logged after the span began: the log line is
     written inside the call. Pairs, spans without a call, calls without a span."""
@@ -113,15 +131,8 @@ def _pair_by_time(calls, spans, offset_ns):
 
 def match(calls, spans, offset_ns):
     """Pairs each span with the call it is about. (pairs, spans without a call, calls without a span)"""
-    by_function = defaultdict(lambda: ([], []))
-    for c in calls:
-        by_function[(c.tid, c.function)][0].append(c)
-    for s in spans:
-        by_function[(span_tid(s), span_name(s))][1].append(s)
     pairs, strange, missing = [], [], []
-    for of_calls, of_spans in by_function.values():
-        of_calls.sort(key=lambda c: c.enter_ns)
-        of_spans.sort(key=lambda s: s["start"])
+    for of_calls, of_spans in _grouped(calls, spans).values():
         if len(of_calls) == len(of_spans):
             pairs += zip(of_calls, of_spans)
             continue

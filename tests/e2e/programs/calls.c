@@ -8,34 +8,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-void fail(const char *what)
-{
-	perror(what);
-	_exit(4);
-}
-
-PROBED long p_leaf(long x)
-{
-	ENTER("p_leaf");
-	RETURN(x + 1);
-}
-
-PROBED long p_pair(long x)
-{
-	ENTER("p_pair");
-	long sum = p_leaf(x);
-	sum += p_leaf(x + 1);
-	RETURN(sum);
-}
-
-__attribute__((noinline)) long u_through(long (*f)(long), long x)
-{
-	volatile char room[256];
-
-	room[x & 255] = 1;
-	return f(x) + room[x & 255];
-}
-
 PROBED long p_middle(long x)
 {
 	ENTER("p_middle");
@@ -116,17 +88,6 @@ void case_deep(int argc, char **argv)
 	if (p_recurse(depth - 1) < depth - 1)
 		fail("p_recurse");
 	p_pair(1);
-}
-
-void thread_join_all(int cnt, void *(*run)(void *))
-{
-	pthread_t threads[256];
-
-	for (long i = 0; i < cnt; i++)
-		if (pthread_create(&threads[i], NULL, run, (void *)i))
-			fail("pthread_create");
-	for (int i = 0; i < cnt; i++)
-		pthread_join(threads[i], NULL);
 }
 
 static pthread_barrier_t barrier;

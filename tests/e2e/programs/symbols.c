@@ -76,7 +76,7 @@ static long u_ifunc_fast(long x)
 	RETURN(x * 3);
 }
 
-static long (*u_resolve(void))(long)
+__attribute__((used)) static long (*u_resolve(void))(long)
 {
 	return u_ifunc_fast;
 }

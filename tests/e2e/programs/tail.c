@@ -33,7 +33,7 @@ PROBED long p_tail_unprobed(long x)
 	long id = truth_enter("p_tail_unprobed");
 
 	p_leaf(x);
-	truth_jump(id);
+	truth_jump(id, 0);
 	return u_tail_target(x + 1);
 }
 
@@ -41,7 +41,7 @@ PROBED long p_tail_indirect(long x, long (*f)(long))
 {
 	long id = truth_enter("p_tail_indirect");
 
-	truth_jump(id);
+	truth_jump(id, f == p_tail_target);
 	return f(x + 1);
 }
 

@@ -72,6 +72,7 @@ long truth_enter(const char *function)
 
 	if (s->depth == TRUTH_MAX_DEPTH)
 		abort();
+	s->calls[s->depth].target = s->depth && s->calls[s->depth - 1].jumped && s->calls[s->depth - 1].target;
 	s->calls[s->depth].jumped = 0;
 	s->calls[s->depth++].id = id;
 	emit(line, snprintf(line, sizeof(line), "E %ld %ld %ld %d %ld %llu %s\n", id, parent, top == parent ? 0 : top,
@@ -82,10 +83,13 @@ long truth_enter(const char *function)
 /* Those that jumped to what just ended. */
 static void end_jumped(struct truth_stack *s)
 {
-	while (s->depth && s->calls[s->depth - 1].jumped) {
+	int more = 1;
+
+	while (more && s->depth && s->calls[s->depth - 1].jumped) {
 		s->depth--;
 		if (s->calls[s->depth].jumped == 'T')
 			left(s->calls[s->depth].id, "tail");
+		more = s->calls[s->depth].arrived;
 	}
 }
 
@@ -96,7 +100,8 @@ void truth_leave(long id, const char *how)
 	expect_innermost(s, id);
 	s->depth--;
 	left(id, how);
-	end_jumped(s);
+	if (s->calls[s->depth].target)
+		end_jumped(s);
 }
 
 void truth_tail(long id)
@@ -104,15 +109,19 @@ void truth_tail(long id)
 	struct truth_stack *s = stack_now();
 
 	expect_innermost(s, id);
+	s->calls[s->depth - 1].arrived = s->calls[s->depth - 1].target;
 	s->calls[s->depth - 1].jumped = 'T';
+	s->calls[s->depth - 1].target = 1;
 }
 
-void truth_jump(long id)
+void truth_jump(long id, int target_logs)
 {
 	struct truth_stack *s = stack_now();
 
 	expect_innermost(s, id);
+	s->calls[s->depth - 1].arrived = s->calls[s->depth - 1].target;
 	s->calls[s->depth - 1].jumped = 'J';
+	s->calls[s->depth - 1].target = (char)target_logs;
 	left(id, "jump");
 }
 

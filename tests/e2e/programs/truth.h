@@ -40,9 +40,9 @@ long truth_enter(const char *function); /* the call's id */
 void truth_leave(long id, const char *how);
 /* The call is about to jump into a function that logs: it goes on there and ends with it ("tail"). */
 void truth_tail(long id);
-/* It is about to jump to code that does not log, or nobody can tell where to: it ends here ("jump"). The code it jumps
- * to says when that ends in turn, unless it logs itself. */
-void truth_jump(long id);
+/* It is about to jump where nobody can tell: it ends here ("jump"). If the code it jumps to does not log itself
+ * (target_logs 0), that says truth_jumped_end() at its end. */
+void truth_jump(long id, int target_logs);
 void truth_jumped_end(void);
 /* Calls above `id` on this stack are gone (jumped or thrown over); id 0: all. */
 void truth_unwind(long id, const char *how);
@@ -54,7 +54,9 @@ struct truth_stack {
 	int depth;
 	struct {
 		long id;
-		int jumped; /* 0; 'T': truth_tail(), 'J': truth_jump() */
+		char jumped;  /* 0; 'T': truth_tail(), 'J': truth_jump() */
+		char target;  /* jumped: what is entered next is where it jumped to; otherwise: this was jumped to */
+		char arrived; /* jumped: it had been jumped to itself */
 	} calls[TRUTH_MAX_DEPTH];
 };
 void truth_switch(struct truth_stack *stack);
