@@ -94,18 +94,18 @@ class Ground:
                 owners[c.tid][case] = (min(first, c.enter_ns), max(last, c.enter_ns))
         for s in self.result.spans:
             at = s["start"] - self.result.offset_ns
-            cases = owners.get(truth.span_tid(s), {})
-            near = [case for case, (first, last) in cases.items() if first - 10**7 <= at <= last + 10**7]
-            if near:
-                self.spans[near[0]].append(s)
+            # How far outside of what the thread logged for this case: a little, if it was interrupted in between.
+            near = {case: max(first - at, at - last, 0) for case, (first, last) in owners.get(truth.span_tid(s), {}).items()}
+            case = min(near, key=near.get, default=None)
+            if case is not None and near[case] < 5 * 10**9:
+                self.spans[case].append(s)
             else:
                 self.stray.append(s)
 
     def _clock_offset(self):
         """Of all cases together: the more calls, the nearer to the shortest way from the probe to the log."""
-        whole = [truth.clock_offset(self.calls[c.id], self.spans[c.id], None) for c in self.cases.values()
-                 if len(self.calls[c.id]) == len(self.spans[c.id])]
-        return max((x for x in whole if x is not None), default=self.result.offset_ns)
+        offsets = [truth.clock_offset(self.calls[c], self.spans[c], None) for c in self.cases]
+        return max((x for x in offsets if x is not None), default=self.result.offset_ns)
 
     def compare(self, case):
         c = self.cases[case]

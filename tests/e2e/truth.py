@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the ground-truth programs say they did (the format is in programs/truth.h), and the comparison with spans."""
-import bisect
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -21,10 +20,10 @@ class Call:
 
     def __str__(self):
         path, c = [], self
-        while c:
+        while c and len(path) < 6:
             path.append(c.function)
             c = c.parent
-        return f"call {self.id} {' > '.join(reversed(path))} (pid {self.pid} tid {self.tid}, {self.how})"
+        return f"call {self.id} {'... > ' if c else ''}{' > '.join(reversed(path))} (pid {self.pid} tid {self.tid}, {self.how})"
 
 
 class MalformedLog(AssertionError):
@@ -112,21 +111,42 @@ def clock_offset(calls, spans, default):
     return max(offsets, default=default)
 
 
+def _align(short, long):
+    """For each of `short` an index into `long`, ascending, so that the sum of the distances is least. Both are ascending."""
+    infinite = float("inf")
+    best = [0.0] * (len(long) + 1)
+    choices = []
+    for i, x in enumerate(short):
+        row, choice = [infinite] * (len(long) + 1), [False] * (len(long) + 1)
+        for j in range(i + 1, len(long) - (len(short) - i) + 2):
+            take = best[j - 1] + abs(long[j - 1] - x)
+            if take < row[j - 1]:
+                row[j], choice[j] = take, True
+            else:
+                row[j] = row[j - 1]
+        best = row
+        choices.append(choice)
+    found, j = [0] * len(short), len(long)
+    for i in range(len(short) - 1, -1, -1):
+        while not choices[i][j]:
+            j -= 1
+        j -= 1
+        found[i] = j
+    return found
+
+
 def _pair_by_time(calls, spans, offset_ns):
-    """A span belongs to the first call of its function and thread that was logged after the span began: the log line is
-    written inside the call. Pairs, spans without a call, calls without a span."""
-    pairs, strange, taken = [], [], set()
-    starts = [c.enter_ns + offset_ns for c in calls]
-    for s in spans:
-        i = bisect.bisect_left(starts, s["start"])
-        while i < len(calls) and i in taken:
-            i += 1
-        if i == len(calls):
-            strange.append(s)
-            continue
-        taken.add(i)
-        pairs.append((calls[i], s))
-    return pairs, strange, [c for i, c in enumerate(calls) if i not in taken]
+    """When some have no counterpart, times decide: the log line is written within the call, soon after the span began.
+    Pairs, spans without a call, calls without a span."""
+    enters, starts = [c.enter_ns + offset_ns for c in calls], [s["start"] for s in spans]
+    if len(spans) <= len(calls):
+        found = _align(starts, enters)
+        pairs = [(calls[j], s) for j, s in zip(found, spans)]
+        taken = set(found)
+        return pairs, [], [c for j, c in enumerate(calls) if j not in taken]
+    found = _align(enters, starts)
+    taken = set(found)
+    return [(c, spans[j]) for j, c in zip(found, calls)], [s for j, s in enumerate(spans) if j not in taken], []
 
 
 def match(calls, spans, offset_ns):
