@@ -66,7 +66,12 @@ void truth_before_exec(void);
 const char *truth_log_path(void);
 
 #define ENTER(name) long truth_id = truth_enter(name)
-#define LEAVE()     truth_leave(truth_id, "return")
+/* The barrier keeps the log call from becoming the function's end by a tail jump. */
+#define LEAVE()                                                                                                        \
+	do {                                                                                                           \
+		truth_leave(truth_id, "return");                                                                       \
+		__asm__ volatile("" ::: "memory");                                                                     \
+	} while (0)
 #define RETURN(value)                                                                                                  \
 	do {                                                                                                           \
 		__typeof__(value) truth_value = (value);                                                              \
