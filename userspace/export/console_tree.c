@@ -113,9 +113,7 @@ static void view_head(struct view *v)
 	sbuf_reset(text);
 	sbuf_adds(text, "  ");
 	console_duration(text, v->end_ns - v->start_ns, l->style->utf8);
-	sbuf_addf(text, "  %u span%s  ", c->span_cnt, c->span_cnt == 1 ? "" : "s");
-	if (c->partial)
-		sbuf_adds(text, "(unfinished trace)  ");
+	sbuf_addf(text, "  %u span%s%s  ", c->span_cnt, c->span_cnt == 1 ? "" : "s", c->partial ? " so far" : "");
 	console_line_text(l, CONSOLE_PLAIN, sbuf_sv(text));
 	sbuf_reset(text);
 	time_t sec = (time_t)(v->start_ns / (int64_t)NSEC_PER_SEC);
@@ -251,6 +249,9 @@ static void view_duration(struct view *v, const struct span *s)
 
 static void view_bar(struct view *v, const struct span *s, const char *color)
 {
+	/* A duration of years took the room. */
+	if (v->line.col > v->left + DURATION_COLS + 1)
+		return;
 	double total = (double)(v->end_ns - v->start_ns);
 	double from = total > 0 ? (double)(s->start_ns - v->start_ns) / total : 0;
 	double to = total > 0 ? (double)(span_end(s) - v->start_ns) / total : 1;
