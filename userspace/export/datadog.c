@@ -465,11 +465,16 @@ static void datadog_landed(struct exporter *e, struct http_request *r, uint64_t 
 	}
 }
 
+/* While earlier ones wait for an Agent that is not well, small payloads grow instead of becoming many. */
+static bool may_seal(const struct exporter *e)
+{
+	return e->health == HEALTH_GOOD || !e->first;
+}
+
 static int datadog_tick(struct exporter *e, uint64_t now_ns)
 {
-	/* While earlier ones wait for an Agent that is not well, small payloads grow instead of becoming many. */
-	for (unsigned i = e->group_cnt; i-- > 0 && (e->health == HEALTH_GOOD || !e->first);)
-		if (e->groups[i]->chunks.cnt && now_ns - e->groups[i]->born_ns >= e->interval_ns)
+	for (unsigned i = e->group_cnt; i-- > 0 && may_seal(e);)
+		if (e->groups[i]->chunks.cnt && now_ns >= e->groups[i]->born_ns + e->interval_ns)
 			group_seal(e, i);
 	http_run(e->http, now_ns);
 	struct http_request *r;
@@ -481,12 +486,15 @@ static int datadog_tick(struct exporter *e, uint64_t now_ns)
 
 static unsigned datadog_pollfds(const struct exporter *e, struct pollfd *fds, unsigned cap, uint64_t *ret_due_ns)
 {
-	for (const struct payload *p = e->first; p && http_active(e->http) < HTTP_MAX_ACTIVE; p = p->next) {
+	/* One that could go but did not waits for another to land. */
+	for (const struct payload *p = e->first; p && http_active(e->http) == 0; p = p->next) {
 		uint64_t due = p->due_ns > e->quiet_until ? p->due_ns : e->quiet_until;
-		/* One that could go but did not waits for another to land. */
-		if (!p->sent && due > 0 && due < *ret_due_ns && http_active(e->http) == 0)
+		if (due > 0 && due < *ret_due_ns)
 			*ret_due_ns = due;
 	}
+	for (unsigned i = 0; i < e->group_cnt && may_seal(e); i++)
+		if (e->groups[i]->chunks.cnt && e->groups[i]->born_ns + e->interval_ns < *ret_due_ns)
+			*ret_due_ns = e->groups[i]->born_ns + e->interval_ns;
 	return http_pollfds(e->http, fds, cap, ret_due_ns);
 }
 
