@@ -7,12 +7,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "export/outfile.h"
+#include "trace/assembly.h"
 
 static const struct exporter_ops *json;
 static struct process_info shop = {.refs = 1, .ns_pid = 7, .service = SV("shop"), .env = SV("prod")};
@@ -244,11 +248,81 @@ static void flush_has_a_deadline(void **state)
 	outfile_close(&o);
 }
 
+struct slow_read {
+	int fd;
+	size_t got;
+};
+
+static void *read_slowly(void *arg)
+{
+	struct slow_read *r = arg;
+	char block[65536];
+	for (ssize_t n; (n = read(r->fd, block, sizeof(block))) > 0;) {
+		r->got += (size_t)n;
+		usleep(1000);
+	}
+	return NULL;
+}
+
+/* Behind the queue, through a pipe: the thread wakes when the reader took something, not only at its ticks. */
+static void drains_behind_the_queue(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/test_json.XXXXXX";
+	assert_non_null(mkdtemp(path));
+	char fifo[64];
+	snprintf(fifo, sizeof(fifo), "%s/fifo", path);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	struct slow_read r = {.fd = open(fifo, O_RDONLY | O_NONBLOCK)};
+	struct export_sink sink = {json, open_json(fifo)};
+	struct chunk_pool *pool = chunk_pool_new(10);
+	struct export_queue_options o = {.max_spans = 100000, .pool = pool, .notice = note};
+	struct export_queue *q;
+	struct sbuf err = {0};
+	assert_int_equal(export_queue_start(&q, &sink, 1, &o, &err), 0);
+	fcntl(r.fd, F_SETFL, 0);
+	struct process_info *p = process_info_new();
+	p->service = SV("shop");
+	for (int i = 0; i < 100; i++) {
+		struct chunk *c = chunk_pool_get(pool);
+		c->process = process_info_ref(p);
+		for (int k = 0; k < 100; k++)
+			chunk_add(c)->name = SV("a name of some length");
+		assert_true(export_queue_push(q, c));
+	}
+	pthread_t t;
+	pthread_create(&t, NULL, read_slowly, &r);
+	uint64_t before = clock_mono_ns();
+	struct export_queue_stats st;
+	do {
+		usleep(1000);
+		export_queue_stats(q, &st);
+	} while (st.held && clock_mono_ns() - before < 5 * NSEC_PER_SEC);
+	assert_int_equal(st.exported, 10000);
+	assert_true(clock_mono_ns() - before < NSEC_PER_SEC);
+	struct exporter_stats es;
+	export_queue_sink(q, 0, &es, NULL);
+	export_queue_stop(q, 0);
+	pthread_join(t, NULL);
+	assert_int_equal(r.got, es.bytes);
+	export_queue_free(q);
+	chunk_pool_free(pool);
+	process_info_unref(p);
+	close(r.fd);
+	unlink(fifo);
+	rmdir(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lines),       cmocka_unit_test(bad_arguments), cmocka_unit_test(disk_full),
-		cmocka_unit_test(reader_gone), cmocka_unit_test(slow_reader),	cmocka_unit_test(flush_has_a_deadline),
+		cmocka_unit_test(lines),
+		cmocka_unit_test(bad_arguments),
+		cmocka_unit_test(disk_full),
+		cmocka_unit_test(reader_gone),
+		cmocka_unit_test(slow_reader),
+		cmocka_unit_test(flush_has_a_deadline),
+		cmocka_unit_test(drains_behind_the_queue),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	json = exporter_find(SV("json"));

@@ -87,6 +87,12 @@ static int console_tick(struct exporter *e, uint64_t now_ns)
 	return 0;
 }
 
+static unsigned console_pollfds(const struct exporter *e, struct pollfd *fds, unsigned cap, uint64_t *ret_due_ns)
+{
+	(void)ret_due_ns;
+	return outfile_pollfds(&e->out, fds, cap);
+}
+
 static void console_flush(struct exporter *e, uint64_t deadline_ns)
 {
 	outfile_pump(&e->out, deadline_ns);
@@ -117,6 +123,7 @@ const struct exporter_ops console_exporter = {
 	.set_notice = console_set_notice,
 	.write = console_write,
 	.tick = console_tick,
+	.pollfds = console_pollfds,
 	.flush = console_flush,
 	.stats = console_stats,
 	.describe = console_describe,

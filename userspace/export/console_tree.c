@@ -90,6 +90,13 @@ void console_duration(struct sbuf *out, int64_t ns, bool utf8)
 
 /* --- lines -------------------------------------------------------------------------------------------------------- */
 
+/* Of times that come from damaged records too. */
+static int64_t time_between(int64_t from, int64_t to)
+{
+	int64_t d;
+	return __builtin_sub_overflow(to, from, &d) ? INT64_MAX : d;
+}
+
 struct view {
 	struct console_tree *t;
 	const struct chunk *c;
@@ -112,7 +119,7 @@ static void view_head(struct view *v)
 	console_line_text(l, CONSOLE_BOLD, v->service);
 	sbuf_reset(text);
 	sbuf_adds(text, "  ");
-	console_duration(text, v->end_ns - v->start_ns, l->style->utf8);
+	console_duration(text, time_between(v->start_ns, v->end_ns), l->style->utf8);
 	sbuf_addf(text, "  %u span%s%s  ", c->span_cnt, c->span_cnt == 1 ? "" : "s", c->partial ? " so far" : "");
 	console_line_text(l, CONSOLE_PLAIN, sbuf_sv(text));
 	sbuf_reset(text);
@@ -252,9 +259,9 @@ static void view_bar(struct view *v, const struct span *s, const char *color)
 	/* A duration of years took the room. */
 	if (v->line.col > v->left + DURATION_COLS + 1)
 		return;
-	double total = (double)(v->end_ns - v->start_ns);
-	double from = total > 0 ? (double)(s->start_ns - v->start_ns) / total : 0;
-	double to = total > 0 ? (double)(span_end(s) - v->start_ns) / total : 1;
+	double total = (double)time_between(v->start_ns, v->end_ns);
+	double from = total > 0 ? (double)time_between(v->start_ns, s->start_ns) / total : 0;
+	double to = total > 0 ? (double)time_between(v->start_ns, span_end(s)) / total : 1;
 	console_line_bar(&v->line, color, v->bar, from, to);
 }
 

@@ -123,6 +123,12 @@ static int json_tick(struct exporter *e, uint64_t now_ns)
 	return 0;
 }
 
+static unsigned json_pollfds(const struct exporter *e, struct pollfd *fds, unsigned cap, uint64_t *ret_due_ns)
+{
+	(void)ret_due_ns;
+	return outfile_pollfds(&e->out, fds, cap);
+}
+
 static void json_flush(struct exporter *e, uint64_t deadline_ns)
 {
 	outfile_pump(&e->out, deadline_ns);
@@ -153,6 +159,7 @@ const struct exporter_ops json_exporter = {
 	.set_notice = json_set_notice,
 	.write = json_write,
 	.tick = json_tick,
+	.pollfds = json_pollfds,
 	.flush = json_flush,
 	.stats = json_stats,
 	.describe = json_describe,

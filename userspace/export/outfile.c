@@ -186,6 +186,14 @@ void outfile_pump(struct outfile *o, uint64_t deadline_ns)
 	}
 }
 
+unsigned outfile_pollfds(const struct outfile *o, struct pollfd *fds, unsigned cap)
+{
+	if (!o->slow || o->sent == o->pending.len || cap == 0)
+		return 0;
+	fds[0] = (struct pollfd){.fd = o->fd, .events = POLLOUT};
+	return 1;
+}
+
 void outfile_close(struct outfile *o)
 {
 	if (o->own && o->fd >= 0)

@@ -41,6 +41,8 @@ struct sbuf *outfile_begin(struct outfile *o);
 void outfile_commit(struct outfile *o, uint32_t spans);
 /* Writes what can be written without waiting beyond `deadline_ns` (monotonic; 0: not at all). */
 void outfile_pump(struct outfile *o, uint64_t deadline_ns);
+/* As the exporter hook: wakes when a slow reader has taken something. */
+unsigned outfile_pollfds(const struct outfile *o, struct pollfd *fds, unsigned cap);
 /* Everything pending counts as dropped from now on. */
 void outfile_discard(struct outfile *o);
 void outfile_close(struct outfile *o);
