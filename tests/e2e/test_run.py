@@ -25,7 +25,7 @@ def test_from_the_first_instruction(spanhound, tmp_path, variant):
 
 @pytest.mark.parametrize("status", [0, 1, 7, 255])
 def test_exit_status(spanhound, tmp_path, status):
-    s = run(spanhound, tmp_path, "/bin/sh", "-c", f"exit {status}", functions=("-f", "main", "--optional"))
+    s = run(spanhound, tmp_path, "/bin/sh", "-c", f"exit {status}", functions=("-f", "main"))
     # `main` need not exist in a stripped shell: that is a warning for a program that is only about to start.
     assert s.wait_exit() in (status, 2), s.stderr
 
@@ -52,7 +52,7 @@ def test_signals_pass_through(spanhound, tmp_path, sig):
 echo up >{said}.up
 while :; do sleep 0.05; done
 """)
-    s = run(spanhound, tmp_path, "/bin/bash", script, functions=("-f", "main", "--optional"))
+    s = run(spanhound, tmp_path, "/bin/bash", script, functions=("-f", "main"))
     wait_for(lambda: os.path.exists(f"{said}.up") or s.process.poll() is not None, "the program to start")
     s.process.send_signal(sig)
     status = s.wait_exit()
@@ -61,7 +61,7 @@ while :; do sleep 0.05; done
 
 
 def test_stdio_passes_through(spanhound, tmp_path):
-    s = run(spanhound, tmp_path, "/bin/echo", "the program speaks", functions=("-f", "main", "--optional"))
+    s = run(spanhound, tmp_path, "/bin/echo", "the program speaks", functions=("-f", "main"))
     s.wait_exit()
     assert "the program speaks\n" in s.stdout
 
@@ -76,7 +76,7 @@ def test_children_of_the_command(spanhound, tmp_path):
     """A shell that starts the program: what the command starts is traced, too."""
     log = str(tmp_path / "log")
     s = run(spanhound, tmp_path, "/bin/sh", "-c", f"{program_path('o2', 'calls')} {log} child; true",
-            functions=("-f", "p_*", "--optional"))
+            functions=("-f", "p_*"))
     s.wait_exit()
     spans = harness.read_spans(s.spans_path)
     must = [c for c in truth.read(log) if c.image_age_ns > 100_000_000]

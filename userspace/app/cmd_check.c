@@ -15,18 +15,19 @@ static void print_diagnostics(struct diagnostics *d)
 }
 
 /* Against what the targets run now. */
-static int check_targets(struct options *o, struct diagnostics *d)
+static int check_targets(struct options *o, struct diagnostics *d, bool ours)
 {
 	struct resolve r;
 	struct plan_stats stats;
-	int rc = resolve_targets(&r, o, NULL, NULL);
-	if (rc == SESSION_CLEAN) {
+	int rc = resolve_targets(&r, o, NULL, NULL, !ours);
+	if (rc == SESSION_CLEAN && r.processes) {
 		plan_report(r.plan, d);
 		plan_stats(r.plan, &stats);
 		printf("%u processes, %u functions (%u with a fast entry), ends by return %u, by end sites %u, not at all %u, %u skipped\n",
 		       stats.processes, stats.functions, stats.fast_entries, stats.by_return, stats.by_sites,
 		       stats.entry_only, stats.skipped);
-	}
+	} else if (rc == SESSION_CLEAN)
+		puts("none of the file's targets runs now: functions were not looked up");
 	resolve_release(&r);
 	return rc;
 }
@@ -38,6 +39,8 @@ static int check_file(struct options *o, const char *path)
 	bool targets_given = o->list->targets.cnt > 0;
 	int rc = probe_list_load(&list, path, &d), status = rc < 0 ? SESSION_NO_TARGET : SESSION_CLEAN;
 
+	if (list && !list->probes.cnt)
+		diagnostics_error(&d, ((struct source_pos){1, 1}), "there are no probes: nothing would be traced");
 	if (list) {
 		/* Options choose processes in place of the file's own targets. */
 		struct probe_list *from_options = o->list;
@@ -48,7 +51,7 @@ static int check_file(struct options *o, const char *path)
 			}
 		o->list = list;
 		if (list->targets.cnt && (targets_given || !d.error_cnt)) {
-			int resolved = check_targets(o, &d);
+			int resolved = check_targets(o, &d, !targets_given);
 			status = status == SESSION_CLEAN ? resolved : status;
 		}
 		o->list = from_options;

@@ -21,9 +21,10 @@ static void json_row_begin(struct sbuf *out, struct sv name)
 	sbuf_add_json(out, name);
 }
 
-static void note_skipped(void *arg, struct sv display, struct sv module, const char *why)
+static void note_skipped(void *arg, struct sv display, struct sv module, const char *why, bool by_name)
 {
 	struct skipped_list *s = arg;
+	(void)by_name;
 	s->cnt++;
 	if (!s->json) {
 		sbuf_addf(&s->text, "%-18s %8s  %-11s %-6s %9s  " SV_FMT ": %s\n", "", "", "no", "", "", SV_ARG(display), why);
@@ -135,7 +136,7 @@ static int list_functions(struct options *o)
 		}
 	if (!o->list->probes.cnt && probe_list_add_function(o->list, "*", &err) < 0)
 		return SESSION_FAILED;
-	int rc = resolve_targets(&r, o, note_skipped, &skipped);
+	int rc = resolve_targets(&r, o, note_skipped, &skipped, true);
 	if (rc == SESSION_CLEAN) {
 		plan_stats(r.plan, &stats);
 		print_functions(&r, o, &json);

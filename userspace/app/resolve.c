@@ -2,7 +2,6 @@
 #include "app/resolve.h"
 
 #include "base/log.h"
-#include "kernel/capabilities.h"
 #include "target/scan.h"
 
 #define DEFAULT_MAX_FUNCTIONS (1u << 20)
@@ -24,23 +23,23 @@ static int resolve_process(struct resolve *r, int pid, int target)
 }
 
 int resolve_targets(struct resolve *ret, const struct options *o,
-		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why), void *arg)
+		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name), void *arg,
+		    bool must_match)
 {
 	struct sbuf err = {0};
 	struct scan scan = {0};
-	int link = link_kind_choose(&err);
+	/* As on a kernel that can do all: finding out would attach probes. */
 	struct plan_options options = {
 		.list = o->list,
-		.link = link < 0 ? LINK_SESSION : (enum link_kind)link,
+		.link = LINK_SESSION,
 		.ends = o->session.ends,
-		.seccomp_return = link < 0 || capability_seccomp_return((enum link_kind)link),
+		.seccomp_return = true,
 		.proc_root = "/proc",
 		.max_functions = DEFAULT_MAX_FUNCTIONS,
 		.skipped = skipped,
 		.arg = arg,
 	};
 	*ret = (struct resolve){0};
-	sbuf_reset(&err);
 	int rc = plan_new(&ret->plan, &options, &err);
 	if (rc == 0)
 		rc = scan_processes("/proc", o->list->targets.data, o->list->targets.cnt, &scan, &err);
@@ -48,14 +47,14 @@ int resolve_targets(struct resolve *ret, const struct options *o,
 		resolve_process(ret, scan.data[i].pid, (int)scan.data[i].spec);
 	if (rc < 0)
 		log_error("%s", sbuf_str(&err));
-	for (size_t i = 0; rc == 0 && !ret->processes && i < o->list->targets.cnt; i++) {
+	for (size_t i = 0; rc == 0 && must_match && !ret->processes && i < o->list->targets.cnt; i++) {
 		sbuf_reset(&err);
 		scan_explain("/proc", &o->list->targets.data[i], scan.denied, &err);
 		log_error("%s", sbuf_str(&err));
 	}
 	scan_release(&scan);
 	sbuf_release(&err);
-	return rc < 0 ? SESSION_FAILED : ret->processes ? SESSION_CLEAN : SESSION_NO_TARGET;
+	return rc < 0 ? SESSION_FAILED : ret->processes || !must_match ? SESSION_CLEAN : SESSION_NO_TARGET;
 }
 
 void resolve_release(struct resolve *r)

@@ -11,9 +11,10 @@ struct resolve {
 	struct sbuf skipped; /* JSON objects or lines, as the caller's skipped hook writes them */
 };
 
-/* 0; SESSION_NO_TARGET when nothing matches (said); SESSION_FAILED. `skipped` may be NULL. */
+/* 0; SESSION_NO_TARGET when nothing matches although it must (said); SESSION_FAILED. `skipped` may be NULL. */
 int resolve_targets(struct resolve *ret, const struct options *o,
-		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why), void *arg);
+		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name), void *arg,
+		    bool must_match);
 void resolve_release(struct resolve *r);
 
 #endif

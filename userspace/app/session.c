@@ -58,14 +58,13 @@ static const struct function_info *session_function(void *arg, uint32_t index)
 /* A process the kernel half chose by its image, or whose fork was lost to a full ring: the supervisor has not looked at it yet. */
 static struct process_info *session_find_process(struct session *s, uint32_t tgid)
 {
-	static const struct target_spec none;
 	const struct probe_list *list = s->options.list;
 	struct proc p = PROC_INIT;
 	if (proc_open(&p, "/proc", (int)tgid) < 0)
 		return NULL;
 	int match = target_first_match(list->targets.data, list->targets.cnt, &p, NULL);
 	pthread_mutex_lock(&s->lock);
-	processes_add(s->processes, &p, match < 0 ? &none : &list->targets.data[match], NULL);
+	processes_add(s->processes, &p, match < 0 ? &s->own : &list->targets.data[match], NULL);
 	pthread_mutex_unlock(&s->lock);
 	proc_close(&p);
 	return processes_get_info(s->processes, tgid);
@@ -113,10 +112,12 @@ static void session_publish(void *arg, const struct plan_function *f)
 		log_error("out of memory: spans of " SV_FMT " are lost", SV_ARG(f->display));
 }
 
-static void session_skipped(void *arg, struct sv display, struct sv module, const char *why)
+static void session_skipped(void *arg, struct sv display, struct sv module, const char *why, bool by_name)
 {
 	(void)arg;
-	log_debug("not probed: " SV_FMT " in " SV_FMT ": %s", SV_ARG(display), SV_ARG(module), why);
+	/* Who named it wants to know; a glob just means those that can be probed. */
+	log_write(by_name ? LOG_WARN : LOG_DEBUG, "not probed: " SV_FMT " in " SV_FMT ": %s", SV_ARG(display), SV_ARG(module),
+		  why);
 }
 
 static uint32_t or_default(uint32_t value, uint32_t standard)
@@ -265,6 +266,8 @@ int session_open(struct session **ret, const struct session_options *options, st
 	if (!s)
 		return -ENOMEM;
 	s->options = *options;
+	s->own = (struct target_spec){.follow_exec = true, .service = options->list->service, .env = options->list->env,
+				      .version = options->list->version, .tags = options->list->tags};
 	s->events[0] = s->events[1] = s->count_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	int rc = session_open_all(s, err);

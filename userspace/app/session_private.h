@@ -17,6 +17,7 @@ struct session {
 	struct kernel *kernel;
 	struct plan *plan;
 	struct functions *functions;
+	struct target_spec own; /* of processes that no target of the list asked for: run's */
 	struct chunk_pool *pool;
 	struct assembly *assembly;
 	struct calls *calls;
@@ -40,6 +41,7 @@ struct session {
 	uint32_t chosen;
 	uint64_t seen;              /* final, from the kernel's contexts */
 	bool ended;
+	bool started; /* run's child executed its program */
 	enum session_end failure;
 };
 

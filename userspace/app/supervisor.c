@@ -16,16 +16,6 @@
 #define TICK_MS		 1000
 #define FLUSH_TIMEOUT_NS (5 * NSEC_PER_SEC)
 
-static void report_diagnostics(struct session *s, struct diagnostics *d)
-{
-	struct sbuf text = {0};
-	(void)s;
-	diagnostics_print(d, &text);
-	if (text.len)
-		fputs(sbuf_str(&text), stderr);
-	sbuf_release(&text);
-}
-
 static int open_signals(sigset_t *ret_mask)
 {
 	sigemptyset(ret_mask);
@@ -53,17 +43,25 @@ static void say_ready(struct session *s)
 static bool check_list(struct session *s)
 {
 	struct diagnostics *d = s->options.diagnostics;
+	struct sbuf text = {0};
 	uint32_t before = d->error_cnt;
 	plan_report(s->plan, d);
-	report_diagnostics(s, d);
+	diagnostics_print(d, &text);
+	fputs(sbuf_str(&text), stderr);
+	sbuf_release(&text);
 	return d->error_cnt == before;
 }
 
 static void drain_events(struct session *s)
 {
 	struct sh_ev_proc e;
+	uint32_t before = s->chosen;
 	while (read(s->events[0], &e, sizeof(e)) == sizeof(e))
 		targets_event(s, &e);
+	if (!before && s->chosen) {
+		check_list(s); /* --wait: what it waited for came; a mistake now is said, and others may come */
+		say_ready(s);
+	}
 	if (atomic_exchange(&s->events_lost, false)) {
 		log_warn("more processes came and went than could be followed; looking at all of them again");
 		targets_attach_all(s);
@@ -85,6 +83,7 @@ static void child_stopped(struct session *s, struct child *c)
 		targets_attach(s, &p, -1, SH_PROCESS_KEEP_EXEC);
 		proc_close(&p);
 		say_ready(s);
+		s->started = true;
 	}
 	c->probed = true;
 	kill(c->pid, SIGCONT);
@@ -157,6 +156,8 @@ static void wind_up(struct session *s)
 	struct sbuf err = {0};
 
 	s->end_ns = clock_mono_ns();
+	if (s->started)
+		check_list(s); /* of `run`: only now is it known what was never loaded */
 	plan_detach(s->plan);
 	kernel_quiesce(s->kernel);
 	consumer_stop(s);
@@ -187,11 +188,15 @@ static enum session_end attach_running(struct session *s)
 		targets_explain_none(s);
 		return SESSION_NO_TARGET;
 	}
-	if (found && !check_list(s))
+	if (!found) {
+		log_info("nothing matches yet: waiting");
+		return SESSION_CLEAN;
+	}
+	if (!check_list(s))
 		return SESSION_NO_TARGET;
 	struct plan_stats stats;
 	plan_stats(s->plan, &stats);
-	if (found && !stats.functions && !s->options.wait) {
+	if (!stats.functions && !s->options.wait) {
 		log_error("no function to probe: name some with -f 'GLOB' or a probe list (-c FILE); `spanhound functions` lists them");
 		return SESSION_NO_TARGET;
 	}

@@ -19,8 +19,7 @@ static void targets_refresh_identities(struct session *s)
 
 static const struct target_spec *target_spec_of(const struct session *s, int target)
 {
-	static const struct target_spec none;
-	return target >= 0 ? &s->options.list->targets.data[target] : &none;
+	return target >= 0 ? &s->options.list->targets.data[target] : &s->own;
 }
 
 static int target_index(const struct session *s, const struct target_spec *spec)
@@ -167,7 +166,7 @@ void targets_explain_none(struct session *s)
 		scan_explain(PROC_ROOT, &list->targets.data[i], 0, &text);
 		log_error("%s", sbuf_str(&text));
 	}
-	log_info("use --wait to wait for it to start");
+	log_error("nothing to attach to; --wait waits for it to start");
 	sbuf_release(&text);
 }
 

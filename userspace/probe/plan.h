@@ -42,8 +42,8 @@ struct plan_options {
 	uint32_t max_functions;
 	/* Called before the function's probes are attached. */
 	void (*publish)(void *arg, const struct plan_function *f);
-	/* A function that was asked for and cannot be probed; may be NULL. */
-	void (*skipped)(void *arg, struct sv display, struct sv module, const char *why);
+	/* A function that was asked for, by its name or by a glob, and cannot be probed; may be NULL. */
+	void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name);
 	void *arg;
 };
 

@@ -61,6 +61,7 @@ struct plan_item {
 	struct sv suggestion; /* nearest name seen */
 	struct sv where;      /* module it was looked for in */
 	const char *problem;
+	bool no_symbols; /* there, nothing has a name */
 };
 
 struct plan {

@@ -93,7 +93,7 @@ static void planned_describe(struct planned *f)
 }
 
 /* 1: taken, 0: refused or there already, -ENOMEM. */
-static int plan_take(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe,
+static int plan_take(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe, bool by_name,
 		     const struct plan_process *process)
 {
 	struct site_options options = plan_site_options(p, process);
@@ -106,7 +106,7 @@ static int plan_take(struct plan *p, struct plan_module *m, const struct symbol 
 		p->stats.skipped++;
 		if (p->options.skipped)
 			p->options.skipped(p->options.arg, symtab_display(module_symbols(m->module), s), m->module->path,
-					   f.site.refused);
+					   f.site.refused, by_name);
 		site_release(&f.site);
 		return 0;
 	}
@@ -139,6 +139,7 @@ static int plan_resolve_item(struct plan *p, struct plan_module *m, uint32_t pro
 	}
 	if (!it->where.len)
 		it->where = arena_dup(&p->arena, m->module->name);
+	it->no_symbols |= tab->cnt == 0;
 	for (size_t i = 0; i < found.cnt && rc >= 0; i++) {
 		const struct symbol *s = found.data[i];
 		size_t at = (size_t)(s - tab->symbols);
@@ -153,7 +154,7 @@ static int plan_resolve_item(struct plan *p, struct plan_module *m, uint32_t pro
 			continue;
 		taken[at / 8] |= (uint8_t)(1u << at % 8);
 		it->found++;
-		rc = plan_take(p, m, s, probe_index, process);
+		rc = plan_take(p, m, s, probe_index, !glob, process);
 	}
 	vec_release(&found);
 	return rc < 0 ? rc : 0;
@@ -220,14 +221,14 @@ static int plan_resolve_address(struct plan *p, struct plan_module *m, uint32_t 
 	it->found++;
 	const struct symbol *known = symtab_at(module_symbols(m->module), probe->address);
 	if (known)
-		return module_has_function(m, known->addr) ? 0 : plan_take(p, m, known, probe_index, process);
+		return module_has_function(m, known->addr) ? 0 : plan_take(p, m, known, probe_index, true, process);
 	snprintf(name, sizeof(name), "0x%llx", (unsigned long long)probe->address);
 	s.name = sv_of(name);
 	s.base_len = (uint32_t)s.name.len;
 	s.size = end - start;
 	if (s.size == 1)
 		s.flags = SYMBOL_SIZE_GUESSED;
-	return plan_take(p, m, &s, probe_index, process);
+	return plan_take(p, m, &s, probe_index, true, process);
 }
 
 int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_process *process)
