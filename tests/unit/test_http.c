@@ -371,9 +371,8 @@ static void absent_for_long(void **state)
 	setenv("DD_TRACE_WRITER_MAX_PAYLOAD_SIZE_BYTES", "100000", 1);
 	fixture_start(&f, NULL);
 	push(&f, 300, 100);
-	for (int i = 0; i < 2000 && !stats(&f).export_failed; i++)
+	for (int i = 0; i < 8000 && stats(&f).held > 15000; i++)
 		usleep(1000);
-	usleep(100000);
 	struct export_queue_stats st = stats(&f);
 	assert_true(st.export_failed > 10000);
 	assert_in_range(st.held, 5000, 15000);
