@@ -118,7 +118,7 @@ def test_shop_example(background, tmp_path):
     path = write(tmp_path, "typo.yaml", "probes:\n  - function: chrage_card\n")
     status, out, err = spanhound_once("check", path, "--name", "shop")
     assert status == 2
-    assert re.search(r"typo\.yaml:2:\d+: no function 'chrage_card' in .*shop.*; did you mean '?charge_card'?\?", out + err), out + err
+    assert re.search(r"typo\.yaml:2:\d+: (?:error: )?no function 'chrage_card' in .*shop.*; did you mean '?charge_card'?\?", out + err), out + err
 
 
 @pytest.mark.parametrize("arguments,words", [

@@ -11,23 +11,17 @@
 static int write_summary(struct session *s, const char *path)
 {
 	struct sbuf text = {0};
-	bool to_stdout = strcmp(path, "-") == 0;
-	FILE *f = to_stdout ? stdout : fopen(path, "we");
 	summary_json(s, &text);
-	bool ok = f && fwrite(sbuf_str(&text), 1, text.len, f) == text.len;
-	if (f && (to_stdout ? fflush(f) : fclose(f)) != 0)
-		ok = false;
-	if (!ok)
-		log_error("cannot write the summary %s: %s", path, strerror(errno));
+	int rc = summary_write(&text, path);
 	sbuf_release(&text);
-	return ok ? 0 : -EIO;
+	return rc;
 }
 
 int cmd_finish(struct session *s, const struct options *o, enum session_end end)
 {
 	struct session_account a;
 
-	if (!o->session.quiet && end != SESSION_NO_TARGET)
+	if (!o->session.quiet && end != SESSION_MISTAKE)
 		summary_print(s, stderr);
 	if (o->summary && write_summary(s, o->summary) < 0 && end == SESSION_CLEAN)
 		end = SESSION_FAILED;
@@ -50,10 +44,12 @@ int cmd_attach(int argc, char **argv)
 	} else if (rc == 0 && !o.list->targets.cnt) {
 		log_error("attach to what? Name processes with --name GLOB or --pid N, or `targets:` in a file given with -c");
 		status = EXIT_USAGE;
-	} else if (rc == 0 && session_open(&s, &o.session, &err) < 0) {
-		log_error("%s", sbuf_str(&err));
-		status = SESSION_FAILED;
 	} else if (rc == 0) {
+		status = (int)session_open(&s, &o.session, &err);
+		if (status != SESSION_CLEAN)
+			log_error("%s", sbuf_str(&err));
+	}
+	if (s) {
 		status = cmd_finish(s, &o, session_run(s, 0, -1, NULL));
 	}
 	session_free(s);

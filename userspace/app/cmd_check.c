@@ -37,7 +37,7 @@ static int check_file(struct options *o, const char *path)
 	struct diagnostics d = {0};
 	struct probe_list *list = NULL;
 	bool targets_given = o->list->targets.cnt > 0;
-	int rc = probe_list_load(&list, path, &d), status = rc < 0 ? SESSION_NO_TARGET : SESSION_CLEAN;
+	int rc = probe_list_load(&list, path, &d), status = rc < 0 ? SESSION_MISTAKE : SESSION_CLEAN;
 
 	if (list && !list->probes.cnt)
 		diagnostics_error(&d, ((struct source_pos){1, 1}), "there are no probes: nothing would be traced");
@@ -58,7 +58,7 @@ static int check_file(struct options *o, const char *path)
 	}
 	print_diagnostics(&d);
 	if (d.error_cnt)
-		status = SESSION_NO_TARGET;
+		status = SESSION_MISTAKE;
 	else if (status == SESSION_CLEAN)
 		printf("%s: %zu probes, %zu targets, no mistake%s\n", path, list->probes.cnt, list->targets.cnt,
 		       d.warning_cnt ? " but warnings" : "");

@@ -152,7 +152,7 @@ static int list_functions(struct options *o)
 		if (!o->json)
 			print_totals(&stats, skipped.cnt);
 		if (o->diagnostics.error_cnt)
-			rc = SESSION_NO_TARGET;
+			rc = SESSION_MISTAKE;
 	}
 	resolve_release(&r);
 	sbuf_release(&skipped.text);

@@ -13,6 +13,7 @@
 #include "app/exporters.h"
 #include "app/functions.h"
 #include "app/recorder.h"
+#include "app/summary.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -262,21 +263,47 @@ static int replay_all(struct replay *r, const char *path)
 	return rc;
 }
 
-static int replay_finish(struct replay *r, uint64_t start_ns)
+/* Where every call of the capture went: what the kernel half dropped when it was made, and what we drop now. */
+static void replay_account(struct replay *r, struct session_account *ret)
 {
 	struct calls_stats calls = {0};
 	struct export_queue_stats queue;
-	if (r->calls) {
-		assembly_flush(r->assembly);
+	if (r->calls)
 		calls_stats(r->calls, &calls);
-	}
-	export_queue_stop(r->queue, FLUSH_TIMEOUT_NS);
 	export_queue_stats(r->queue, &queue);
+	*ret = (struct session_account){.seen = r->has_account ? r->account.seen : r->records, .exported = queue.exported};
+	for (unsigned i = 0; i < SH_KERNEL_DROPS; i++)
+		ret->dropped[i] = r->account.dropped[i];
+	ret->dropped[SH_DROP_trace_limit] = calls.trace_limit;
+	ret->dropped[SH_DROP_malformed] = calls.malformed;
+	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
+	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
+	uint64_t sum = ret->exported;
+	for (unsigned i = 0; i < SH_MAX_DROPS; i++)
+		sum += ret->dropped[i];
+	ret->unaccounted = (int64_t)(ret->seen - sum);
+}
+
+static int replay_finish(struct replay *r, const char *summary, uint64_t start_ns)
+{
+	struct session_account a;
+	struct sbuf text = {0};
+	if (r->calls)
+		assembly_flush(r->assembly);
+	export_queue_stop(r->queue, FLUSH_TIMEOUT_NS);
 	double seconds = (double)(clock_mono_ns() - start_ns) / NSEC_PER_SEC;
-	uint64_t dropped = calls.trace_limit + calls.malformed + queue.queue_full + queue.export_failed;
-	log_info("replayed %" PRIu64 " calls in %.3f s (%.0f a second): exported %" PRIu64 " + dropped %" PRIu64, r->records,
-		 seconds, seconds > 0 ? (double)r->records / seconds : 0, queue.exported, dropped);
-	return r->records == queue.exported + dropped && !dropped ? SESSION_CLEAN : SESSION_LOSSY;
+	replay_account(r, &a);
+	log_info("replayed %" PRIu64 " calls in %.3f s (%.0f a second): exported %" PRIu64, r->records, seconds,
+		 seconds > 0 ? (double)r->records / seconds : 0, a.exported);
+	int rc = 0;
+	if (summary) {
+		sbuf_addc(&text, '{');
+		summary_json_account(&a, &text);
+		sbuf_adds(&text, "}\n");
+		rc = summary_write(&text, summary);
+	}
+	sbuf_release(&text);
+	return rc < 0 ? SESSION_FAILED : r->records == a.exported ? SESSION_CLEAN : SESSION_LOSSY;
 }
 
 static void replay_release(struct replay *r)
@@ -335,7 +362,7 @@ static int replay_file(const struct options *o, const char *path)
 	else {
 		uint64_t start = clock_mono_ns();
 		int rc = replay_all(&r, path);
-		status = replay_finish(&r, start);
+		status = replay_finish(&r, o->summary, start);
 		if (rc < 0)
 			status = SESSION_FAILED;
 	}

@@ -79,10 +79,12 @@ int cmd_run(int argc, char **argv)
 	} else if (rc == 0 && !o.list->probes.cnt) {
 		log_error("no function to probe: name some with -f 'GLOB' or a probe list (-c FILE)");
 		status = EXIT_USAGE;
-	} else if (rc == 0 && session_open(&s, &o.session, &err) < 0) {
-		log_error("%s", sbuf_str(&err));
-		status = SESSION_FAILED;
 	} else if (rc == 0) {
+		status = (int)session_open(&s, &o.session, &err);
+		if (status != SESSION_CLEAN)
+			log_error("%s", sbuf_str(&err));
+	}
+	if (s) {
 		status = run_child(s, &o);
 	}
 	session_free(s);

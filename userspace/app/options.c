@@ -439,5 +439,5 @@ void options_release(struct options *o)
 
 int options_exit_status(int rc)
 {
-	return rc > 0 ? EXIT_SUCCESS : rc == -EBADMSG ? SESSION_NO_TARGET : EXIT_USAGE;
+	return rc > 0 ? EXIT_SUCCESS : EXIT_USAGE;
 }

@@ -17,8 +17,8 @@ struct command {
 };
 extern const struct command commands[COMMANDS];
 
-/* Exit statuses of all commands; README lists them. */
-#define EXIT_USAGE 64 /* EX_USAGE of sysexits.h */
+/* A mistake in the command line; the statuses of all commands are enum session_end. */
+#define EXIT_USAGE SESSION_MISTAKE
 
 /* The command line of one command, understood. */
 struct options {
@@ -32,7 +32,7 @@ struct options {
 	int rest_cnt;
 };
 
-/* 0; > 0: done (help was printed); < 0: a mistake, which was said: exit with EXIT_USAGE or, for a bad probe list, 2. */
+/* 0; > 0: done (help was printed); < 0: a mistake, which was said: exit with options_exit_status(). */
 int options_parse(struct options *ret, enum command_id command, int argc, char **argv);
 void options_release(struct options *o);
 /* The status to exit with when options_parse() did not return 0. */

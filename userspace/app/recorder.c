@@ -152,7 +152,8 @@ int recorder_close(struct recorder *r, const struct capture_account *account, st
 {
 	if (!r)
 		return 0;
-	capture_write(r->writer, CAPTURE_ACCOUNT, 0, account, sizeof(*account));
+	if (account)
+		capture_write(r->writer, CAPTURE_ACCOUNT, 0, account, sizeof(*account));
 	int rc = capture_writer_close(r->writer, err);
 	struct recorded *p, *next;
 	HASH_ITER(hh, r->processes, p, next) {

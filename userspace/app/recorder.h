@@ -25,7 +25,7 @@ void recorder_function_option(struct recorder *r, struct sv text);
 void recorder_record(struct recorder *r, const struct sh_ev_hdr *record);
 void recorder_pass(struct recorder *r, uint64_t now_ns);
 void recorder_clock(struct recorder *r, int64_t unix_minus_mono_ns);
-/* Writes the account, closes. NULL is fine. */
+/* Writes the account (NULL: the session never ran), closes. NULL is fine; then err may be NULL, too. */
 int recorder_close(struct recorder *r, const struct capture_account *account, struct sbuf *err);
 
 enum { RECORDED_YAML = 0, RECORDED_OPTION = 1 }; /* id of CAPTURE_PROBES */

@@ -54,7 +54,7 @@ int resolve_targets(struct resolve *ret, const struct options *o,
 	}
 	scan_release(&scan);
 	sbuf_release(&err);
-	return rc < 0 ? SESSION_FAILED : ret->processes || !must_match ? SESSION_CLEAN : SESSION_NO_TARGET;
+	return rc < 0 ? SESSION_FAILED : ret->processes || !must_match ? SESSION_CLEAN : SESSION_MISTAKE;
 }
 
 void resolve_release(struct resolve *r)

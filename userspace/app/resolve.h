@@ -11,7 +11,7 @@ struct resolve {
 	struct sbuf skipped; /* JSON objects or lines, as the caller's skipped hook writes them */
 };
 
-/* 0; SESSION_NO_TARGET when nothing matches although it must (said); SESSION_FAILED. `skipped` may be NULL. */
+/* 0; SESSION_MISTAKE when nothing matches although it must (said); SESSION_FAILED. `skipped` may be NULL. */
 int resolve_targets(struct resolve *ret, const struct options *o,
 		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name), void *arg,
 		    bool must_match);

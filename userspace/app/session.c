@@ -132,12 +132,10 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 	if (link < 0)
 		return link;
 	s->link = (enum link_kind)link;
-	uint32_t max = or_default(s->options.max_functions, or_default(list->limits.max_functions, DEFAULT_MAX_FUNCTIONS));
-	s->options.max_functions = max;
 	struct kernel_options options = {
 		.link = s->link,
 		.sleepable = probe_list_reads_memory(list) && capability_sleepable(s->link),
-		.max_functions = max,
+		.max_functions = s->options.max_functions,
 		.max_specs = (uint32_t)list->probes.cnt,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
 	};
@@ -159,8 +157,7 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.skipped = session_skipped,
 		.arg = s,
 	};
-	s->functions = functions_new(s->options.list, s->options.max_functions);
-	return s->functions ? plan_new(&s->plan, &options, err) : -ENOMEM;
+	return plan_new(&s->plan, &options, err);
 }
 
 static uint32_t partial_flush_spans(void)
@@ -236,49 +233,55 @@ static int session_open_recorder(struct session *s, struct sbuf *err)
 	return 0;
 }
 
-static int session_open_all(struct session *s, struct sbuf *err)
+static int session_open_base(struct session *s)
 {
 	struct processes_options processes = {.root = "/proc", .max = SH_MAX_PROCESSES, .keep_ended_ns = PROCESS_KEEP_NS,
 					      .hostname = identify_hostname()};
+	uint32_t max = or_default(s->options.list->limits.max_functions, DEFAULT_MAX_FUNCTIONS);
+	s->options.max_functions = or_default(s->options.max_functions, max);
 	s->processes = processes_new(&processes);
 	s->pool = chunk_pool_new(POOL_IDLE_CHUNKS);
+	s->functions = functions_new(s->options.list, s->options.max_functions);
 	s->count_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!s->processes || !s->pool)
+	if (!s->processes || !s->pool || !s->functions)
 		return -ENOMEM;
 	if (s->count_fd < 0 || pipe2(s->events, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	fcntl(s->events[1], F_SETPIPE_SZ, EVENT_PIPE_SZ);
-	int rc = session_open_kernel(s, err);
-	if (rc == 0)
-		rc = session_open_plan(s, err);
-	if (rc == 0)
-		rc = session_open_flow(s);
-	if (rc == 0)
-		rc = session_open_recorder(s, err);
-	if (rc == 0)
-		rc = session_open_queue(s, err);
-	return rc;
+	return 0;
 }
 
-int session_open(struct session **ret, const struct session_options *options, struct sbuf *err)
+/* What the user asked for wrongly fails first. */
+static enum session_end session_open_all(struct session *s, struct sbuf *err)
+{
+	if (session_open_base(s) < 0)
+		return SESSION_FAILED;
+	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0)
+		return SESSION_MISTAKE;
+	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
+		return SESSION_FAILED;
+	return SESSION_CLEAN;
+}
+
+enum session_end session_open(struct session **ret, const struct session_options *options, struct sbuf *err)
 {
 	struct session *s = calloc(1, sizeof(*s));
 	if (!s)
-		return -ENOMEM;
+		return SESSION_FAILED;
 	s->options = *options;
 	s->own = (struct target_spec){.follow_exec = true, .service = options->list->service, .env = options->list->env,
 				      .version = options->list->version, .tags = options->list->tags};
 	s->events[0] = s->events[1] = s->count_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
-	int rc = session_open_all(s, err);
-	if (rc < 0) {
+	enum session_end end = session_open_all(s, err);
+	if (end != SESSION_CLEAN) {
 		if (!err->len)
-			sbuf_adds(err, strerror(-rc));
+			sbuf_adds(err, strerror(errno));
 		session_free(s);
-		return rc;
+		return end;
 	}
 	*ret = s;
-	return 0;
+	return SESSION_CLEAN;
 }
 
 void session_free(struct session *s)
@@ -289,6 +292,7 @@ void session_free(struct session *s)
 	plan_free(s->plan);
 	calls_free(s->calls);
 	assembly_free(s->assembly);
+	recorder_close(s->recorder, NULL, NULL);
 	if (s->queue)
 		export_queue_free(s->queue);
 	chunk_pool_free(s->pool);

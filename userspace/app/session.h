@@ -32,14 +32,15 @@ struct session_options {
 
 struct session;
 
-/* Opens everything that can fail before a process is touched: kernel half, exporters. */
-int session_open(struct session **ret, const struct session_options *options, struct sbuf *err);
+/* Opens everything that can fail before a process is touched: exporters, kernel half. SESSION_CLEAN, or why not, with a
+ * sentence in err. */
+enum session_end session_open(struct session **ret, const struct session_options *options, struct sbuf *err);
 void session_free(struct session *s); /* NULL is fine */
 
 enum session_end {
 	SESSION_CLEAN = 0,
 	SESSION_FAILED = 1,    /* something broke; it was said */
-	SESSION_NO_TARGET = 2, /* nothing to trace */
+	SESSION_MISTAKE = 2, /* nothing to trace, or a mistake in the command line or the probe list */
 	SESSION_LOSSY = 3,     /* the identity does not hold, or the receiver refused spans */
 };
 

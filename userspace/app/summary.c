@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/summary.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #define SHOWN_FUNCTIONS 30 /* in the text form; the rest is counted */
 
@@ -156,17 +158,29 @@ static void json_rows(const struct session_view *v, struct sbuf *out)
 	free(rows);
 }
 
-static void json_dropped(const struct session_account *a, struct sbuf *out)
+void summary_json_account(const struct session_account *a, struct sbuf *out)
 {
 	const char *sep = "";
-	sbuf_adds(out, "\"dropped\":{");
+	sbuf_addf(out, "\"seen\":%" PRIu64 ",\"exported\":%" PRIu64 ",\"dropped\":{", a->seen, a->exported);
 	for (unsigned i = 0; i < SH_MAX_DROPS; i++) {
 		if (!a->dropped[i] || !session_drop_name(i))
 			continue;
 		sbuf_addf(out, "%s\"%s\":%" PRIu64, sep, session_drop_name(i), a->dropped[i]);
 		sep = ",";
 	}
-	sbuf_adds(out, "}");
+	sbuf_addf(out, "},\"unaccounted\":%" PRId64 ",\"under_way\":%" PRIu64, a->unaccounted, a->pending);
+}
+
+int summary_write(const struct sbuf *text, const char *path)
+{
+	bool to_stdout = strcmp(path, "-") == 0;
+	FILE *f = to_stdout ? stdout : fopen(path, "we");
+	bool ok = f && fwrite(sbuf_str(text), 1, text->len, f) == text->len;
+	if (f && (to_stdout ? fflush(f) : fclose(f)) != 0)
+		ok = false;
+	if (!ok)
+		log_error("cannot write the summary %s: %s", path, strerror(errno));
+	return ok ? 0 : -EIO;
 }
 
 void summary_json(struct session *s, struct sbuf *out)
@@ -181,9 +195,8 @@ void summary_json(struct session *s, struct sbuf *out)
 	plan_stats(v.plan, &plan);
 	ring_set_stats(v.rings, &rings);
 	const struct sh_shared *shared = kernel_shared(v.kernel);
-	sbuf_addf(out, "{\"seen\":%" PRIu64 ",\"exported\":%" PRIu64 ",", a.seen, a.exported);
-	json_dropped(&a, out);
-	sbuf_addf(out, ",\"unaccounted\":%" PRId64 ",\"under_way\":%" PRIu64, a.unaccounted, a.pending);
+	sbuf_addc(out, '{');
+	summary_json_account(&a, out);
 	sbuf_addf(out, ",\"processes\":%u,\"functions\":%u,\"skipped\":%u,\"sites\":%u,\"link\":\"%s\"", v.processes,
 		  plan.functions, plan.skipped, plan.sites, link_kind_names[v.link]);
 	sbuf_addf(out, ",\"ends\":{\"return\":%u,\"sites\":%u,\"none\":%u},\"fast_entries\":%u", plan.by_return,

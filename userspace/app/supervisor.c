@@ -16,16 +16,21 @@
 #define TICK_MS		 1000
 #define FLUSH_TIMEOUT_NS (5 * NSEC_PER_SEC)
 
-static int open_signals(sigset_t *ret_mask)
+/* SIGUSR1 asks for the summary, SIGCHLD is about run's child; the others end a session, or go on to run's child. */
+static const int handled_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD};
+static const int passed_signals[] = {SIGQUIT, SIGUSR2, SIGALRM, SIGWINCH};
+
+static int open_signals(bool has_child)
 {
-	sigemptyset(ret_mask);
-	sigaddset(ret_mask, SIGINT);
-	sigaddset(ret_mask, SIGTERM);
-	sigaddset(ret_mask, SIGUSR1);
-	sigaddset(ret_mask, SIGCHLD);
+	sigset_t mask;
+	sigemptyset(&mask);
+	for (size_t i = 0; i < sizeof(handled_signals) / sizeof(handled_signals[0]); i++)
+		sigaddset(&mask, handled_signals[i]);
+	for (size_t i = 0; has_child && i < sizeof(passed_signals) / sizeof(passed_signals[0]); i++)
+		sigaddset(&mask, passed_signals[i]);
 	/* Before any thread is made: they all inherit it. */
-	pthread_sigmask(SIG_BLOCK, ret_mask, NULL);
-	return signalfd(-1, ret_mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	pthread_sigmask(SIG_BLOCK, &mask, NULL);
+	return signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static void say_ready(struct session *s)
@@ -186,19 +191,19 @@ static enum session_end attach_running(struct session *s)
 		return SESSION_FAILED;
 	if (!found && !s->options.wait) {
 		targets_explain_none(s);
-		return SESSION_NO_TARGET;
+		return SESSION_MISTAKE;
 	}
 	if (!found) {
 		log_info("nothing matches yet: waiting");
 		return SESSION_CLEAN;
 	}
 	if (!check_list(s))
-		return SESSION_NO_TARGET;
+		return SESSION_MISTAKE;
 	struct plan_stats stats;
 	plan_stats(s->plan, &stats);
 	if (!stats.functions && !s->options.wait) {
 		log_error("no function to probe: name some with -f 'GLOB' or a probe list (-c FILE); `spanhound functions` lists them");
-		return SESSION_NO_TARGET;
+		return SESSION_MISTAKE;
 	}
 	say_ready(s);
 	return SESSION_CLEAN;
@@ -208,8 +213,7 @@ enum session_end session_run(struct session *s, pid_t child, int release_fd, int
 {
 	struct sbuf err = {0};
 	struct child c = {.pid = child};
-	sigset_t mask;
-	__cleanup(closep) int signal_fd = open_signals(&mask);
+	__cleanup(closep) int signal_fd = open_signals(child != 0);
 
 	s->start_ns = clock_mono_ns();
 	kernel_shared(s->kernel)->watch_exec = s->options.list->targets.cnt > 0;

@@ -29,7 +29,7 @@
 
 struct placement_options {
 	struct cost_kernel kernel;
-	uint16_t keep;	   /* 0: PLACEMENT_KEEP_SYSV. Add rax for what captures the vector count of varargs. */
+	uint16_t keep;	   /* exactly the registers (GPR_BIT) the probe reads: 0 for none; PLACEMENT_KEEP_* for all */
 	uint8_t max_insns; /* walked over at most; 0: PLACEMENT_MAX_INSNS */
 	/* Of the whole text section. NULL: unknown who jumps in from outside, so every site is the entry. */
 	const struct code_targets *targets;

@@ -56,7 +56,7 @@ int capture_writer_close(struct capture_writer *w, struct sbuf *err)
 	if (fclose(w->f) != 0 && !w->err)
 		w->err = -errno;
 	int rc = w->err;
-	if (rc < 0)
+	if (rc < 0 && err)
 		sbuf_addf(err, "the capture %s is incomplete: %s", w->path, strerror(-rc));
 	free(w);
 	return rc;

@@ -357,8 +357,9 @@ static void report_item(const struct probe *probe, const struct plan_item *it, c
 	struct sv where = it->where.len ? it->where : SV("the chosen processes");
 	if (it->no_symbols)
 		diagnostics_add(d, severity, glob->pos,
-				SV_FMT " has no symbols (it was stripped): install its debug symbols, or name the function by `address:`",
-				SV_ARG(where));
+				"no function '" SV_FMT "' in " SV_FMT
+				": it has no symbols (stripped); install its debug symbols, or name the function by `address:`",
+				SV_ARG(glob->text), SV_ARG(where));
 	else if (it->suggestion.len)
 		diagnostics_add(d, severity, glob->pos, "no function '" SV_FMT "' in " SV_FMT "; did you mean " SV_FMT "?",
 				SV_ARG(glob->text), SV_ARG(where), SV_ARG(it->suggestion));

@@ -73,9 +73,23 @@ static bool module_has_function(const struct plan_module *m, uint64_t addr)
 	return false;
 }
 
-static struct site_options plan_site_options(const struct plan *p, const struct plan_process *process)
+/* The argument registers (System V AMD64 ABI, 3.2.3) that the probe reads at entry. */
+static uint16_t probe_registers(const struct probe *probe)
+{
+	static const uint8_t order[SH_MAX_ARGS] = {GPR_RDI, GPR_RSI, GPR_RDX, GPR_RCX, GPR_R8, GPR_R9};
+	uint16_t keep = 0;
+	for (unsigned i = 0; i < probe->spec.capture_cnt; i++) {
+		unsigned arg = probe->spec.captures[i].arg;
+		if (arg >= 1 && arg <= SH_MAX_ARGS)
+			keep |= (uint16_t)GPR_BIT(order[arg - 1]);
+	}
+	return keep;
+}
+
+static struct site_options plan_site_options(const struct plan *p, const struct plan_process *process, uint32_t probe)
 {
 	return (struct site_options){
+		.keep = probe_registers(&p->options.list->probes.data[probe]),
 		.cost = p->options.cost,
 		.wanted = p->options.ends,
 		.session = p->options.link == LINK_SESSION,
@@ -96,7 +110,7 @@ static void planned_describe(struct planned *f)
 static int plan_take(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe, bool by_name,
 		     const struct plan_process *process)
 {
-	struct site_options options = plan_site_options(p, process);
+	struct site_options options = plan_site_options(p, process, probe);
 	struct planned f = {.sleepable = probe_reads_memory(&p->options.list->probes.data[probe])};
 
 	int rc = site_find(p->finder, m->module, s, &options, &f.site);
@@ -259,7 +273,6 @@ int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_proces
 
 int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_process *process)
 {
-	struct site_options options = plan_site_options(p, process);
 	struct symtab *tab = module_symbols(m->module);
 	if (!tab)
 		return -ENOMEM;
@@ -269,6 +282,7 @@ int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_proce
 		const struct symbol *s = symtab_at(tab, f->function->addr);
 		if (!s)
 			continue;
+		struct site_options options = plan_site_options(p, process, f->function->probe);
 		site_release(&f->site);
 		int rc = site_find(p->finder, m->module, s, &options, &f->site);
 		if (rc < 0)

@@ -191,7 +191,7 @@ static int place_entry(struct site_finder *f, struct module *m, const struct sym
 	struct placement p;
 	struct placement_options options = {
 		.kernel = o->cost,
-		.keep = o->traits & TRAIT_GO ? PLACEMENT_KEEP_GO : 0,
+		.keep = o->keep,
 		.targets = module_targets(m, s->addr),
 		.graph = &f->graph,
 	};

@@ -304,7 +304,7 @@ static struct sv display_name(struct proc *p)
 	struct sv exe_name;
 	target_names(p, &exe_name, &entry);
 	struct sv name = entry_name(&entry);
-	return name.len ? name : exe_name.len ? exe_name : p->comm;
+	return name.len ? name : exe_name.len ? target_called(p, exe_name) : p->comm;
 }
 
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)

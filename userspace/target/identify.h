@@ -16,7 +16,7 @@
  *   internal/settings/_otel_remapper.py), without service, env and version; one per key, the spec winning.
  *
  * The default service says what runs, and is never the name of an interpreter:
- *   executable      its name                                /usr/sbin/nginx             nginx
+ *   executable      its name, or that of the link to it     /usr/sbin/nginx             nginx
  *   script          its name without extension              python3 /srv/checkout.py    checkout
  *   python -m       the module                              python3 -m shop.worker      shop.worker
  *   java            the class's last part, or the jar's name without version

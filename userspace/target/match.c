@@ -13,6 +13,8 @@ static bool any_glob(const struct sv_vec *globs, struct sv text)
 	return false;
 }
 
+#define COMM_MAX 15 /* TASK_COMM_LEN less its NUL */
+
 void target_names(struct proc *p, struct sv *ret_exe_name, struct entry *ret_entry)
 {
 	struct sv exe = SV_NULL, cmdline = SV_NULL;
@@ -20,6 +22,22 @@ void target_names(struct proc *p, struct sv *ret_exe_name, struct entry *ret_ent
 	proc_cmdline(p, &cmdline);
 	*ret_exe_name = text_basename(exe);
 	entry_find(*ret_exe_name, cmdline, ret_entry);
+}
+
+struct sv target_called(struct proc *p, struct sv exe_name)
+{
+	struct sv rest = SV_NULL, first;
+	if (proc_cmdline(p, &rest) < 0 || !cmdline_next(&rest, &first) || !p->comm.len)
+		return exe_name;
+	/* Programs that set their title (redis-server *:6379) put it in place of the first argument. */
+	const char *end = first.len ? memchr(first.data, ' ', first.len) : NULL;
+	if (end)
+		first.len = (size_t)(end - first.data);
+	first = text_basename(first);
+	if (first.len && first.data[first.len - 1] == ':')
+		first.len--;
+	bool whole = first.len < COMM_MAX ? sv_eq(first, p->comm) : sv_starts(first, p->comm);
+	return whole ? first : exe_name;
 }
 
 /* com.acme.Main is found as such and as Main, python -m shop.worker as such and as worker. */

@@ -25,4 +25,8 @@ struct entry;
 /* The process's executable name (basename; empty when unknown) and entry point. Slices as of struct proc. */
 void target_names(struct proc *p, struct sv *ret_exe_name, struct entry *ret_entry);
 
+/* What the program was called when it was executed: a link's name (redis-server is one to redis-check-rdb in Debian) is
+ * what people know, and the kernel's comm confirms it; else the executable's name. */
+struct sv target_called(struct proc *p, struct sv exe_name);
+
 #endif

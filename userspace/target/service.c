@@ -102,6 +102,15 @@ static void add_path_name(struct proc *p, struct sv path, struct sbuf *out)
 	sbuf_release(&dir);
 }
 
+static void add_program_name(struct proc *p, struct sv exe, struct sv exe_name, struct sbuf *out)
+{
+	struct sv called = target_called(p, exe_name);
+	if (sv_eq(called, exe_name))
+		add_path_name(p, exe, out);
+	else
+		sbuf_addsv(out, without_extension(called));
+}
+
 /* shop.wsgi -> shop, com.acme.shop.Main -> shop; a lone generic name is looked up like a script's. */
 static void add_dotted_name(struct proc *p, struct sv dotted, bool whole, struct sbuf *out)
 {
@@ -169,7 +178,7 @@ void identify_default_service(struct proc *p, struct sv language, struct sbuf *o
 	else if (entry.kind == ENTRY_MODULE || entry.kind == ENTRY_CLASS)
 		add_dotted_name(p, entry.what, entry.kind == ENTRY_MODULE, out);
 	else if (entry.kind == ENTRY_PROGRAM && exe.len && !entry_language(exe_name).len)
-		add_path_name(p, exe, out);
+		add_program_name(p, exe, exe_name, out);
 	else if (entry.kind == ENTRY_PROGRAM && !exe.len)
 		sbuf_addsv(out, p->comm);
 	else if (sv_eq(entry.language, SV("shell")))
