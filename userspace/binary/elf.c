@@ -114,6 +114,14 @@ struct sv elf_section_bytes(struct elf *elf, const struct elf_section *section)
 	return elf_bytes(elf, section->offset, section->size);
 }
 
+struct sv elf_section_bytes_owned(struct elf *elf, const struct elf_section *section, void **ret_owned)
+{
+	*ret_owned = NULL;
+	if (!section || section->type == SHT_NOBITS || (section->flags & SHF_COMPRESSED))
+		return SV_NULL;
+	return elf_bytes_owned(elf, section->offset, section->size, ret_owned);
+}
+
 static const struct elf_segment *elf_segment_at(const struct elf *elf, uint64_t vaddr)
 {
 	const struct elf_segment *found = NULL;

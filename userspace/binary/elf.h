@@ -104,6 +104,8 @@ struct sv elf_bytes_owned(struct elf *elf, uint64_t offset, uint64_t len, void *
 const struct elf_section *elf_section(const struct elf *elf, const char *name);
 /* Its content, or SV_NULL: absent (section may be NULL), without content in the file, compressed, or damaged. */
 struct sv elf_section_bytes(struct elf *elf, const struct elf_section *section);
+/* The same, not kept: see elf_bytes_owned(). */
+struct sv elf_section_bytes_owned(struct elf *elf, const struct elf_section *section, void **ret_owned);
 /* Exactly `len` bytes that the file puts at an address, or SV_NULL. */
 struct sv elf_memory(struct elf *elf, uint64_t vaddr, uint64_t len);
 /* The code at an address: `len` bytes, fewer where the code range ends earlier; SV_NULL when it is not code. */

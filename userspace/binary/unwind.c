@@ -6,111 +6,15 @@
 
 #include "base/cleanup.h"
 #include "base/vec.h"
+#include "binary/eh_cursor.h"
 #include "binary/personality.h"
-
-/* Pointer encodings (LSB, "DWARF Exception Header Encoding"). */
-enum {
-	PE_ABSPTR = 0x00,
-	PE_ULEB128 = 0x01,
-	PE_UDATA2 = 0x02,
-	PE_UDATA4 = 0x03,
-	PE_UDATA8 = 0x04,
-	PE_SLEB128 = 0x09,
-	PE_SDATA2 = 0x0a,
-	PE_SDATA4 = 0x0b,
-	PE_SDATA8 = 0x0c,
-	PE_FORMAT = 0x0f,
-	PE_PCREL = 0x10,
-	PE_ALIGNED = 0x50,
-	PE_APPLICATION = 0x70,
-	PE_INDIRECT = 0x80,
-	PE_OMIT = 0xff,
-};
-
-/* Bytes still to read; `vaddr` is where data[0] is when loaded. Reading past the end gives zeroes and sets `failed`. */
-struct cursor {
-	const char *data;
-	size_t len;
-	uint64_t vaddr;
-	bool failed;
-};
-
-static bool cursor_take(struct cursor *c, void *to, size_t len)
-{
-	if (c->failed || len > c->len) {
-		c->failed = true;
-		if (to)
-			memset(to, 0, len);
-		return false;
-	}
-	if (to)
-		memcpy(to, c->data, len);
-	c->data += len;
-	c->len -= len;
-	c->vaddr += len;
-	return true;
-}
-
-static uint64_t cursor_leb128(struct cursor *c, bool is_signed)
-{
-	uint64_t value = 0;
-	uint8_t byte = 0x80;
-	unsigned shift = 0;
-	for (; (byte & 0x80) && cursor_take(c, &byte, 1); shift += 7)
-		if (shift < 64)
-			value |= (uint64_t)(byte & 0x7f) << shift;
-	if (is_signed && (byte & 0x40) && shift < 64)
-		value |= ~0ULL << shift;
-	return value;
-}
-
-static uint64_t cursor_int(struct cursor *c, size_t len, bool is_signed)
-{
-	uint64_t value = 0; /* little endian, like every file elf_open() takes */
-	cursor_take(c, &value, len);
-	unsigned unused = 64 - 8 * (unsigned)len;
-	return is_signed ? (uint64_t)((int64_t)(value << unused) >> unused) : value;
-}
-
-/* A value in one of the formats, without base; sets `failed` for one there is not. */
-static uint64_t cursor_format(struct cursor *c, uint8_t encoding)
-{
-	switch (encoding & PE_FORMAT) {
-	case PE_ULEB128:
-	case PE_SLEB128:
-		return cursor_leb128(c, (encoding & PE_FORMAT) == PE_SLEB128);
-	case PE_UDATA2:
-	case PE_SDATA2:
-		return cursor_int(c, 2, (encoding & PE_FORMAT) == PE_SDATA2);
-	case PE_UDATA4:
-	case PE_SDATA4:
-		return cursor_int(c, 4, (encoding & PE_FORMAT) == PE_SDATA4);
-	case PE_ABSPTR:
-	case PE_UDATA8:
-	case PE_SDATA8:
-		return cursor_int(c, 8, false);
-	default:
-		c->failed = true;
-		return 0;
-	}
-}
-
-/* Bases other than the place itself (text, data, function) are not written into .eh_frame by any compiler known. */
-static uint64_t cursor_pointer(struct cursor *c, uint8_t encoding)
-{
-	uint64_t at = c->vaddr;
-	if ((encoding & PE_APPLICATION) == PE_ALIGNED)
-		cursor_take(c, NULL, (8 - at % 8) % 8);
-	else if ((encoding & PE_APPLICATION) == PE_PCREL)
-		return cursor_format(c, encoding) + at;
-	else if (encoding & PE_APPLICATION)
-		c->failed = true;
-	return cursor_format(c, encoding);
-}
 
 struct cie {
 	uint64_t offset; /* in the section */
 	uint8_t fde_encoding;
+	uint8_t lsda_encoding; /* PE_OMIT: its FDEs have none */
+	bool sized;	       /* its FDEs say how long their augmentation is */
+	bool opaque;	       /* what its FDEs' augmentation holds is not known */
 	uint32_t personality;
 };
 
@@ -119,6 +23,7 @@ struct reader {
 	struct unwind *u;
 	struct sv section;
 	uint64_t vaddr;
+	void *owned;	      /* the section's bytes */
 	bool open_ended;      /* where it ends is not known but by its terminator */
 	VEC(struct cie) cies; /* by offset, as met */
 	VEC(struct unwind_function) functions;
@@ -127,43 +32,44 @@ struct reader {
 
 static void reader_release(struct reader *r)
 {
+	free(r->owned);
 	vec_release(&r->cies);
 	vec_release(&r->functions);
 }
 
 /* `c` is behind the CIE's id. */
-static int reader_cie(struct reader *r, struct cursor *c, uint64_t offset)
+static int reader_cie(struct reader *r, struct eh_cursor *c, uint64_t offset)
 {
-	struct cie cie = {.offset = offset, .fde_encoding = PE_ABSPTR};
-	uint8_t version = 0, encoding;
-	cursor_take(c, &version, 1);
+	struct cie cie = {.offset = offset, .fde_encoding = PE_ABSPTR, .lsda_encoding = PE_OMIT};
+	uint8_t version = eh_byte(c), encoding;
 	struct sv augmentation = elf_string((struct sv){c->data, c->len}, 0, 16);
 	if (!augmentation.data || (version != 1 && version != 3 && version != 4) || r->cies.cnt >= UNWIND_CIE_MAX)
 		return -EBADMSG;
-	cursor_take(c, NULL, augmentation.len + 1);
+	eh_take(c, NULL, augmentation.len + 1);
 	if (version == 4)
-		cursor_take(c, NULL, 2); /* address and segment size */
-	cursor_leb128(c, false);
-	cursor_leb128(c, true);
+		eh_take(c, NULL, 2); /* address and segment size */
+	eh_leb128(c, false);
+	eh_leb128(c, true);
 	if (version == 1)
-		cursor_take(c, NULL, 1);
+		eh_take(c, NULL, 1);
 	else
-		cursor_leb128(c, false);
-	if (augmentation.len && augmentation.data[0] == 'z')
-		cursor_leb128(c, false);
+		eh_leb128(c, false);
+	cie.sized = augmentation.len && augmentation.data[0] == 'z';
+	if (cie.sized)
+		eh_leb128(c, false);
 	else if (augmentation.len)
 		return -EBADMSG; /* "eh", of GCC 2 */
 	for (size_t i = 1; i < augmentation.len && !c->failed; i++) {
 		switch (augmentation.data[i]) {
 		case 'R':
-			cursor_take(c, &cie.fde_encoding, 1);
+			cie.fde_encoding = eh_byte(c);
 			break;
 		case 'L':
-			cursor_take(c, NULL, 1);
+			cie.lsda_encoding = eh_byte(c);
 			break;
 		case 'P': {
-			cursor_take(c, &encoding, 1);
-			uint64_t pointer = encoding == PE_OMIT ? 0 : cursor_pointer(c, encoding & ~PE_INDIRECT);
+			encoding = eh_byte(c);
+			uint64_t pointer = encoding == PE_OMIT ? 0 : eh_pointer(c, encoding & ~PE_INDIRECT);
 			if (pointer && !c->failed)
 				cie.personality = personality_of(&r->personalities, pointer, encoding & PE_INDIRECT);
 			break;
@@ -173,6 +79,7 @@ static int reader_cie(struct reader *r, struct cursor *c, uint64_t offset)
 		case 'G':
 			break;
 		default: /* what follows an unknown letter cannot be placed */
+			cie.opaque = true;
 			i = augmentation.len;
 		}
 	}
@@ -193,41 +100,65 @@ static const struct cie *reader_find_cie(const struct reader *r, uint64_t offset
 	return lo < r->cies.cnt && r->cies.data[lo].offset == offset ? &r->cies.data[lo] : NULL;
 }
 
+/* Where the tables of this function's exceptions are, as `struct unwind_function` keeps it. `c` is behind the length.
+ */
+static int32_t reader_lsda(const struct reader *r, struct eh_cursor *c, const struct cie *cie)
+{
+	if (cie->opaque)
+		return UNWIND_LSDA_UNKNOWN;
+	if (cie->lsda_encoding == PE_OMIT || !cie->sized)
+		return 0;
+	uint64_t len = eh_leb128(c, false);
+	struct eh_cursor augmentation = {c->data, len, c->vaddr, c->failed || len > c->len};
+	uint64_t lsda = eh_pointer(&augmentation, cie->lsda_encoding);
+	int64_t distance = (int64_t)(lsda - r->vaddr);
+	if (!augmentation.failed && !lsda)
+		return 0;
+	bool kept = !augmentation.failed && !(cie->lsda_encoding & PE_INDIRECT) && distance && distance > INT32_MIN &&
+		    distance <= INT32_MAX;
+	return kept ? (int32_t)distance : UNWIND_LSDA_UNKNOWN;
+}
+
 /* `c` is behind the FDE's pointer to its CIE, which every linker puts before it. */
-static int reader_fde(struct reader *r, struct cursor *c, uint64_t cie_offset)
+static int reader_fde(struct reader *r, struct eh_cursor *c, uint64_t cie_offset)
 {
 	const struct cie *cie = reader_find_cie(r, cie_offset);
 	if (!cie)
 		return -EBADMSG;
-	uint64_t start = cursor_pointer(c, cie->fde_encoding);
-	uint64_t len = cursor_format(c, cie->fde_encoding);
+	uint64_t start = eh_pointer(c, cie->fde_encoding);
+	uint64_t len = eh_value(c, cie->fde_encoding);
 	if (c->failed)
 		return -EBADMSG;
 	const struct elf_range *range = elf_range_at(r->elf, start);
-	if (len == 0 || len > UINT32_MAX || !range || r->functions.cnt >= UNWIND_FUNCTION_MAX) {
+	if (len == 0 || len > UINT32_MAX || !range || start >= 1ULL << 48) {
 		r->u->skipped++;
 		return 0;
 	}
-	struct unwind_function f = {start, (uint32_t)len, cie->personality};
+	if (r->functions.cnt >= UNWIND_FUNCTION_MAX) {
+		r->u->skipped++;
+		return -EBADMSG;
+	}
+	struct unwind_function f = {
+		.start = start, .personality = cie->personality, .len = (uint32_t)len, .lsda = reader_lsda(r, c, cie)};
 	return vec_push(&r->functions, f);
 }
 
 static int reader_run(struct reader *r)
 {
-	struct cursor c = {r->section.data, r->section.len, r->vaddr, false};
+	struct eh_cursor c = {r->section.data, r->section.len, r->vaddr, false};
 	while (c.len >= 4) {
-		uint64_t offset = r->section.len - c.len, len = cursor_int(&c, 4, false);
+		uint64_t offset = r->section.len - c.len, len = eh_int(&c, 4, false);
 		if (len == 0 && r->open_ended)
 			break;
 		if (len == 0) /* ends the table of one crtend.o, which may be followed by more */
 			continue;
 		if (len == UINT32_MAX)
-			len = cursor_int(&c, 8, false);
+			len = eh_int(&c, 8, false);
 		if (c.failed || len < 4 || len > c.len)
 			return -EBADMSG;
-		struct cursor record = {c.data, len, c.vaddr, false};
-		uint64_t id_offset = r->section.len - c.len, id = cursor_int(&record, 4, false);
-		cursor_take(&c, NULL, len);
+		struct eh_cursor record = {c.data, len, c.vaddr, false};
+		uint64_t id_offset = r->section.len - c.len, id = eh_int(&record, 4, false);
+		eh_take(&c, NULL, len);
 		/* 0: a CIE; else how far back this FDE's CIE is. */
 		int err = id == 0 ? reader_cie(r, &record, offset) : reader_fde(r, &record, id_offset - id);
 		if (err == -EBADMSG)
@@ -243,7 +174,7 @@ static void reader_find_section(struct reader *r)
 {
 	const struct elf_section *s = elf_section(r->elf, ".eh_frame");
 	if (s) {
-		r->section = elf_section_bytes(r->elf, s);
+		r->section = elf_section_bytes_owned(r->elf, s, &r->owned);
 		r->vaddr = s->vaddr;
 		return;
 	}
@@ -251,8 +182,8 @@ static void reader_find_section(struct reader *r)
 	struct sv head = hdr ? elf_memory(r->elf, hdr, 12) : SV_NULL;
 	if (!head.data || head.data[0] != 1)
 		return;
-	struct cursor c = {head.data + 4, 8, hdr + 4, false};
-	r->vaddr = cursor_pointer(&c, (uint8_t)head.data[1]);
+	struct eh_cursor c = {head.data + 4, 8, hdr + 4, false};
+	r->vaddr = eh_pointer(&c, (uint8_t)head.data[1]);
 	r->open_ended = true;
 	for (size_t i = 0; i < r->elf->segment_cnt && !c.failed; i++) {
 		const struct elf_segment *seg = &r->elf->segments[i];
@@ -287,6 +218,7 @@ int unwind_open(struct unwind **ret, struct elf *elf, const struct symtab *tab)
 	if (u->cnt)
 		qsort(r.functions.data, u->cnt, sizeof(*u->functions), function_compare);
 	u->functions = move_ptr(r.functions.data);
+	u->lsda_base = r.vaddr;
 	*ret = move_ptr(u);
 	return 0;
 }
@@ -296,10 +228,11 @@ void unwind_close(struct unwind *u)
 	if (!u)
 		return;
 	free(u->functions);
+	free(u->tables_owned);
 	free(u);
 }
 
-const struct unwind_function *unwind_function_at(const struct unwind *u, uint64_t vaddr)
+size_t unwind_function_behind(const struct unwind *u, uint64_t vaddr)
 {
 	size_t lo = 0, hi = u->cnt;
 	while (lo < hi) {
@@ -309,7 +242,13 @@ const struct unwind_function *unwind_function_at(const struct unwind *u, uint64_
 		else
 			hi = mid;
 	}
-	const struct unwind_function *f = lo ? &u->functions[lo - 1] : NULL;
+	return lo;
+}
+
+const struct unwind_function *unwind_function_at(const struct unwind *u, uint64_t vaddr)
+{
+	size_t behind = unwind_function_behind(u, vaddr);
+	const struct unwind_function *f = behind ? &u->functions[behind - 1] : NULL;
 	return f && vaddr - f->start < f->len ? f : NULL;
 }
 

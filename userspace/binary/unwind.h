@@ -20,10 +20,13 @@ enum unwind_personality {
 	UNWIND_OTHER = 1 << 3,	   /* another language's, or one whose name is not to be found, or a damaged table */
 };
 
-struct unwind_function {
-	uint64_t start;
-	uint32_t len;	      /* functions beyond 4 GiB do not exist */
-	uint32_t personality; /* one of enum unwind_personality */
+#define UNWIND_LSDA_UNKNOWN INT32_MIN
+
+struct unwind_function {	   /* 16 bytes: browsers have 900,000 of them */
+	uint64_t start : 48;	   /* user space has no more */
+	uint64_t personality : 16; /* one of enum unwind_personality */
+	uint32_t len;		   /* functions beyond 4 GiB do not exist */
+	int32_t lsda; /* where its exception tables are, from lsda_base; 0: none; UNWIND_LSDA_UNKNOWN. See lsda.h */
 };
 
 struct unwind {
@@ -31,8 +34,13 @@ struct unwind {
 	size_t cnt;
 	uint32_t personalities; /* mask over all CIEs of the module */
 	bool present; /* there is an .eh_frame; without one nothing is known (Go, -fno-asynchronous-unwind-tables) */
-	bool damaged; /* it could not be read to its end */
+	bool damaged; /* it could not be read to its end, or has more than UNWIND_FUNCTION_MAX */
 	uint64_t skipped; /* FDEs not kept: beyond UNWIND_FUNCTION_MAX, empty, outside of code */
+	uint64_t lsda_base;
+	/* private to lsda.c: .gcc_except_table, read when first asked for */
+	struct sv tables;
+	uint64_t tables_vaddr;
+	void *tables_owned;
 };
 
 /* `tab` names a personality that is linked in; may be NULL, and then such a one is UNWIND_OTHER. Nothing is kept of
@@ -45,6 +53,8 @@ void unwind_close(struct unwind *u);
 bool unwind_function_range(const struct unwind *u, uint64_t vaddr, uint64_t *ret_start, uint64_t *ret_end);
 /* The same with the personality; NULL when no FDE covers it. */
 const struct unwind_function *unwind_function_at(const struct unwind *u, uint64_t vaddr);
+/* How many of functions[] begin at or before vaddr. */
+size_t unwind_function_behind(const struct unwind *u, uint64_t vaddr);
 
 static inline void unwind_closep(struct unwind **u)
 {
