@@ -95,6 +95,32 @@ static int add_site(struct ends *e, const struct graph_input *in, const struct g
 	return vec_push(&e->sites, s);
 }
 
+static int add_exit(struct ends *e, uint64_t target, uint64_t from)
+{
+	vec_foreach (known, &e->exits)
+		if (*known == target)
+			return 0;
+	if (e->exits.cnt < ENDS_MAX_EXITS)
+		return vec_push(&e->exits, target);
+	refuse(e, ENDS_TOO_MANY, from);
+	return 0;
+}
+
+static int collect_exits(struct ends *e, const struct graph *g, const struct graph_input *in)
+{
+	int err = 0;
+	e->exits.cnt = 0;
+	for (size_t i = 0; i < g->insns.cnt && !err; i++) {
+		const struct insn *n = &g->insns.data[i].insn;
+		bool jump = n->kind == INSN_JMP || n->kind == INSN_JCC;
+		if (jump && g->insns.data[i].reached && !graph_inside(in, n->target))
+			err = add_exit(e, n->target, n->addr);
+	}
+	for (size_t i = 0; i < g->table_exits.cnt && !err; i++)
+		err = add_exit(e, g->table_exits.data[i], in->ranges[0].addr);
+	return err;
+}
+
 int ends_find(struct graph *g, const struct graph_input *in, const struct cost_kernel *kernel, struct ends *ret)
 {
 	uint64_t unread = 0, unreached = 0;
@@ -105,6 +131,9 @@ int ends_find(struct graph *g, const struct graph_input *in, const struct cost_k
 	ret->conditional = false;
 
 	int err = graph_build(g, in);
+	if (err)
+		return err;
+	err = collect_exits(ret, g, in);
 	if (err)
 		return err;
 	if (g->fault != GRAPH_WHOLE)
@@ -120,7 +149,7 @@ int ends_find(struct graph *g, const struct graph_input *in, const struct cost_k
 		else if ((err = add_site(ret, in, n, kind, kernel)) < 0)
 			return err;
 	}
-	if (unread && (unreached || g->data_gap))
+	if (unread && (unreached || g->data_gap || in->maybe_split))
 		refuse(ret, ENDS_SWITCH, unread);
 	if (unreached)
 		refuse(ret, ENDS_UNREACHED, unreached);
@@ -134,5 +163,6 @@ int ends_find(struct graph *g, const struct graph_input *in, const struct cost_k
 void ends_release(struct ends *e)
 {
 	vec_release(&e->sites);
+	vec_release(&e->exits);
 	*e = (struct ends){0};
 }

@@ -10,7 +10,8 @@
  *
  * At each of them the stack pointer is what it was at the entry (the return address is on top), so an end belongs to
  * the frame with the same stack pointer; where the analysis could not follow the stack, compare before you believe. */
-#define ENDS_MAX 1024 /* sites of one function */
+#define ENDS_MAX       1024 /* sites of one function */
+#define ENDS_MAX_EXITS 256  /* places outside of it that it jumps to */
 
 enum end_kind {
 	END_RETURN,
@@ -51,6 +52,10 @@ struct ends {
 	/* With ENDS_STACK, where the jump at the culprit goes, or 0: most likely a .cold piece of the same function.
 	 * Who can find out its size adds it to the ranges and asks again. */
 	uint64_t outside;
+	/* Everywhere outside of the ranges that direct jumps and jump tables lead to, each once, whatever the verdict
+	 * (as far as the function could be followed). What among them is no other function is a piece of this one and
+	 * has to be among the ranges before ENDS_ALL means all. More than ENDS_MAX_EXITS: ENDS_TOO_MANY. */
+	VEC(uint64_t) exits;
 	bool conditional; /* there are END_TAIL_CONDITIONAL sites */
 };
 

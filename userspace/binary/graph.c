@@ -23,6 +23,7 @@ struct graph_slot {
 struct walk {
 	struct graph *g;
 	const struct graph_input *in;
+	int failed;
 };
 
 static int64_t slot_of(const struct graph_input *in, uint64_t addr)
@@ -62,9 +63,14 @@ static uint64_t room(const struct graph_input *in, uint64_t addr)
 
 static int decode_in(const struct graph_input *in, uint64_t addr, struct insn *ret)
 {
-	uint64_t left = room(in, addr);
-	const uint8_t *p = left ? code_window_at(in->code, addr, left) : NULL;
-	return p ? decode_insn(in->code->arch, p, left, addr, ret) : -EILSEQ;
+	for (size_t i = 0; i < in->range_cnt; i++) {
+		uint64_t skip = addr - in->ranges[i].addr, left = in->ranges[i].sz - skip;
+		if (skip >= in->ranges[i].sz)
+			continue;
+		const uint8_t *p = in->bytes ? in->bytes[i] + skip : code_window_at(in->code, addr, left);
+		return p ? decode_insn(in->code->arch, p, left, addr, ret) : -EILSEQ;
+	}
+	return -EILSEQ;
 }
 
 static void fail(struct graph *g, enum graph_fault fault, uint64_t addr)
@@ -166,6 +172,15 @@ static size_t history(struct walk *w, uint32_t at, struct insn *ret, size_t max)
 	return n;
 }
 
+static void add_exit(struct walk *w, uint64_t target)
+{
+	vec_foreach (known, &w->g->table_exits)
+		if (*known == target)
+			return;
+	if (w->g->table_exits.cnt < GRAPH_MAX_EXITS && vec_push(&w->g->table_exits, target) < 0)
+		w->failed = -ENOMEM;
+}
+
 static void follow_indirect(struct walk *w, uint32_t at, const struct insn *i, int32_t depth, int32_t frame)
 {
 	struct insn before[SWITCH_HISTORY];
@@ -178,11 +193,18 @@ static void follow_indirect(struct walk *w, uint32_t at, const struct insn *i, i
 		s->flags |= SLOT_FORM;
 	if (!(s->flags & SLOT_FORM) || t.cnt == 0 || t.cnt > GRAPH_MAX_TABLE)
 		return;
+	bool inside = true;
 	for (uint32_t k = 0; k < t.cnt; k++) {
 		uint64_t target;
-		if (switch_entry(&t, k, w->in->data, w->in->data_cnt, &target) < 0 || !graph_inside(w->in, target))
+		if (switch_entry(&t, k, w->in->data, w->in->data_cnt, &target) < 0)
 			return;
+		if (!graph_inside(w->in, target)) {
+			inside = false;
+			add_exit(w, target);
+		}
 	}
+	if (!inside)
+		return;
 	s->flags |= SLOT_RESOLVED;
 	for (uint32_t k = 0; k < t.cnt; k++) {
 		uint64_t target = 0;
@@ -191,11 +213,19 @@ static void follow_indirect(struct walk *w, uint32_t at, const struct insn *i, i
 	}
 }
 
+static bool never_returns(const struct graph_input *in, const struct insn *i)
+{
+	if (i->kind == INSN_CALL)
+		return in->noreturn && in->noreturn(in->ctx, i->target);
+	return i->kind == INSN_CALL_INDIRECT && i->rip_relative && in->noreturn_slot &&
+	       in->noreturn_slot(in->ctx, i->target);
+}
+
 static void fall_through(struct walk *w, const struct insn *i, int32_t depth, int32_t frame, uint32_t at)
 {
 	uint64_t next = i->addr + i->len;
 	bool call = i->kind == INSN_CALL || i->kind == INSN_CALL_INDIRECT;
-	if (i->kind == INSN_CALL && w->in->noreturn && w->in->noreturn(w->in->ctx, i->target))
+	if (call && never_returns(w->in, i))
 		return;
 	if (room(w->in, i->addr) > i->len)
 		reach(w, next, depth, frame, (int32_t)at);
@@ -330,7 +360,8 @@ static size_t check_ranges(struct graph *g, const struct graph_input *in)
 	}
 	for (size_t i = 0; i < in->range_cnt; i++) {
 		const struct graph_range *r = &in->ranges[i];
-		if (r->sz == 0 || !code_window_at(in->code, r->addr, r->sz)) {
+		bool held = in->bytes ? in->bytes[i] != NULL : code_window_at(in->code, r->addr, r->sz) != NULL;
+		if (r->sz == 0 || r->addr + r->sz < r->addr || !held) {
 			fail(g, GRAPH_BAD_RANGE, r->addr);
 			return 0;
 		}
@@ -365,8 +396,9 @@ static int make_room(struct graph *g, size_t slots)
 
 int graph_build(struct graph *g, const struct graph_input *in)
 {
-	struct walk w = {g, in};
+	struct walk w = {g, in, 0};
 	g->insns.cnt = 0;
+	g->table_exits.cnt = 0;
 	g->work_cnt = 0;
 	g->fault = GRAPH_WHOLE;
 	g->fault_addr = 0;
@@ -386,8 +418,9 @@ int graph_build(struct graph *g, const struct graph_input *in)
 			reach(&w, in->entries[i], GRAPH_UNKNOWN, GRAPH_UNKNOWN, -1);
 	while (g->work_cnt > 0 && g->fault == GRAPH_WHOLE)
 		visit(&w, g->work[--g->work_cnt]);
-	err = g->fault == GRAPH_WHOLE ? collect(&w) : 0;
-	return err;
+	if (w.failed)
+		return w.failed;
+	return g->fault == GRAPH_WHOLE ? collect(&w) : 0;
 }
 
 void graph_release(struct graph *g)
@@ -395,5 +428,6 @@ void graph_release(struct graph *g)
 	free(g->slots);
 	free(g->work);
 	vec_release(&g->insns);
+	vec_release(&g->table_exits);
 	*g = (struct graph){0};
 }

@@ -14,6 +14,7 @@
 #define GRAPH_MAX_SZ	 (1u << 20) /* bytes of one function, all its ranges together */
 #define GRAPH_MAX_RANGES 8
 #define GRAPH_MAX_TABLE	 4096 /* entries of one jump table */
+#define GRAPH_MAX_EXITS	 256  /* table_exits kept; a switch may also have been read wrongly */
 #define GRAPH_UNKNOWN	 INT32_MIN
 
 struct graph_range {
@@ -23,14 +24,20 @@ struct graph_range {
 
 struct graph_input {
 	const struct code_window *code;
-	const struct graph_range *ranges; /* the function first, then its .cold and .part pieces; all within `code` */
+	const struct graph_range *ranges; /* the function first, then its .cold and .part pieces */
 	size_t range_cnt;
+	const uint8_t *const *bytes; /* of each range; NULL: all are within `code`, which else only says `arch` */
+	/* There may be pieces that are not among the ranges, for nothing names them (a stripped file): a switch that
+	 * cannot be read may lead there. */
+	bool maybe_split;
 	const uint64_t *entries; /* reached from nowhere in the code: landing pads of exceptions. May be NULL. */
 	size_t entry_cnt;
 	const struct code_window *data; /* where jump tables lie (.rodata). May be NULL: switches stay unresolved. */
 	size_t data_cnt;
-	/* Does the function at `target` never return? NULL: unknown, which costs precision only. */
+	/* Does the function at `target` never return? And the one whose address the word at `slot` holds (of an entry
+	 * of the GOT, called without PLT)? NULL: unknown, which costs precision only. */
 	bool (*noreturn)(void *ctx, uint64_t target);
+	bool (*noreturn_slot)(void *ctx, uint64_t slot);
 	void *ctx;
 };
 
@@ -64,7 +71,8 @@ struct graph {
 	VEC(struct graph_insn) insns; /* by address within each range, ranges in order */
 	enum graph_fault fault;	      /* when not GRAPH_WHOLE, insns is empty and fault_addr says where */
 	uint64_t fault_addr;
-	bool data_gap; /* bytes that no flow reaches are not instructions either */
+	bool data_gap;		   /* bytes that no flow reaches are not instructions either */
+	VEC(uint64_t) table_exits; /* where jump tables lead outside of the ranges: those switches stay unresolved */
 	/* private; kept from one function to the next */
 	struct graph_slot *slots;
 	uint32_t *work;

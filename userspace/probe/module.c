@@ -127,6 +127,41 @@ struct symtab *module_symbols(struct module *m)
 	return m->symtab;
 }
 
+struct unwind *module_unwind(struct module *m)
+{
+	if (!m->unwind && unwind_open(&m->unwind, m->elf, NULL) < 0)
+		m->unwind = NULL;
+	return m->unwind;
+}
+
+struct noreturn *module_noreturn(struct module *m)
+{
+	if (!m->noreturn && noreturn_open(&m->noreturn, m->elf, module_symbols(m)) < 0)
+		m->noreturn = NULL;
+	return m->noreturn;
+}
+
+enum decode_arch module_arch(const struct module *m)
+{
+	return m->elf->machine == EM_AARCH64 ? DECODE_ARM64 : DECODE_X86_64;
+}
+
+/* BOLT leaves the old .rodata in place and adds a second. */
+size_t module_data(struct module *m, struct code_window ret[MODULE_DATA_MAX])
+{
+	size_t cnt = 0;
+	for (size_t i = 0; i < m->elf->section_cnt && cnt < MODULE_DATA_MAX; i++) {
+		const struct elf_section *s = &m->elf->sections[i];
+		if (!sv_starts(s->name, SV(".rodata")) && !sv_eq(s->name, SV(".bolt.org.rodata")) &&
+		    !sv_eq(s->name, SV(".data.rel.ro")))
+			continue;
+		struct sv bytes = elf_section_bytes(m->elf, s);
+		if (bytes.len)
+			ret[cnt++] = (struct code_window){(const uint8_t *)bytes.data, bytes.len, s->vaddr, module_arch(m)};
+	}
+	return cnt;
+}
+
 bool module_code(struct module *m, uint64_t vaddr, uint64_t len, struct code_window *ret)
 {
 	struct sv bytes = elf_code(m->elf, vaddr, len);
@@ -134,7 +169,7 @@ bool module_code(struct module *m, uint64_t vaddr, uint64_t len, struct code_win
 		.data = (const uint8_t *)bytes.data,
 		.sz = bytes.len,
 		.addr = vaddr,
-		.arch = m->elf->machine == EM_AARCH64 ? DECODE_ARM64 : DECODE_X86_64,
+		.arch = module_arch(m),
 	};
 	return bytes.len > 0;
 }
@@ -181,6 +216,10 @@ void module_rest(struct module *m)
 	free(m->targets);
 	m->targets = NULL;
 	m->target_cnt = 0;
+	unwind_close(m->unwind);
+	m->unwind = NULL;
+	noreturn_close(m->noreturn);
+	m->noreturn = NULL;
 	symtab_close(m->symtab);
 	m->symtab = NULL;
 }

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/vec.h"
+#include "binary/noreturn.h"
 #include "binary/symbols.h"
 #include "binary/targets.h"
 #include "binary/unwind.h"
@@ -34,6 +35,8 @@ struct module {
 	struct elf *elf;
 	/* Opened when a probe or a hook asks for them: module_symbols() and the like. */
 	struct symtab *symtab;
+	struct unwind *unwind;
+	struct noreturn *noreturn;
 	struct code_targets *targets; /* one for each code range of the file */
 	size_t target_cnt;
 	int root_fd; /* the process's root directory, for separate debug files */
@@ -48,6 +51,14 @@ void module_close(struct module *m); /* NULL is fine */
 struct symtab *module_symbols(struct module *m);
 /* What jumps where in the range of code around an address, or NULL when that is too much code to look at. */
 const struct code_targets *module_targets(struct module *m, uint64_t vaddr);
+/* NULL when out of memory; a file without .eh_frame has an empty table. */
+struct unwind *module_unwind(struct module *m);
+/* NULL when out of memory. */
+struct noreturn *module_noreturn(struct module *m);
+enum decode_arch module_arch(const struct module *m);
+/* Where jump tables lie. Returns how many windows there are. */
+#define MODULE_DATA_MAX 8
+size_t module_data(struct module *m, struct code_window ret[MODULE_DATA_MAX]);
 /* The code of [vaddr, vaddr + len) as the decoder wants it; false when the file does not hold it. */
 bool module_code(struct module *m, uint64_t vaddr, uint64_t len, struct code_window *ret);
 /* Closes what only resolving needs; names and facts copied by then stay. */

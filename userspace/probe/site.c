@@ -4,13 +4,12 @@
 #include <errno.h>
 
 #include "binary/name.h"
-
-#define MAX_PIECES  GRAPH_MAX_RANGES
-#define MAX_RODATA  2
+#include "probe/body.h"
 
 struct site_finder {
 	struct graph graph;
 	struct ends ends;
+	struct body body;
 };
 
 struct site_finder *site_finder_new(void)
@@ -24,6 +23,7 @@ void site_finder_free(struct site_finder *f)
 		return;
 	graph_release(&f->graph);
 	ends_release(&f->ends);
+	body_release(&f->body);
 	free(f);
 }
 
@@ -81,74 +81,6 @@ static const char *why_no_return(struct symtab *tab, const struct symbol *s, con
 	return NULL;
 }
 
-/* The function and its .cold pieces (GCC's, and LLVM's hot-cold splitting), as far as one window can hold them. */
-static size_t function_pieces(struct module *m, const struct symbol *s, struct graph_range *ranges, uint64_t *ret_lo,
-			      uint64_t *ret_hi)
-{
-	static const char *const suffixes[] = {".cold", ".cold.1"};
-	struct symtab *tab = module_symbols(m);
-	const struct elf_range *section = elf_range_at(m->elf, s->addr);
-	struct symbol_vec pieces = {0};
-	size_t cnt = 1;
-
-	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		struct sbuf name = {0};
-		sbuf_addsv(&name, s->name);
-		sbuf_adds(&name, suffixes[i]);
-		symtab_find(tab, sbuf_sv(&name), &pieces);
-		sbuf_release(&name);
-	}
-	ranges[0] = (struct graph_range){s->addr, s->size};
-	*ret_lo = s->addr;
-	*ret_hi = s->addr + s->size;
-	vec_foreach(it, &pieces)
-	{
-		const struct symbol *p = *it;
-		if (cnt == MAX_PIECES || !(p->flags & NAME_COLD) || !p->size || elf_range_at(m->elf, p->addr) != section)
-			continue;
-		ranges[cnt++] = (struct graph_range){p->addr, p->size};
-		*ret_lo = p->addr < *ret_lo ? p->addr : *ret_lo;
-		*ret_hi = p->addr + p->size > *ret_hi ? p->addr + p->size : *ret_hi;
-	}
-	vec_release(&pieces);
-	return cnt;
-}
-
-static size_t readonly_data(struct module *m, struct code_window *windows)
-{
-	static const char *const names[MAX_RODATA] = {".rodata", ".data.rel.ro"};
-	size_t cnt = 0;
-	for (size_t i = 0; i < MAX_RODATA; i++) {
-		const struct elf_section *sec = elf_section(m->elf, names[i]);
-		struct sv bytes = elf_section_bytes(m->elf, sec);
-		if (bytes.len)
-			windows[cnt++] = (struct code_window){.data = (const uint8_t *)bytes.data, .sz = bytes.len, .addr = sec->vaddr};
-	}
-	return cnt;
-}
-
-static int find_ends(struct site_finder *f, struct module *m, const struct symbol *s, const struct site_options *o)
-{
-	struct graph_range ranges[MAX_PIECES];
-	struct code_window code, data[MAX_RODATA];
-	uint64_t lo, hi;
-	size_t range_cnt = function_pieces(m, s, ranges, &lo, &hi);
-
-	if (hi - lo > 64u << 20 || !module_code(m, lo, hi - lo, &code)) {
-		range_cnt = 1;
-		if (!module_code(m, s->addr, s->size, &code))
-			return -ERANGE;
-	}
-	struct graph_input in = {
-		.code = &code,
-		.ranges = ranges,
-		.range_cnt = range_cnt,
-		.data = data,
-		.data_cnt = readonly_data(m, data),
-	};
-	return ends_find(&f->graph, &in, &o->cost, &f->ends);
-}
-
 /* The condition of the jump at an address: jcc rel8 is 70+cc, jcc rel32 is 0f 80+cc (Intel SDM volume 2). */
 static bool condition_code(struct module *m, uint64_t vaddr, uint8_t *ret)
 {
@@ -165,10 +97,6 @@ static bool condition_code(struct module *m, uint64_t vaddr, uint8_t *ret)
 static const char *take_ends(struct site_finder *f, struct module *m, struct site *ret, int *ret_err)
 {
 	struct ends *e = &f->ends;
-	if (e->verdict == ENDS_NONE)
-		return NULL; /* its frame ends with the thread, or is unwound */
-	if (e->verdict != ENDS_ALL)
-		return ends_verdict_name(e->verdict);
 	vec_foreach(end, &e->sites)
 	{
 		struct site_end_probe p = {.target = end->target, .jump = end->kind != END_RETURN,
@@ -242,10 +170,11 @@ int site_find(struct site_finder *f, struct module *m, const struct symbol *s, c
 		ret->entry_only = "goroutines change threads";
 		return 0;
 	}
-	rc = find_ends(f, m, s, o);
-	if (rc == -ENOMEM)
+	rc = body_find_ends(&f->body, &f->graph, m, s, &o->cost, &f->ends, &ret->entry_only);
+	if (rc < 0)
 		return rc;
-	ret->entry_only = rc < 0 ? "its code is not in the file" : take_ends(f, m, ret, &rc);
+	if (!ret->entry_only)
+		ret->entry_only = take_ends(f, m, ret, &rc);
 	if (!ret->entry_only)
 		ret->end = SITE_END_SITES;
 	else
