@@ -12,7 +12,7 @@ static const struct {
 	{"lto_priv", NAME_CLONE},      {"llvm", NAME_CLONE},
 	{"localalias", NAME_CLONE},    {"ipa_sra", NAME_ISRA},
 	{"simdclone", NAME_CLONE},     {"resolver", NAME_CLONE},
-	{"__uniq", NAME_CLONE},	       {"warm", NAME_CLONE},
+	{"__uniq", NAME_CLONE},	       {"warm", NAME_COLD}, /* BOLT's name for a less likely third */
 	{"content", NAME_CLONE},       {"specialized", NAME_CONSTPROP},
 };
 

@@ -9,7 +9,7 @@
 /* The text of function names: suffixes compilers add, parts of demangled names, patterns, likeness. */
 
 enum name_suffix {
-	NAME_COLD = 1 << 0,	 /* .cold: the unlikely half of a function, reached by a jump; no function */
+	NAME_COLD = 1 << 0,	 /* .cold, .warm: the unlikely part of a function, reached by a jump; no function */
 	NAME_PART = 1 << 1,	 /* .part.N: split off; the rest was inlined into callers or still calls it */
 	NAME_CONSTPROP = 1 << 2, /* .constprop.N: a copy for some constant arguments, which are not passed */
 	NAME_ISRA = 1 << 3,	 /* .isra.N: arguments replaced or removed */

@@ -4,7 +4,8 @@
 #include <errno.h>
 
 enum place {
-	PLACE_FUNCTION, /* where another function begins, or its PLT entry */
+	PLACE_FUNCTION, /* where another function begins, or its PLT entry; or no code of this file (weak, undefined: 0)
+			 */
 	PLACE_PIECE,	/* not known to be a function: the range of code it is in is known */
 	PLACE_UNKNOWN,
 };
@@ -26,9 +27,7 @@ static bool overlaps(const struct body *b, const struct graph_range *r)
 static enum place classify(const struct body *b, struct module *m, uint64_t addr, struct graph_range *ret)
 {
 	const struct elf_range *section = elf_range_at(m->elf, addr);
-	if (!section)
-		return PLACE_UNKNOWN;
-	if (section->is_plt)
+	if (!section || section->is_plt)
 		return PLACE_FUNCTION;
 	const struct symbol *s = symtab_at(module_symbols(m), addr);
 	if (s && s->addr == addr && !(s->flags & (NAME_COLD | SYMBOL_NOTYPE)))
