@@ -159,9 +159,8 @@ int body_find_ends(struct body *b, struct graph *g, struct module *m, const stru
 			return rc;
 		more = add_pieces(b, m, ret, ret_why);
 	} while (more > 0);
-	if (!*ret_why && ret->verdict == ENDS_NONE)
-		*ret_why = "it never returns";
-	else if (!*ret_why && ret->verdict != ENDS_ALL)
+	/* One that never returns has all of its ends seen, too: its frame ends with the thread, or is unwound. */
+	if (!*ret_why && ret->verdict != ENDS_ALL && ret->verdict != ENDS_NONE)
 		*ret_why = ends_verdict_name(ret->verdict);
 	return 0;
 }

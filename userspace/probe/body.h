@@ -19,7 +19,8 @@ struct body {
 	struct landing_pads pads;
 };
 
-/* Finds the ends of a function in `ret`. `ret_why` says why they are not provable (they are not to be used then); NULL:
+/* Finds the ends of a function in `ret`; none at all for one that never returns. `ret_why` says why they are not provable
+ * (they are not to be used then); NULL:
  * they are all there are. 0 or -ENOMEM. All of b, g and ret is scratch, valid when zeroed, kept by the caller. */
 int body_find_ends(struct body *b, struct graph *g, struct module *m, const struct symbol *s,
 		   const struct cost_kernel *cost, struct ends *ret, const char **ret_why);
