@@ -201,6 +201,8 @@ void summary_json(struct session *s, struct sbuf *out)
 		  plan.functions, plan.skipped, plan.sites, link_kind_names[v.link]);
 	sbuf_addf(out, ",\"ends\":{\"return\":%u,\"sites\":%u,\"none\":%u},\"fast_entries\":%u", plan.by_return,
 		  plan.by_sites, plan.entry_only, plan.fast_entries);
+	sbuf_addf(out, ",\"resolve_ns\":%" PRIu64 ",\"attach_ns\":%" PRIu64 ",\"detach_ns\":%" PRIu64, plan.resolve_ns,
+		  plan.attach_ns, plan.detach_ns);
 	sbuf_addf(out, ",\"elapsed_ns\":%" PRIu64 ",\"records\":%" PRIu64 ",\"ring_bytes\":%" PRIu64 ",\"wakeups\":%" PRIu64,
 		  v.elapsed_ns, rings.records, rings.bytes, rings.wakeups);
 	sbuf_addf(out, ",\"read_faults\":%llu,\"strange_ends\":%llu,\"inherited_ends\":%llu,\"kernel_missed\":%" PRIu64,

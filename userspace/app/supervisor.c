@@ -39,6 +39,8 @@ static void say_ready(struct session *s)
 	plan_stats(s->plan, &stats);
 	log_write(LOG_WARN + 1, "ready: %u process%s, %u function%s, %u skipped", stats.processes,
 		  stats.processes == 1 ? "" : "es", stats.functions, stats.functions == 1 ? "" : "s", stats.skipped);
+	log_debug("functions found and placed in %.1f ms, attached in %.1f ms", (double)stats.resolve_ns / NSEC_PER_MSEC,
+		  (double)stats.attach_ns / NSEC_PER_MSEC);
 	if (stats.limited)
 		log_warn("%u functions beyond the limit of %u are not probed; raise it with --max-functions", stats.limited,
 			 s->options.max_functions);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "binary/name.h"
 #include "probe/plan_private.h"
 #include "target/scan.h"
@@ -60,9 +61,11 @@ static void plan_process_free(struct plan_process *process, struct kernel *later
 
 void plan_detach(struct plan *p)
 {
+	uint64_t start = clock_mono_ns();
 	vec_foreach(process, &p->processes) plan_process_free(*process, NULL);
 	vec_release(&p->processes);
 	vec_foreach(m, &p->modules) attachment_vec_detach(&(*m)->attached, NULL);
+	p->stats.detach_ns += clock_mono_ns() - start;
 }
 
 static void plan_module_free(struct plan_module *m)
@@ -233,7 +236,10 @@ static int plan_attach_mapping(struct plan *p, struct plan_process *process, str
 	struct attachment_vec *out = m->filtered ? &mapping->attached : &m->attached;
 	if (!m->functions.cnt || out->cnt || !p->options.kernel)
 		return 0;
-	return plan_attach_module(p, m, m->filtered ? process->pid : 0, out, err);
+	uint64_t start = clock_mono_ns();
+	int rc = plan_attach_module(p, m, m->filtered ? process->pid : 0, out, err);
+	p->stats.attach_ns += clock_mono_ns() - start;
+	return rc;
 }
 
 static int plan_settle_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping, struct sbuf *err)
@@ -245,7 +251,9 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 		return 0;
 	if (!m->resolved) {
 		size_t first = p->functions.cnt;
+		uint64_t start = clock_mono_ns();
 		rc = plan_resolve(p, m, process);
+		p->stats.resolve_ns += clock_mono_ns() - start;
 		m->filtered = rc == 0 && m->functions.cnt && plan_must_filter(p, m);
 		if (p->options.publish)
 			for (size_t i = first; i < p->functions.cnt; i++)

@@ -70,6 +70,9 @@ struct plan_stats {
 	uint32_t by_return, by_sites, entry_only;
 	uint32_t limited;	 /* functions beyond max_functions */
 	uint32_t filtered_forks; /* forks after which probes of libraries had to be attached to the child anew */
+	uint64_t resolve_ns;	 /* spent on finding functions and their probe sites, */
+	uint64_t attach_ns;	 /* on making links, */
+	uint64_t detach_ns;	 /* and on plan_detach() */
 };
 void plan_stats(const struct plan *p, struct plan_stats *ret);
 const struct plan_function *plan_function(const struct plan *p, uint32_t index);
