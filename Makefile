@@ -172,6 +172,7 @@ fuzz: deps-test
 .PHONY: bench
 bench: deps-test
 	@$(MAKE) --no-print-directory $(O)/spanhound programs $(VENV)/.done
+	@$(MAKE) -s -C tests/bench/programs O=$(abspath $(O)) CC=$(CC)
 	@$(VENV)/bin/python tests/bench/run.py --output $(O)
 
 .PHONY: demo

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The user half without a kernel: records to msgpack bytes on one core (programs/spans.c)."""
+import subprocess
+
+from harness import Figure, PATIENCE_S, TRACER_CPU, on_cpu
+
+
+def rate(bench, what, spans, seconds):
+    best = 0, 0
+    for _ in range(3):
+        out = subprocess.run([bench.program("spans"), what, str(spans), str(seconds)], capture_output=True, text=True,
+                             timeout=PATIENCE_S, check=True, preexec_fn=on_cpu(TRACER_CPU)).stdout
+        made, size, ns = map(int, out.split())
+        best = max(best, (made * 1e9 / ns, size / made))
+    return best
+
+
+def records_to_bytes(bench, quick=False):
+    figures = []
+    for what, name in (("plain", "no values"), ("values", "two integers and a string each")):
+        for spans in (10, 1):
+            value, size = rate(bench, what, spans, 0.3 if quick else 1)
+            figures.append(Figure(f"record to span to msgpack, {name}, {spans} span{'s' if spans > 1 else ''} a trace",
+                                  f"{value / 1e6:.2f} million/s/core", ">= 1 million", value >= 1e6,
+                                  [f"{size:.0f} bytes a span; CPU time of one thread, best of 3"]))
+    return figures
