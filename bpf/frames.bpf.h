@@ -65,6 +65,7 @@ static __always_inline void emit_gone(struct sh_context *c, struct sh_frame *f, 
 	e->trace_lo = c->trace_lo;
 	e->span_id = f->span_id;
 	e->parent_id = i ? frame_at(c, i - 1)->span_id : 0;
+	e->time_ns = bpf_ktime_get_ns();
 	bpf_ringbuf_submit(e, wakeup_flags());
 }
 

@@ -58,6 +58,7 @@ struct sh_ev_gone {
 	__u64 trace_lo;
 	__u64 span_id;
 	__u64 parent_id; /* whose children the orphans become */
+	__u64 time_ns;
 };
 
 #define SH_COMM_LEN 16 /* TASK_COMM_LEN of the kernel */
@@ -85,7 +86,7 @@ struct sh_capture {
 
 _Static_assert(sizeof(struct sh_ev_hdr) == 8, "ABI");
 _Static_assert(sizeof(struct sh_ev_call) == 80, "ABI");
-_Static_assert(sizeof(struct sh_ev_gone) == 48, "ABI");
+_Static_assert(sizeof(struct sh_ev_gone) == 56, "ABI");
 _Static_assert(sizeof(struct sh_ev_proc) == 48, "ABI");
 _Static_assert(sizeof(struct sh_capture) == 8, "ABI");
 

@@ -19,6 +19,7 @@ struct consumer {
 	uint64_t now_ns;
 	uint64_t clock_due_ns;
 	unsigned epoch;
+	bool more; /* the last pass left records behind */
 };
 
 static void consumer_record(void *arg, const struct sh_ev_hdr *record)
@@ -46,7 +47,7 @@ static void consumer_clock(struct consumer *c)
 static bool consumer_pass(struct consumer *c)
 {
 	struct session *s = c->session;
-	bool whole;
+	struct ring_pass pass;
 
 	c->now_ns = clock_mono_ns();
 	consumer_clock(c);
@@ -55,8 +56,9 @@ static bool consumer_pass(struct consumer *c)
 		c->epoch = epoch;
 		calls_refresh(s->calls);
 	}
-	size_t cnt = ring_set_drain(kernel_rings(s->kernel), consumer_record, c, &whole);
-	if (whole) {
+	size_t cnt = ring_set_drain(kernel_rings(s->kernel), consumer_record, c, &pass);
+	c->more = pass.more;
+	if (pass.whole) {
 		calls_pass(s->calls, c->now_ns);
 		if (s->recorder && cnt)
 			recorder_pass(s->recorder, c->now_ns);
@@ -92,7 +94,7 @@ static void *consumer_main(void *arg)
 
 	while (!atomic_load(&s->stopping)) {
 		idle = consumer_pass(&c) ? 0 : idle + 1;
-		if (ring_set_backlog(rings) > ring_set_size(rings) / BUSY_BACKLOG)
+		if (c.more || ring_set_backlog(rings) > ring_set_size(rings) / BUSY_BACKLOG)
 			continue;
 		if (idle > IDLE_PASSES)
 			consumer_sleep(s);

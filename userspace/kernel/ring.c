@@ -13,6 +13,12 @@
 #include "base/clock.h"
 #include "spanhound/limits.h"
 
+/* Time that one pass covers at most: what is in flight between it and the next is bounded by time, not by a full ring. */
+#define PASS_NS (2 * NSEC_PER_MSEC)
+/* Room is given back in pieces: producers read this position at every record, and each change takes its cache line from
+ * them. */
+#define RELEASE_SHARE 32
+
 struct ring {
 	int map_fd;
 	uint64_t *consumer_pos; /* a page of its own, writable by us */
@@ -113,14 +119,14 @@ static const struct sh_ev_hdr *ring_record(struct ring_set *s, const struct ring
 	return (const void *)s->record;
 }
 
-/* When the record was made, on the monotonic clock; 0 for those that carry no time and follow one that does. */
+/* When the record was made, on the monotonic clock; 0 when it is malformed. */
 static uint64_t record_time(const struct sh_ev_hdr *h)
 {
 	switch (h->kind) {
 	case SH_EV_CALL:
 		return h->size >= sizeof(struct sh_ev_call) ? ((const struct sh_ev_call *)h)->end_ns : 0;
 	case SH_EV_GONE:
-		return 0;
+		return h->size >= sizeof(struct sh_ev_gone) ? ((const struct sh_ev_gone *)h)->time_ns : 0;
 	default:
 		return h->size >= sizeof(struct sh_ev_proc) ? ((const struct sh_ev_proc *)h)->time_ns : 0;
 	}
@@ -150,9 +156,9 @@ static const struct sh_ev_hdr *ring_checked(struct ring_set *s, const struct rin
 	return h && body >= sizeof(*h) && h->size <= body ? h : NULL;
 }
 
-/* One drain, up to a position per ring and to records as old as now_ns. */
+/* One drain, up to a position per ring and to records as old as cut_ns. */
 struct drain {
-	uint64_t now_ns;
+	uint64_t cut_ns;
 	ring_record_fn fn;
 	void *arg;
 	size_t cnt;
@@ -171,7 +177,7 @@ static uint64_t ring_drain_forks(struct ring_set *s, const struct ring *r, uint6
 			break;
 		}
 		const struct sh_ev_hdr *h = length & BPF_RINGBUF_DISCARD_BIT ? NULL : ring_checked(s, r, pos, length);
-		if (h && record_time(h) > d->now_ns)
+		if (h && record_time(h) > d->cut_ns)
 			break;
 		if (h && h->kind == SH_EV_FORK)
 			d->fn(d->arg, h);
@@ -180,9 +186,15 @@ static uint64_t ring_drain_forks(struct ring_set *s, const struct ring *r, uint6
 	return pos;
 }
 
+static void ring_release(struct ring *r, uint64_t pos)
+{
+	__atomic_store_n(r->consumer_pos, pos, __ATOMIC_RELEASE);
+}
+
 static void ring_drain(struct ring_set *s, struct ring *r, uint64_t end, struct drain *d)
 {
-	for (uint64_t pos = *r->consumer_pos; pos < end;) {
+	uint64_t pos = *r->consumer_pos, released = pos;
+	while (pos < end) {
 		uint32_t length = ring_length(s, r, pos);
 		if (!(length & BPF_RINGBUF_DISCARD_BIT)) {
 			const struct sh_ev_hdr *h = ring_checked(s, r, pos, length);
@@ -193,25 +205,49 @@ static void ring_drain(struct ring_set *s, struct ring *r, uint64_t end, struct 
 		}
 		s->stats.bytes += ring_step(length);
 		pos += ring_step(length);
-		__atomic_store_n(r->consumer_pos, pos, __ATOMIC_RELEASE);
+		if (pos - released < s->size / RELEASE_SHARE)
+			continue;
+		ring_release(r, pos);
+		released = pos;
 	}
+	ring_release(r, pos);
 }
 
-size_t ring_set_drain(struct ring_set *s, ring_record_fn fn, void *arg, bool *ret_whole)
+/* The oldest record that waits, as far as can be told without walking; UINT64_MAX: there is none. */
+static uint64_t ring_set_oldest(struct ring_set *s, const uint64_t *end)
+{
+	uint64_t oldest = UINT64_MAX;
+	for (unsigned i = 0; i < s->cnt; i++) {
+		const struct ring *r = &s->rings[i];
+		uint64_t pos = *r->consumer_pos;
+		uint32_t length = pos < end[i] ? ring_length(s, r, pos) : BPF_RINGBUF_BUSY_BIT;
+		const struct sh_ev_hdr *h = length & (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT) ? NULL :
+												     ring_checked(s, r, pos, length);
+		if (h && record_time(h) < oldest)
+			oldest = record_time(h);
+	}
+	return oldest;
+}
+
+size_t ring_set_drain(struct ring_set *s, ring_record_fn fn, void *arg, struct ring_pass *ret)
 {
 	uint64_t end[s->cnt ? s->cnt : 1];
 	/* A consistent cut: whatever led to a record made before now was in its ring before now. */
-	struct drain d = {.now_ns = clock_mono_ns(), .fn = fn, .arg = arg, .whole = true};
+	struct drain d = {.cut_ns = clock_mono_ns(), .fn = fn, .arg = arg, .whole = true};
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (unsigned i = 0; i < s->cnt; i++)
 		end[i] = __atomic_load_n(s->rings[i].producer_pos, __ATOMIC_ACQUIRE);
+	uint64_t oldest = ring_set_oldest(s, end);
+	ret->more = oldest < d.cut_ns && d.cut_ns - oldest > PASS_NS;
+	if (ret->more)
+		d.cut_ns = oldest + PASS_NS;
 	for (unsigned i = 0; i < s->cnt; i++)
 		end[i] = ring_drain_forks(s, &s->rings[i], end[i], &d);
 	for (unsigned i = 0; i < s->cnt; i++)
 		ring_drain(s, &s->rings[i], end[i], &d);
 	s->stats.records += d.cnt;
-	*ret_whole = d.whole;
+	ret->whole = d.whole;
 	return d.cnt;
 }
 

@@ -19,10 +19,14 @@ void ring_set_close(struct ring_set *r); /* NULL is fine */
 int ring_set_map_fd(const struct ring_set *r, unsigned i);
 
 typedef void (*ring_record_fn)(void *arg, const struct sh_ev_hdr *record);
-/* One pass: hands over every record made before the pass began, and returns their number. What happened before a record
- * of one pass is in the same pass or an earlier one, whichever ring it is in: a fork comes no later than the calls of the child.
- * *ret_whole is false when a record under way held up those behind it: the pass then says nothing about order. */
-size_t ring_set_drain(struct ring_set *r, ring_record_fn fn, void *arg, bool *ret_whole);
+struct ring_pass {
+	bool whole; /* false: a record under way held up those behind it; the pass says nothing about order */
+	bool more;  /* what waited covers more time than one pass takes: the next one is due at once */
+};
+/* One pass: hands over the oldest records, made before some moment, and returns their number. What happened before a
+ * record of one pass is in the same pass or an earlier one, whichever ring it is in: a fork comes no later than the calls
+ * of the child, a child no later than its parent. */
+size_t ring_set_drain(struct ring_set *r, ring_record_fn fn, void *arg, struct ring_pass *ret);
 size_t ring_set_size(const struct ring_set *r); /* bytes of one ring */
 /* Bytes waiting in the fullest ring. */
 size_t ring_set_backlog(const struct ring_set *r);

@@ -40,7 +40,7 @@ struct assembly {
 	uint32_t free_open, free_tombstone;
 	uint32_t recent;			/* the last one found: spans of one trace come in runs */
 	struct open_list idle;			/* not closed; longest untouched first */
-	struct open_list closing, closing_next; /* flushed by the next pass; by the one after it */
+	struct open_list closing;		/* flushed by the next pass */
 	struct assembly_stats stats;
 };
 
@@ -51,7 +51,7 @@ struct assembly *assembly_new(const struct assembly_options *options)
 		return NULL;
 	a->options = *options;
 	a->free_open = a->free_tombstone = a->recent = NONE;
-	a->idle = a->closing = a->closing_next = (struct open_list){NONE, NONE};
+	a->idle = a->closing = (struct open_list){NONE, NONE};
 	return a;
 }
 
@@ -225,8 +225,6 @@ static void assembly_flush_list(struct assembly *a, struct open_list *list, bool
 void assembly_pass(struct assembly *a, uint64_t now_ns)
 {
 	assembly_flush_list(a, &a->closing, false);
-	a->closing = a->closing_next;
-	a->closing_next = (struct open_list){NONE, NONE};
 	while (a->idle.first != NONE) {
 		uint32_t i = a->idle.first;
 		struct open_chunk *o = &a->opens.data[i];
@@ -243,7 +241,6 @@ void assembly_pass(struct assembly *a, uint64_t now_ns)
 void assembly_flush(struct assembly *a)
 {
 	assembly_flush_list(a, &a->closing, false);
-	assembly_flush_list(a, &a->closing_next, false);
 	assembly_flush_list(a, &a->idle, true);
 }
 
@@ -317,7 +314,7 @@ static void assembly_close_at(struct assembly *a, uint32_t i)
 		return;
 	assembly_unlink(a, &a->idle, i);
 	o->closed = true;
-	assembly_link(a, &a->closing_next, i);
+	assembly_link(a, &a->closing, i);
 }
 
 void assembly_close(struct assembly *a, struct chunk *chunk)
