@@ -29,30 +29,33 @@ char *sbuf_reserve(struct sbuf *b, size_t len)
 	return b->data + b->len;
 }
 
-void sbuf_add(struct sbuf *b, const void *data, size_t len)
-{
-	char *at = sbuf_reserve(b, len);
-	if (!at)
-		return;
-	if (len)
-		memcpy(at, data, len);
-	b->len += len;
-	b->data[b->len] = '\0';
-}
-
-void sbuf_addsv(struct sbuf *b, struct sv s)
-{
-	sbuf_add(b, s.data, s.len);
-}
-
 void sbuf_adds(struct sbuf *b, const char *s)
 {
 	sbuf_add(b, s, strlen(s));
 }
 
-void sbuf_addc(struct sbuf *b, char c)
+void sbuf_addu(struct sbuf *b, uint64_t n)
 {
-	sbuf_add(b, &c, 1);
+	char digits[20], *at = digits + sizeof(digits);
+	do
+		*--at = (char)('0' + n % 10);
+	while ((n /= 10) > 0);
+	sbuf_add(b, at, (size_t)(digits + sizeof(digits) - at));
+}
+
+void sbuf_addi(struct sbuf *b, int64_t n)
+{
+	if (n < 0)
+		sbuf_addc(b, '-');
+	sbuf_addu(b, n < 0 ? 0 - (uint64_t)n : (uint64_t)n);
+}
+
+void sbuf_addx(struct sbuf *b, uint64_t n, unsigned digits)
+{
+	char text[16];
+	for (unsigned i = digits; i-- > 0; n >>= 4)
+		text[i] = "0123456789abcdef"[n & 15];
+	sbuf_add(b, text, digits);
 }
 
 void sbuf_vaddf(struct sbuf *b, const char *fmt, va_list ap)
@@ -76,10 +79,28 @@ void sbuf_addf(struct sbuf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* Bytes from `from` on that stand for themselves in a JSON string: printable ASCII but for the quote and the backslash. */
+static size_t json_plain(struct sv s, size_t from)
+{
+	size_t i = from;
+	while (i < s.len) {
+		unsigned char c = (unsigned char)s.data[i];
+		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+			break;
+		i++;
+	}
+	return i - from;
+}
+
 void sbuf_add_json(struct sbuf *b, struct sv s)
 {
 	sbuf_addc(b, '"');
 	for (size_t i = 0; i < s.len;) {
+		size_t plain = json_plain(s, i);
+		sbuf_add(b, s.data + i, plain);
+		i += plain;
+		if (i == s.len)
+			break;
 		const unsigned char *p = (const unsigned char *)s.data + i;
 		size_t n = utf8_len((struct sv){s.data + i, s.len - i});
 		if (n == 0) {

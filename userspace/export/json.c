@@ -23,6 +23,11 @@ static void json_number(struct sbuf *b, double v)
 		sbuf_adds(b, "null");
 		return;
 	}
+	/* Most are whole: counts, ids, sizes. Beyond 15 digits %.15g would show an exponent. */
+	if (v > -1e15 && v < 1e15 && v == (double)(int64_t)v && !(v == 0 && signbit(v))) {
+		sbuf_addi(b, (int64_t)v);
+		return;
+	}
 	/* The shortest text that reads back as the same number, as far as printf can. */
 	snprintf(text, sizeof(text), "%.15g", v);
 	if (strtod(text, NULL) != v)
@@ -30,16 +35,9 @@ static void json_number(struct sbuf *b, double v)
 	sbuf_adds(b, text);
 }
 
-static void json_string(struct sbuf *b, const char *key, struct sv value)
-{
-	sbuf_addf(b, "\"%s\":", key);
-	sbuf_add_json(b, value);
-	sbuf_addc(b, ',');
-}
-
 static void json_maps(struct sbuf *b, struct tags *t)
 {
-	sbuf_adds(b, "\"meta\":{");
+	sbuf_addsv(b, SV(",\"meta\":{"));
 	for (size_t i = 0; i < t->meta.cnt; i++) {
 		if (i)
 			sbuf_addc(b, ',');
@@ -47,7 +45,7 @@ static void json_maps(struct sbuf *b, struct tags *t)
 		sbuf_addc(b, ':');
 		sbuf_add_json(b, t->meta.data[i].value);
 	}
-	sbuf_adds(b, "},\"metrics\":{");
+	sbuf_addsv(b, SV("},\"metrics\":{"));
 	for (size_t i = 0; i < t->metrics.cnt; i++) {
 		if (i)
 			sbuf_addc(b, ',');
@@ -55,7 +53,7 @@ static void json_maps(struct sbuf *b, struct tags *t)
 		sbuf_addc(b, ':');
 		json_number(b, t->metrics.data[i].value);
 	}
-	sbuf_adds(b, "},");
+	sbuf_addc(b, '}');
 }
 
 static void json_span(struct sbuf *b, struct tags *t, uint32_t i)
@@ -63,18 +61,31 @@ static void json_span(struct sbuf *b, struct tags *t, uint32_t i)
 	const struct chunk *c = t->chunk;
 	const struct span *s = &c->spans[i];
 	tags_of(t, i);
-	sbuf_addc(b, '{');
-	json_string(b, "service", span_service(c, s));
-	json_string(b, "name", s->name);
-	json_string(b, "resource", span_resource(s));
-	sbuf_addf(b, "\"trace_id\":%llu,\"span_id\":%llu,\"parent_id\":%llu,", (unsigned long long)c->trace_lo,
-		  (unsigned long long)s->span_id, (unsigned long long)s->parent_id);
-	sbuf_addf(b, "\"start\":%lld,\"duration\":%lld,\"error\":%d,", (long long)s->start_ns,
-		  (long long)s->duration_ns, s->error);
+	sbuf_addsv(b, SV("{\"service\":"));
+	sbuf_add_json(b, span_service(c, s));
+	sbuf_addsv(b, SV(",\"name\":"));
+	sbuf_add_json(b, s->name);
+	sbuf_addsv(b, SV(",\"resource\":"));
+	sbuf_add_json(b, span_resource(s));
+	sbuf_addsv(b, SV(",\"trace_id\":"));
+	sbuf_addu(b, c->trace_lo);
+	sbuf_addsv(b, SV(",\"span_id\":"));
+	sbuf_addu(b, s->span_id);
+	sbuf_addsv(b, SV(",\"parent_id\":"));
+	sbuf_addu(b, s->parent_id);
+	sbuf_addsv(b, SV(",\"start\":"));
+	sbuf_addi(b, s->start_ns);
+	sbuf_addsv(b, SV(",\"duration\":"));
+	sbuf_addi(b, s->duration_ns);
+	sbuf_addsv(b, SV(",\"error\":"));
+	sbuf_addu(b, s->error);
 	json_maps(b, t);
-	json_string(b, "type", s->type);
-	sbuf_addf(b, "\"trace_id_128\":\"%016llx%016llx\"}\n", (unsigned long long)c->trace_hi,
-		  (unsigned long long)c->trace_lo);
+	sbuf_addsv(b, SV(",\"type\":"));
+	sbuf_add_json(b, s->type);
+	sbuf_addsv(b, SV(",\"trace_id_128\":\""));
+	sbuf_addx(b, c->trace_hi, 16);
+	sbuf_addx(b, c->trace_lo, 16);
+	sbuf_addsv(b, SV("\"}\n"));
 }
 
 /* --- the exporter ------------------------------------------------------------------------------------------------- */

@@ -28,7 +28,7 @@ int outfile_open(struct outfile *o, const char *path, struct sbuf *err)
 	}
 	o->fd = fd;
 	o->own = !standard;
-	o->slow = !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode);
+	o->slow = S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || isatty(fd);
 	o->name = strdup(standard ? "standard output" : path);
 	if (!o->name) {
 		outfile_close(o);
