@@ -305,7 +305,7 @@ static void freed_with_open_chunks(void **state)
 static void pool_reuses(void **state)
 {
 	(void)state;
-	struct chunk_pool *p = chunk_pool_new(2);
+	struct chunk_pool *p = chunk_pool_new(2 * 33); /* room for 32 spans each */
 	struct process_info *pi = process_info_new();
 	struct chunk *c[3];
 	for (int i = 0; i < 3; i++) {

@@ -26,7 +26,7 @@
 #define PARTIAL_SPANS	 300
 #define FLUSH_TIMEOUT_NS (30 * NSEC_PER_SEC)
 #define IDLE_NS		 (30 * NSEC_PER_SEC)
-#define POOL_IDLE	 1024
+#define POOL_IDLE	 65536 /* spans */
 
 struct replayed {
 	uint32_t tgid;

@@ -21,7 +21,7 @@
 #define DEFAULT_QUEUE_SPANS   200000
 #define DEFAULT_PARTIAL_SPANS 300 /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of dd-trace-py */
 #define TRACE_IDLE_NS	      (30 * NSEC_PER_SEC)
-#define POOL_IDLE_CHUNKS      1024
+#define POOL_IDLE_SPANS	      65536
 #define PROCESS_KEEP_NS	      (10 * NSEC_PER_SEC)
 #define EVENT_PIPE_SZ	      (1 << 20)
 
@@ -240,7 +240,7 @@ static int session_open_base(struct session *s)
 	uint32_t max = or_default(s->options.list->limits.max_functions, DEFAULT_MAX_FUNCTIONS);
 	s->options.max_functions = or_default(s->options.max_functions, max);
 	s->processes = processes_new(&processes);
-	s->pool = chunk_pool_new(POOL_IDLE_CHUNKS);
+	s->pool = chunk_pool_new(POOL_IDLE_SPANS);
 	s->functions = functions_new(s->options.list, s->options.max_functions);
 	s->count_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!s->processes || !s->pool || !s->functions)

@@ -4,7 +4,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define ARENA_BLOCK_SZ 4096
+/* The first block is small, since most arenas are those of short traces; each further one is twice as large. */
+#define ARENA_FIRST_SZ 496
+#define ARENA_BLOCK_SZ 8192
 
 struct arena_block {
 	struct arena_block *next;
@@ -23,7 +25,9 @@ static struct arena_block *arena_block_get(struct arena *a, size_t sz)
 		b->used = 0;
 		return b;
 	}
-	size_t cap = sz > ARENA_BLOCK_SZ ? sz : ARENA_BLOCK_SZ;
+	size_t cap = a->blocks ? a->blocks->cap * 2 : ARENA_FIRST_SZ;
+	cap = cap > ARENA_BLOCK_SZ ? ARENA_BLOCK_SZ : cap;
+	cap = sz > cap ? sz : cap;
 	struct arena_block *b = malloc(sizeof(*b) + cap);
 	if (b) {
 		b->cap = cap;

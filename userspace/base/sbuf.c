@@ -79,10 +79,24 @@ void sbuf_addf(struct sbuf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
+#define EACH_BYTE(c) ((c) * 0x0101010101010101ULL)
+
+/* Sets the top bit of the lowest byte of `w` that is zero; bytes above it may be marked wrongly. */
+static inline uint64_t zero_byte(uint64_t w)
+{
+	return (w - EACH_BYTE(0x01)) & ~w & EACH_BYTE(0x80);
+}
+
 /* Bytes from `from` on that stand for themselves in a JSON string: printable ASCII but for the quote and the backslash. */
 static size_t json_plain(struct sv s, size_t from)
 {
 	size_t i = from;
+	for (uint64_t w; i + sizeof(w) <= s.len; i += sizeof(w)) {
+		memcpy(&w, s.data + i, sizeof(w));
+		if ((w | ((w - EACH_BYTE(0x20)) & ~w)) & EACH_BYTE(0x80) ||
+		    zero_byte(w ^ EACH_BYTE('"')) | zero_byte(w ^ EACH_BYTE('\\')) | zero_byte(w ^ EACH_BYTE(0x7f)))
+			break;
+	}
 	while (i < s.len) {
 		unsigned char c = (unsigned char)s.data[i];
 		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')

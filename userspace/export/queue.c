@@ -35,13 +35,14 @@ struct export_queue {
 	int wake_fd;
 	struct sink sinks[QUEUE_MAX_SINKS];
 	unsigned sink_cnt;
-	struct chunk *batch; /* in the exporter thread's hands */
-	uint64_t batch_spans;
+	/* In the exporter thread's hands: what it took off the list, and the part of it that is being written. */
+	struct chunk *taken, *batch;
+	uint64_t taken_spans, batch_spans;
 
 	pthread_mutex_t lock;
 	struct chunk *first, *last;
 	uint64_t waiting; /* spans of the list */
-	uint64_t in_hand; /* spans of the batch: they take room too */
+	uint64_t in_hand; /* spans taken and of the batch: they take room too */
 	bool asleep;	  /* the thread is in poll() and wants to be woken for the first chunk */
 	bool stopping;
 	uint64_t deadline_ns;
@@ -115,23 +116,28 @@ int export_queue_sink(struct export_queue *q, unsigned i, struct exporter_stats 
 
 /* --- the exporter thread ------------------------------------------------------------------------------------------ */
 
-/* The next batch off the list, or none. */
+/* The next batch, or none. Chunks are cold memory: they are counted off outside the lock, which the consumer wants. */
 static void queue_take(struct export_queue *q)
 {
-	pthread_mutex_lock(&q->lock);
-	struct chunk *first = q->first, *last = NULL;
+	if (!q->taken) {
+		pthread_mutex_lock(&q->lock);
+		q->taken = q->first;
+		q->taken_spans = q->in_hand = q->waiting;
+		q->first = NULL;
+		q->waiting = 0;
+		pthread_mutex_unlock(&q->lock);
+	}
+	struct chunk *first = q->taken, *last = NULL;
 	uint64_t cnt = 0;
 	for (struct chunk *c = first; c && (cnt == 0 || cnt + c->span_cnt <= QUEUE_BATCH_SPANS); c = c->next) {
 		cnt += c->span_cnt;
 		last = c;
 	}
 	if (last) {
-		q->first = last->next;
+		q->taken = last->next;
 		last->next = NULL;
-		q->waiting -= cnt;
+		q->taken_spans -= cnt;
 	}
-	q->in_hand = cnt;
-	pthread_mutex_unlock(&q->lock);
 	q->batch = first;
 	q->batch_spans = cnt;
 	for (unsigned i = 0; i < q->sink_cnt; i++) {
@@ -193,8 +199,7 @@ static void queue_look(struct export_queue *q)
 	}
 	q->exported = stats[0].exported;
 	q->failed = stats[0].dropped;
-	if (!q->batch)
-		q->in_hand = 0;
+	q->in_hand = q->taken_spans + (q->batch ? q->batch_spans : 0);
 	pthread_mutex_unlock(&q->lock);
 }
 
@@ -233,7 +238,7 @@ static void queue_sleep(struct export_queue *q, uint64_t max_ns)
 static bool queue_may_sleep(struct export_queue *q)
 {
 	pthread_mutex_lock(&q->lock);
-	bool may = !q->first && !q->stopping;
+	bool may = !q->first && !q->taken && !q->stopping;
 	q->asleep = may;
 	pthread_mutex_unlock(&q->lock);
 	return may;

@@ -52,7 +52,8 @@ struct assembly_stats {
 };
 void assembly_stats(const struct assembly *a, struct assembly_stats *ret_stats);
 
-/* Chunks at rest. One thread gets; any thread puts. At most about `max_idle` rest, the others are freed. */
+/* Chunks at rest. One thread gets; any thread puts. They keep their memory, but not for more than
+ * about `max_idle` spans all together, each chunk counting for one besides; beyond that they are freed. */
 struct chunk_pool;
 struct chunk_pool *chunk_pool_new(uint32_t max_idle);
 void chunk_pool_free(struct chunk_pool *p);

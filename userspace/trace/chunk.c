@@ -5,11 +5,13 @@
 
 /* A chunk that grew beyond this is not kept as it is: one huge trace must not cost memory for ever. */
 #define CHUNK_KEEP_SPANS 1024
+/* Most traces are short, and tens of thousands of chunks may wait for a slow receiver. */
+#define CHUNK_FIRST_SPANS 2
 
 struct chunk_pool {
 	struct chunk *mine;	/* of the thread that gets */
 	struct chunk *returned; /* atomic stack: pushed one by one, taken as a whole, so there is no ABA */
-	uint32_t idle_cnt;	/* atomic, of both lists; may run over max_idle by the number of threads */
+	uint32_t idle;		/* atomic, weight of both lists */
 	uint32_t max_idle;
 };
 
@@ -19,6 +21,12 @@ struct chunk_pool *chunk_pool_new(uint32_t max_idle)
 	if (p)
 		p->max_idle = max_idle;
 	return p;
+}
+
+/* What a chunk at rest counts for: the spans it has room for, and itself. */
+static uint32_t chunk_weight(const struct chunk *c)
+{
+	return c->span_cap + 1;
 }
 
 static void chunk_free(struct chunk *c)
@@ -56,7 +64,7 @@ struct chunk *chunk_pool_get(struct chunk_pool *p)
 		return calloc(1, sizeof(*c));
 	p->mine = c->next;
 	c->next = NULL;
-	__atomic_fetch_sub(&p->idle_cnt, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&p->idle, chunk_weight(c), __ATOMIC_RELAXED);
 	return c;
 }
 
@@ -82,12 +90,12 @@ void chunk_pool_put(struct chunk_pool *p, struct chunk *chunk)
 {
 	if (!chunk)
 		return;
-	if (__atomic_fetch_add(&p->idle_cnt, 1, __ATOMIC_RELAXED) >= p->max_idle) {
-		__atomic_fetch_sub(&p->idle_cnt, 1, __ATOMIC_RELAXED);
+	chunk_clear(chunk);
+	if (__atomic_add_fetch(&p->idle, chunk_weight(chunk), __ATOMIC_RELAXED) > p->max_idle) {
+		__atomic_fetch_sub(&p->idle, chunk_weight(chunk), __ATOMIC_RELAXED);
 		chunk_free(chunk);
 		return;
 	}
-	chunk_clear(chunk);
 	struct chunk *head = __atomic_load_n(&p->returned, __ATOMIC_RELAXED);
 	do
 		chunk->next = head;
@@ -97,7 +105,7 @@ void chunk_pool_put(struct chunk_pool *p, struct chunk *chunk)
 struct span *chunk_add(struct chunk *chunk)
 {
 	if (chunk->span_cnt == chunk->span_cap) {
-		uint32_t cap = chunk->span_cap ? chunk->span_cap * 2 : 8;
+		uint32_t cap = chunk->span_cap ? chunk->span_cap * 2 : CHUNK_FIRST_SPANS;
 		struct span *spans = cap < chunk->span_cap ? NULL : reallocarray(chunk->spans, cap, sizeof(*spans));
 		if (!spans)
 			return NULL;

@@ -148,7 +148,7 @@ static void bench_init(struct bench *b, const struct probe_list *list, bool valu
 {
 	b->functions = functions_new(list, FUNCTIONS);
 	b->process = process_info_new();
-	b->pool = chunk_pool_new(4 * TRACES);
+	b->pool = chunk_pool_new(1 << 20);
 	if (!b->functions || !b->process || !b->pool)
 		abort();
 	b->process->pid = b->process->ns_pid = TGID;
@@ -217,6 +217,7 @@ int main(int argc, char **argv)
 		len += put_trace(records + len, i, spans, values);
 	for (uint64_t now = 1; now < 10; now++)
 		run_batch(calls, records, len, now);
+	payload_end(&b);
 	b.spans = b.bytes = 0;
 	uint64_t start = cpu_ns(), end = start + (uint64_t)(seconds * 1e9), now = 10;
 	while (cpu_ns() < end)
