@@ -308,6 +308,14 @@ def kernel_objects():
     return found
 
 
+def has_bpf(pid):
+    """Whether a process holds BPF programs."""
+    try:
+        return any("bpf-prog" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+
+
 def uprobes_in(pid, path):
     """Whether breakpoints or detours sit in the code a process runs: its memory compared with the file."""
     changed = 0
