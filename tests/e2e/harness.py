@@ -298,14 +298,19 @@ def spanhound_once(*args, env=None, timeout=PATIENCE_S, binary=None, stdin=None)
     return p.returncode, p.stdout, p.stderr
 
 
-def kernel_objects():
-    """The BPF programs and links of the whole machine, by id: what a spanhound must not leave behind."""
+def kernel_objects(pid=None):
+    """BPF programs, links and maps, by kind and id: those that process `pid` holds, or all of the machine."""
     found = set()
     for kind in ("prog", "link", "map"):
         p = subprocess.run(["bpftool", "-j", kind, "list"], capture_output=True, text=True)
         for o in json.loads(p.stdout or "[]"):
-            found.add((kind, o["id"]))
+            if pid is None or any(x["pid"] == pid for x in o.get("pids", [])):
+                found.add((kind, o["id"]))
     return found
+
+
+def are_gone(objects):
+    return not objects & kernel_objects()
 
 
 def has_bpf(pid):

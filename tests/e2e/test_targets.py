@@ -423,12 +423,12 @@ def test_count(spanhound, hot):
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_ends_cleanly_by(spanhound, program, sig):
-    before = harness.kernel_objects()
     p = program("calls", "nested")
     s = spanhound("--pid", p.pid, "-f", "p_*")
+    objects = harness.kernel_objects(s.pid)
     p.run()
     assert nested_is_whole(s.stop(sig), p)
-    assert wait_for(lambda: harness.kernel_objects() <= before, "programs, maps and links to be gone")
+    wait_for(lambda: harness.are_gone(objects), "programs, maps and links to be gone")
 
 
 def test_imported_function_is_not_the_executables(program):
