@@ -34,11 +34,13 @@ class TestAgent:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = open(os.path.join(tmp, f"test-agent-{self.port}.log"), "ab")
         command = [os.path.join(os.path.dirname(sys.executable), "ddapm-test-agent"), "--port", str(self.port),
-                   "--otlp-http-port", str(free_port()), "--otlp-grpc-port", str(free_port()), "--enabled-checks", ALL_CHECKS,
+                   "--otlp-http-port", str(free_port()), "--otlp-grpc-port", str(free_port()),
                    "--pool-trace-check-failures", "true", "--snapshot-dir", tmp]
         if uds:
             command += ["--trace-uds-socket", uds]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        # Its --enabled-checks takes no list (argparse splits the text into letters); the variable does.
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
+                                        env={**os.environ, "ENABLED_CHECKS": ALL_CHECKS})
         wait_for(self._up, "the test agent")
 
     def _up(self):
@@ -80,6 +82,7 @@ class FakeAgent:
 
     def __init__(self, behave=lambda number, path: 200, port=0):
         self.requests = []
+        self.connections = []
         self.accepted = []  # spans of requests answered with 200
         agent = self
 
@@ -122,6 +125,7 @@ class FakeAgent:
                 pass
 
             def handle(self):
+                agent.connections.append(self.connection)
                 try:
                     super().handle()
                 except OSError:
@@ -143,3 +147,8 @@ class FakeAgent:
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
+        for c in self.connections:  # those kept alive, too: nobody is there any more
+            try:
+                c.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass

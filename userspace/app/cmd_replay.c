@@ -347,7 +347,7 @@ static int replay_file(const struct options *o, const char *path)
 	struct stat st;
 	__cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	void *data = MAP_FAILED;
-	int status = SESSION_FAILED;
+	int status = SESSION_MISTAKE;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		log_error("cannot read %s: %s", path, strerror(errno));

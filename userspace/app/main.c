@@ -29,6 +29,10 @@ int main(int argc, char **argv)
 	for (int i = 0; i < COMMANDS; i++)
 		if (strcmp(word, commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
-	log_error("there is no command '%s'; `spanhound --help` lists them", word);
+	struct sbuf names = {0};
+	for (int i = 0; i < COMMANDS; i++)
+		sbuf_addf(&names, " %s", commands[i].name);
+	log_error("there is no command '%s'; there are:%s", word, sbuf_str(&names));
+	sbuf_release(&names);
 	return EXIT_USAGE;
 }

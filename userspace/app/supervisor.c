@@ -41,6 +41,13 @@ static void say_ready(struct session *s)
 		  stats.processes == 1 ? "" : "es", stats.functions, stats.functions == 1 ? "" : "s", stats.skipped);
 	log_debug("functions found and placed in %.1f ms, attached in %.1f ms", (double)stats.resolve_ns / NSEC_PER_MSEC,
 		  (double)stats.attach_ns / NSEC_PER_MSEC);
+	struct sbuf where = {0};
+	for (unsigned i = 0; export_queue_sink(s->queue, i, NULL, &where) == 0; i++) {
+		if (where.len)
+			log_info("%s", sbuf_str(&where));
+		sbuf_reset(&where);
+	}
+	sbuf_release(&where);
 	if (stats.limited)
 		log_warn("%u functions beyond the limit of %u are not probed; raise it with --max-functions", stats.limited,
 			 s->options.max_functions);
