@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "binary/imports.h"
+#include "probe/proof.h"
 
 /* Text beyond this is not searched for jumps into functions (10 ms a megabyte): entry probes then stay at the symbol. */
 #define TARGETS_MAX_TEXT (48u << 20)
@@ -211,6 +212,8 @@ const struct code_targets *module_targets(struct module *m, uint64_t vaddr)
 
 void module_rest(struct module *m)
 {
+	proof_free(m->proof);
+	m->proof = NULL;
 	for (size_t i = 0; i < m->target_cnt; i++)
 		code_targets_release(&m->targets[i]);
 	free(m->targets);

@@ -24,6 +24,7 @@ enum module_trait {
 	TRAIT_GO = 1 << 3,	  /* stacks are moved, and walked by return addresses */
 };
 
+struct proof;
 struct module {
 	dev_t dev;
 	ino_t ino;
@@ -37,6 +38,7 @@ struct module {
 	struct symtab *symtab;
 	struct unwind *unwind;
 	struct noreturn *noreturn;
+	struct proof *proof; /* of probe/proof.h */
 	struct code_targets *targets; /* one for each code range of the file */
 	size_t target_cnt;
 	int root_fd; /* the process's root directory, for separate debug files */

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "binary/name.h"
+#include "probe/proof.h"
 #include "probe/body.h"
 
 struct site_finder {
@@ -62,8 +63,9 @@ static bool returns_oddly(const struct symtab *tab, const struct symbol *s)
 }
 
 /* Why no return probe may sit on this function; NULL: it may. */
-static const char *why_no_return(struct symtab *tab, const struct symbol *s, const struct site_options *o)
+static const char *why_no_return(struct module *m, const struct symbol *s, const struct site_options *o)
 {
+	struct symtab *tab = module_symbols(m);
 	if (o->traits & TRAIT_GO)
 		return "Go moves its stacks";
 	if (returns_oddly(tab, s))
@@ -76,9 +78,11 @@ static const char *why_no_return(struct symtab *tab, const struct symbol *s, con
 		return "the process switches stacks";
 	if (o->traits & TRAIT_ALTSTACK && !o->session)
 		return "the process uses signal stacks";
-	if (o->traits & TRAIT_UNWINDS)
-		return "exceptions or panics may pass it";
-	return NULL;
+	if (!(o->traits & TRAIT_UNWINDS))
+		return NULL;
+	if (!m->proof)
+		m->proof = proof_new(m);
+	return proof_never_unwinds(m->proof, s->addr) ? NULL : "exceptions or panics may pass it";
 }
 
 /* The condition of the jump at an address: jcc rel8 is 70+cc, jcc rel32 is 0f 80+cc (Intel SDM volume 2). */
@@ -156,7 +160,7 @@ int site_find(struct site_finder *f, struct module *m, const struct symbol *s, c
 	int rc = place_entry(f, m, s, o, ret);
 	if (rc < 0 || ret->refused)
 		return rc;
-	ret->no_return = o->wanted == SITE_SITES_ONLY ? "end sites were asked for" : why_no_return(tab, s, o);
+	ret->no_return = o->wanted == SITE_SITES_ONLY ? "end sites were asked for" : why_no_return(m, s, o);
 	if (!ret->no_return) {
 		ret->end = SITE_END_RETURN;
 		return 0;
