@@ -72,6 +72,19 @@ static bool is_end(const struct graph_input *in, const struct graph_insn *n, enu
 	}
 }
 
+/* What clang -O0 leaves behind a call that never returns: a jump to a label where no code came to be. */
+static bool is_past_end(const struct graph_input *in, const struct graph_insn *n, enum end_kind kind)
+{
+	if (kind != END_TAIL_JUMP && kind != END_TAIL_CONDITIONAL)
+		return false;
+	for (size_t i = 0; i < in->range_cnt; i++) {
+		uint64_t end = in->ranges[i].addr + in->ranges[i].sz;
+		if (n->insn.target == end && n->insn.addr - in->ranges[i].addr < in->ranges[i].sz)
+			return true;
+	}
+	return false;
+}
+
 static int add_site(struct ends *e, const struct graph_input *in, const struct graph_insn *n, enum end_kind kind,
 		    const struct cost_kernel *kernel)
 {
@@ -123,7 +136,7 @@ static int collect_exits(struct ends *e, const struct graph *g, const struct gra
 
 int ends_find(struct graph *g, const struct graph_input *in, const struct cost_kernel *kernel, struct ends *ret)
 {
-	uint64_t unread = 0, unreached = 0;
+	uint64_t unread = 0, open = 0, unreached = 0;
 	ret->sites.cnt = 0;
 	ret->verdict = ENDS_ALL;
 	ret->culprit = 0;
@@ -142,15 +155,19 @@ int ends_find(struct graph *g, const struct graph_input *in, const struct cost_k
 		enum end_kind kind;
 		if (n->jump == JUMP_UNRESOLVED)
 			unread = n->insn.addr;
+		if (n->jump == JUMP_OPEN_SWITCH)
+			open = n->insn.addr;
 		if (!is_end(in, n, &kind))
 			continue;
 		if (!n->reached)
-			unreached = n->insn.addr;
+			unreached = is_past_end(in, n, kind) ? unreached : n->insn.addr;
 		else if ((err = add_site(ret, in, n, kind, kernel)) < 0)
 			return err;
 	}
 	if (unread && (unreached || g->data_gap || in->maybe_split))
 		refuse(ret, ENDS_SWITCH, unread);
+	if (open && g->data_gap)
+		refuse(ret, ENDS_SWITCH, open);
 	if (unreached)
 		refuse(ret, ENDS_UNREACHED, unreached);
 	if (ret->verdict == ENDS_ALL && ret->sites.cnt == 0)

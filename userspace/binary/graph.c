@@ -11,6 +11,7 @@ enum {
 	SLOT_QUEUED = 4,   /* on the work list */
 	SLOT_RESOLVED = 8, /* an indirect jump whose table was read */
 	SLOT_FORM = 16,	   /* an indirect jump that looks like a switch */
+	SLOT_OPEN = 32,	   /* resolved, but its table ended only where an entry led outside */
 };
 
 struct graph_slot {
@@ -181,6 +182,103 @@ static void add_exit(struct walk *w, uint64_t target)
 		w->failed = -ENOMEM;
 }
 
+static void reach_table(struct walk *w, uint32_t at, const struct switch_table *t, int32_t depth, int32_t frame)
+{
+	for (uint32_t k = 0; k < t->cnt; k++) {
+		uint64_t target = 0;
+		if (switch_entry(t, k, w->in->data, w->in->data_cnt, &target) == 0)
+			reach(w, target, depth, frame, (int32_t)at);
+	}
+}
+
+/* Tables that nothing bounds are read entry by entry, in turns, whenever all else was followed: what is reached by one
+ * entry may name the data that ends the table. Where one is taken for longer than it is, what is reached wrongly
+ * disagrees with what is reached rightly, and the function is given up. */
+static struct graph_open *find_open(struct graph *g, uint32_t slot)
+{
+	vec_foreach (o, &g->open)
+		if (o->slot == slot)
+			return o;
+	return NULL;
+}
+
+static void bound_open(struct graph_open *o, uint64_t name)
+{
+	if (name > o->table.addr && name < o->bound)
+		o->bound = name;
+}
+
+static void follow_open(struct walk *w, uint32_t at, const struct switch_table *t, int32_t depth, int32_t frame)
+{
+	struct graph_open *o = find_open(w->g, at);
+	if (!o) {
+		struct graph_open fresh = {.slot = at, .table = *t, .bound = UINT64_MAX};
+		vec_foreach (name, &w->g->named)
+			bound_open(&fresh, *name);
+		if (w->g->open.cnt < GRAPH_MAX_OPEN && vec_push(&w->g->open, fresh) < 0)
+			w->failed = -ENOMEM;
+		return;
+	}
+	w->g->slots[at].flags |= o->flags;
+	reach_table(w, at, &o->table, depth, frame);
+}
+
+/* Every address of data that the function names: where another thing begins, a table has ended. */
+static void name_data(struct walk *w, const struct insn *i)
+{
+	bool table = i->kind == INSN_JMP_INDIRECT && i->memory && i->rm == GPR_NONE && i->disp > 0;
+	uint64_t name = table ? (uint64_t)i->disp : i->target;
+	if (!table && !(i->rip_relative && i->kind == INSN_OTHER))
+		return;
+	if (vec_push(&w->g->named, name) < 0)
+		w->failed = -ENOMEM;
+	vec_foreach (o, &w->g->open)
+		bound_open(o, name);
+}
+
+/* The next entry of an open table. False: it has ended; then `flags` says what that makes of the switch. */
+static bool next_entry(struct walk *w, struct graph_open *o, uint64_t *ret_target)
+{
+	struct graph *g = w->g;
+	struct switch_table *t = &o->table;
+	uint64_t at = t->addr + (uint64_t)t->cnt * t->width;
+
+	if (at >= o->bound || switch_entry(t, t->cnt, w->in->data, w->in->data_cnt, ret_target) < 0)
+		return false;
+	/* To the function itself: a table of functions to call. */
+	bool strange = *ret_target == w->in->ranges[0].addr || t->cnt == GRAPH_MAX_TABLE;
+	int64_t slot = slot_of(w->in, *ret_target);
+	if (!strange && slot >= 0 && !(g->slots[slot].flags & SLOT_BODY))
+		return true;
+	if (!strange && slot < 0 && vec_push(&g->table_stops, *ret_target) < 0)
+		w->failed = -ENOMEM;
+	o->flags = strange ? 0 : o->flags | (o->flags ? SLOT_OPEN : 0);
+	return false;
+}
+
+/* False: all have ended. */
+static bool advance_open(struct walk *w)
+{
+	struct graph *g = w->g;
+	bool more = false;
+	for (size_t i = 0; i < g->open.cnt; i++) {
+		struct graph_open *o = &g->open.data[i];
+		struct graph_slot *s = &g->slots[o->slot];
+		uint64_t target;
+		if (o->ended)
+			continue;
+		o->ended = !next_entry(w, o, &target);
+		if (!o->ended) {
+			o->flags = SLOT_RESOLVED;
+			o->table.cnt++;
+			reach(w, target, s->depth, s->frame, (int32_t)o->slot);
+			more = true;
+		}
+		s->flags = (uint8_t)((s->flags & ~(SLOT_RESOLVED | SLOT_OPEN)) | o->flags);
+	}
+	return more;
+}
+
 static void follow_indirect(struct walk *w, uint32_t at, const struct insn *i, int32_t depth, int32_t frame)
 {
 	struct insn before[SWITCH_HISTORY];
@@ -188,11 +286,15 @@ static void follow_indirect(struct walk *w, uint32_t at, const struct insn *i, i
 	size_t n = history(w, at, before, SWITCH_HISTORY);
 	struct graph_slot *s = &w->g->slots[at];
 
-	s->flags &= (uint8_t) ~(SLOT_RESOLVED | SLOT_FORM);
+	s->flags &= (uint8_t) ~(SLOT_RESOLVED | SLOT_FORM | SLOT_OPEN);
 	if (switch_find(i, before, n, &t))
 		s->flags |= SLOT_FORM;
-	if (!(s->flags & SLOT_FORM) || t.cnt == 0 || t.cnt > GRAPH_MAX_TABLE)
+	if (!(s->flags & SLOT_FORM) || !t.addr || t.cnt > GRAPH_MAX_TABLE)
 		return;
+	if (t.cnt == 0) {
+		follow_open(w, at, &t, depth, frame);
+		return;
+	}
 	bool inside = true;
 	for (uint32_t k = 0; k < t.cnt; k++) {
 		uint64_t target;
@@ -206,11 +308,7 @@ static void follow_indirect(struct walk *w, uint32_t at, const struct insn *i, i
 	if (!inside)
 		return;
 	s->flags |= SLOT_RESOLVED;
-	for (uint32_t k = 0; k < t.cnt; k++) {
-		uint64_t target = 0;
-		if (switch_entry(&t, k, w->in->data, w->in->data_cnt, &target) == 0)
-			reach(w, target, depth, frame, (int32_t)at);
-	}
+	reach_table(w, at, &t, depth, frame);
 }
 
 static bool never_returns(const struct graph_input *in, const struct insn *i)
@@ -244,10 +342,13 @@ static void visit(struct walk *w, uint32_t at)
 		fail(w->g, GRAPH_UNDECODABLE, addr);
 		return;
 	}
+	bool known = s->flags & SLOT_HEAD;
 	if (!mark(w, at, &i)) {
 		fail(w->g, GRAPH_OVERLAP, addr);
 		return;
 	}
+	if (!known)
+		name_data(w, &i);
 	int32_t depth = s->depth, frame = s->frame;
 	stack_after(&i, &depth, &frame);
 	switch ((enum insn_kind)i.kind) {
@@ -277,10 +378,13 @@ static enum graph_jump classify(const struct graph_slot *s, const struct insn *i
 {
 	if (i->kind != INSN_JMP_INDIRECT)
 		return JUMP_NOT_INDIRECT;
-	if (s->flags & SLOT_RESOLVED)
-		return JUMP_SWITCH;
 	/* notrack is how compilers mark a jump whose targets have no endbr64: a switch. */
-	if (i->segment || (s->depth != GRAPH_UNKNOWN && s->depth != 0))
+	bool stays = i->segment || (s->depth != GRAPH_UNKNOWN && s->depth != 0);
+	if (s->flags & SLOT_RESOLVED && !(s->flags & SLOT_OPEN))
+		return JUMP_SWITCH;
+	if (s->flags & SLOT_OPEN)
+		return stays ? JUMP_OPEN_SWITCH : JUMP_AMBIGUOUS;
+	if (stays)
 		return JUMP_UNRESOLVED;
 	if (s->depth == 0 && !(s->flags & SLOT_FORM))
 		return JUMP_TAIL_CALL;
@@ -399,6 +503,9 @@ int graph_build(struct graph *g, const struct graph_input *in)
 	struct walk w = {g, in, 0};
 	g->insns.cnt = 0;
 	g->table_exits.cnt = 0;
+	g->table_stops.cnt = 0;
+	g->open.cnt = 0;
+	g->named.cnt = 0;
 	g->work_cnt = 0;
 	g->fault = GRAPH_WHOLE;
 	g->fault_addr = 0;
@@ -416,8 +523,11 @@ int graph_build(struct graph *g, const struct graph_input *in)
 	for (size_t i = 0; i < in->entry_cnt; i++)
 		if (graph_inside(in, in->entries[i]))
 			reach(&w, in->entries[i], GRAPH_UNKNOWN, GRAPH_UNKNOWN, -1);
-	while (g->work_cnt > 0 && g->fault == GRAPH_WHOLE)
+	while (g->work_cnt > 0 && g->fault == GRAPH_WHOLE) {
 		visit(&w, g->work[--g->work_cnt]);
+		while (g->work_cnt == 0 && g->fault == GRAPH_WHOLE && advance_open(&w))
+			;
+	}
 	if (w.failed)
 		return w.failed;
 	return g->fault == GRAPH_WHOLE ? collect(&w) : 0;
@@ -429,5 +539,8 @@ void graph_release(struct graph *g)
 	free(g->work);
 	vec_release(&g->insns);
 	vec_release(&g->table_exits);
+	vec_release(&g->table_stops);
+	vec_release(&g->open);
+	vec_release(&g->named);
 	*g = (struct graph){0};
 }

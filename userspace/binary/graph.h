@@ -4,6 +4,7 @@
 
 #include "base/vec.h"
 #include "binary/decode.h"
+#include "binary/switch.h"
 
 /* A function followed from its entry along its control flow: which bytes are reached as instructions, how far the
  * stack pointer has moved at each of them, where control leaves.
@@ -14,6 +15,7 @@
 #define GRAPH_MAX_SZ	 (1u << 20) /* bytes of one function, all its ranges together */
 #define GRAPH_MAX_RANGES 8
 #define GRAPH_MAX_TABLE	 4096 /* entries of one jump table */
+#define GRAPH_MAX_OPEN	 1024 /* switches of unknown length in one function */
 #define GRAPH_MAX_EXITS	 256  /* table_exits kept; a switch may also have been read wrongly */
 #define GRAPH_UNKNOWN	 INT32_MIN
 
@@ -43,7 +45,10 @@ struct graph_input {
 
 enum graph_jump {
 	JUMP_NOT_INDIRECT,
-	JUMP_SWITCH,	 /* its table was read */
+	JUMP_SWITCH, /* its table was read */
+	/* Its table was read, but nothing in the code says how long it is (a match over all there is has no default):
+	 * up to where it cannot go on. That may be too far, never too short, unless it leads to pieces not known. */
+	JUMP_OPEN_SWITCH,
 	JUMP_UNRESOLVED, /* stays in the function, by its form or its stack depth, but where to is not known */
 	JUMP_TAIL_CALL,	 /* leaves the function */
 	JUMP_AMBIGUOUS,
@@ -66,6 +71,14 @@ enum graph_fault {
 	GRAPH_FAR,	   /* far jump or return */
 };
 
+struct graph_open { /* private: a switch whose table is read entry by entry */
+	struct switch_table table;
+	uint64_t bound; /* the nearest address behind the table's that the function names */
+	uint32_t slot;
+	uint8_t flags;
+	bool ended;
+};
+
 struct graph_slot;
 struct graph {
 	VEC(struct graph_insn) insns; /* by address within each range, ranges in order */
@@ -73,9 +86,13 @@ struct graph {
 	uint64_t fault_addr;
 	bool data_gap;		   /* bytes that no flow reaches are not instructions either */
 	VEC(uint64_t) table_exits; /* where jump tables lead outside of the ranges: those switches stay unresolved */
+	/* What ended the tables of open switches: no entries, or ones that lead to pieces which have to be added. */
+	VEC(uint64_t) table_stops;
 	/* private; kept from one function to the next */
 	struct graph_slot *slots;
 	uint32_t *work;
+	VEC(struct graph_open) open;
+	VEC(uint64_t) named;
 	size_t slot_cap;
 	size_t work_cap;
 	size_t work_cnt;

@@ -75,6 +75,23 @@ static const char *add_pads(struct body *b, struct module *m)
 	return NULL;
 }
 
+/* What ended a jump table: a wrong one may lead anywhere, but may it be an entry that leads to a piece of this
+ * function? NULL: no, or it was added. */
+static const char *check_stop(struct body *b, struct module *m, uint64_t stop, int *ret_added)
+{
+	const struct elf_range *section = elf_range_at(m->elf, stop);
+	const struct symbol *s = symtab_at(module_symbols(m), stop);
+	struct graph_range piece;
+	if (inside(b, stop) || !section || section->is_plt)
+		return NULL;
+	if (!s)
+		return module_is_stripped(m) ? ends_verdict_name(ENDS_SWITCH) : NULL;
+	if (!(s->flags & NAME_COLD) || classify(b, m, stop, &piece) != PLACE_PIECE)
+		return NULL;
+	*ret_added = 1;
+	return add_range(b, m, &piece) < 0 ? "it is in too many pieces" : add_pads(b, m);
+}
+
 static const char *start(struct body *b, struct module *m, const struct symbol *s)
 {
 	struct graph_range whole = {s->addr, s->size};
@@ -142,7 +159,7 @@ int body_find_ends(struct body *b, struct graph *g, struct module *m, const stru
 		.code = &code,
 		.ranges = b->ranges,
 		.bytes = b->bytes,
-		.maybe_split = !(tab->sources & ~(uint32_t)SYMTAB_FROM_DYNSYM),
+		.maybe_split = module_is_stripped(m),
 		.data = data,
 		.data_cnt = module_data(m, data),
 		.noreturn = noreturn_function,
@@ -158,7 +175,9 @@ int body_find_ends(struct body *b, struct graph *g, struct module *m, const stru
 		if (rc < 0)
 			return rc;
 		more = add_pieces(b, m, ret, ret_why);
-	} while (more > 0);
+		for (size_t i = 0; i < g->table_stops.cnt && !*ret_why; i++)
+			*ret_why = check_stop(b, m, g->table_stops.data[i], &more);
+	} while (more > 0 && !*ret_why);
 	/* One that never returns has all of its ends seen, too: its frame ends with the thread, or is unwound. */
 	if (!*ret_why && ret->verdict != ENDS_ALL && ret->verdict != ENDS_NONE)
 		*ret_why = ends_verdict_name(ret->verdict);

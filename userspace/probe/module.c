@@ -128,6 +128,12 @@ struct symtab *module_symbols(struct module *m)
 	return m->symtab;
 }
 
+bool module_is_stripped(struct module *m)
+{
+	struct symtab *tab = module_symbols(m);
+	return !tab || !(tab->sources & ~(uint32_t)SYMTAB_FROM_DYNSYM);
+}
+
 struct unwind *module_unwind(struct module *m)
 {
 	if (!m->unwind && unwind_open(&m->unwind, m->elf, NULL) < 0)

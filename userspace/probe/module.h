@@ -53,6 +53,8 @@ void module_close(struct module *m); /* NULL is fine */
 struct symtab *module_symbols(struct module *m);
 /* What jumps where in the range of code around an address, or NULL when that is too much code to look at. */
 const struct code_targets *module_targets(struct module *m, uint64_t vaddr);
+/* Local functions, and pieces of functions, have no names. */
+bool module_is_stripped(struct module *m);
 /* NULL when out of memory; a file without .eh_frame has an empty table. */
 struct unwind *module_unwind(struct module *m);
 /* NULL when out of memory. */
