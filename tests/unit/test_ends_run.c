@@ -15,12 +15,13 @@
 
 #include "compiled.h"
 #include "exceptions_programs.h"
+#include "binary/lsda.h"
 #include "probe/site.h"
 
 #if defined(__x86_64__)
 
 #define TABLE_SZ  (1u << 16)
-#define CALLS_MAX 1000 /* of one function; then it is let go */
+#define CALLS_MAX 100 /* of one function; then it is let go */
 
 /* What is known of one address with a breakpoint. */
 struct stop {
@@ -34,6 +35,7 @@ struct stop {
 
 struct end {
 	int32_t function;
+	int8_t condition; /* of a conditional jump, or -1 */
 	int32_t next;
 };
 
@@ -46,7 +48,8 @@ struct frame {
 
 struct function {
 	const struct symbol *symbol;
-	bool provable;
+	bool provable; /* its ends are known */
+	bool never;    /* and there are none */
 	uint64_t calls, returns, ends;
 };
 
@@ -154,6 +157,17 @@ static void on_end(struct run *r, int32_t function, uint64_t sp)
 	}
 }
 
+static bool is_pad(struct run *r, uint64_t addr)
+{
+	struct landing_pads pads = {0};
+	bool found = false;
+	assert_int_equal(unwind_landing_pads(module_unwind(r->m), r->m->elf, addr, addr + 1, &pads), 0);
+	vec_foreach (pad, &pads)
+		found |= *pad == addr;
+	vec_release(&pads);
+	return found;
+}
+
 /* A catch block may jump to behind the call that threw. A return leaves the address it went to below the stack. */
 static void on_return(struct run *r, uint64_t addr, uint64_t sp)
 {
@@ -164,6 +178,9 @@ static void on_return(struct run *r, uint64_t addr, uint64_t sp)
 	       r->frames.data[r->frames.cnt - 1].back == addr) {
 		struct frame f = r->frames.data[r->frames.cnt - 1];
 		bool provable = r->functions.data[f.function].provable;
+		/* Behind a call that never returns there may be the block where its exception arrives. */
+		if (r->functions.data[f.function].never && !is_pad(r, addr))
+			fail_msg("%s: %lx was returned to by what never returns", r->name, (unsigned long)addr);
 		if (provable && f.ended != 1) {
 			char text[512];
 			describe(r, f.function, text, sizeof(text));
@@ -183,6 +200,14 @@ static int resume(struct run *r, int request, int signal)
 	return status;
 }
 
+/* Intel SDM volume 1, appendix B. */
+static bool is_taken(unsigned condition, uint64_t flags)
+{
+	bool c = flags & 1, p = flags & 4, z = flags & 0x40, s = flags & 0x80, o = flags & 0x800;
+	const bool taken[] = {o, c, z, c || z, s, p, s != o, z || s != o};
+	return taken[condition / 2] != (condition & 1);
+}
+
 static void on_stop(struct run *r)
 {
 	struct user_regs_struct regs;
@@ -196,7 +221,8 @@ static void on_stop(struct run *r)
 	if (s->entry_of >= 0)
 		on_entry(r, s->entry_of, regs.rsp);
 	for (int32_t e = s->first_end; e >= 0; e = r->ends.data[e].next)
-		on_end(r, r->ends.data[e].function, regs.rsp);
+		if (r->ends.data[e].condition < 0 || is_taken((unsigned)r->ends.data[e].condition, regs.eflags))
+			on_end(r, r->ends.data[e].function, regs.rsp);
 	regs.rip--;
 	assert_int_equal(ptrace(PTRACE_SETREGS, r->pid, NULL, &regs), 0);
 	poke(r, s, false);
@@ -220,17 +246,20 @@ static size_t plan(struct run *r)
 		if (symbol_why_not(s) || s->flags & (SYMBOL_NOTYPE | SYMBOL_OVERLAPPED) || sv_eq(s->name, SV("_start")))
 			continue;
 		assert_int_equal(site_find(finder, r->m, s, &o, &site), 0);
-		/* Those that never return have no end to be seen. */
-		struct function f = {.symbol = s, .provable = site.end == SITE_END_SITES && site.ends.cnt};
+		struct function f = {.symbol = s,
+				     .provable = site.end == SITE_END_SITES && site.ends.cnt,
+				     .never = site.end == SITE_END_SITES && !site.ends.cnt};
 		int32_t number = (int32_t)r->functions.cnt;
 		assert_int_equal(vec_push(&r->functions, f), 0);
 		stop_at(r, s->addr)->entry_of = number;
-		refused += site.entry_only != NULL;
+		refused += !f.provable && !f.never;
 		vec_foreach (end, &site.ends) {
 			uint64_t addr;
 			assert_true(elf_offset_to_vaddr(r->m->elf, end->offset, &addr));
 			struct stop *stop = stop_at(r, addr);
-			struct end e = {number, stop->first_end};
+			struct end e = {.function = number, .next = stop->first_end, .condition = -1};
+			if (end->conditional)
+				e.condition = (int8_t)end->condition;
 			stop->first_end = (int32_t)r->ends.cnt;
 			assert_int_equal(vec_push(&r->ends, e), 0);
 		}
