@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
-#include "binary/demangle.h"
+#include "trace/redact.h"
 
 struct function_entry {
 	struct function_info info;
@@ -83,14 +83,20 @@ static void decorate_values(const struct probe *probe, const struct call_values 
 static void decorate_error(const struct probe *probe, const struct call_values *values, struct span *s,
 			   struct arena *arena)
 {
-	if (!probe->error.when.cnt || !condition_eval(&probe->error.when, values))
-		return;
 	s->error = 1;
 	span_push_tag(s, s->tags, SV("error.type"), probe->error.type);
 	span_push_tag(s, s->tags, SV("error.message"), template_render_arena(&probe->error.message, values, arena));
 }
 
 enum { ERROR_TAGS = 2 };
+
+/* Conditions see secrets, spans do not. */
+static void redact_values(const struct probe *probe, struct call_values *values)
+{
+	for (unsigned i = 0; i < probe->spec.capture_cnt && probe->redacted; i++)
+		if (probe->redacted & (1u << i) && values->v[i].type)
+			values->v[i] = (struct call_value){.type = SH_STRING, .bytes = REDACTED};
+}
 
 static void function_decorate(const struct function_info *info, const struct sh_ev_call *record, struct span *s,
 			      struct arena *arena)
@@ -101,6 +107,10 @@ static void function_decorate(const struct function_info *info, const struct sh_
 
 	call_values_read(&values, &probe->spec, probe->return_type, record, record->hdr.size);
 	values.function = f->plan->name;
+	/* An exception is its own error; the return value is none then. */
+	bool failed = !(record->hdr.flags & (SH_CALL_EXCEPTION | SH_CALL_UNFINISHED)) && probe->error.when.cnt &&
+		      condition_eval(&probe->error.when, &values);
+	redact_values(probe, &values);
 	if (probe->span.name.cnt)
 		s->name = template_render_arena(&probe->span.name, &values, arena);
 	if (probe->span.resource.cnt)
@@ -108,8 +118,7 @@ static void function_decorate(const struct function_info *info, const struct sh_
 	if (!span_make_room(s, arena, probe->span.tag_cnt + ERROR_TAGS, probe->span.metric_cnt))
 		return;
 	decorate_values(probe, &values, s, arena);
-	/* An exception is its own error; the return value is none then. */
-	if (!(record->hdr.flags & (SH_CALL_EXCEPTION | SH_CALL_UNFINISHED)))
+	if (failed)
 		decorate_error(probe, &values, s, arena);
 }
 

@@ -83,6 +83,7 @@ struct probe {
 
 	struct sh_spec spec; /* for the kernel half, complete */
 	struct sv capture_names[SH_MAX_CAPTURES];
+	uint16_t redacted; /* a bit per capture: its name says that it is secret, and the list does not say to show it */
 	uint8_t return_type; /* enum sh_type of the return register, for call_values_read(); SH_I32 unless declared */
 	struct probe_span span;
 	struct probe_error error;

@@ -4,6 +4,7 @@
 #include <ctype.h>
 
 #include "base/nearest.h"
+#include "trace/redact.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -11,6 +12,7 @@
 struct value_draft {
 	struct sv name;
 	const struct yaml_node *name_node, *at, *type, *offset, *deref, *max, *len, *tag;
+	bool show;
 	struct sv len_name; /* of the argument that holds the length */
 	size_t len_at;	    /* where in len_node's text */
 	const struct yaml_node *len_node;
@@ -29,7 +31,10 @@ struct value_draft {
 			 "of strings (default 64) and bytes"),                                               \
 		LIST_KEY("len", list_read_node, IN_DRAFT(len),                                               \
 			 "a number of bytes from 1 to 256 or an integer argument", "of bytes"),              \
-		LIST_KEY("tag", list_read_node, IN_DRAFT(tag), "the name of a tag, or false", "default: its own name")
+		LIST_KEY("tag", list_read_node, IN_DRAFT(tag), "the name of a tag, or false",                \
+			 "default: its own name"),                                                           \
+		LIST_KEY("show", list_read_bool, IN_DRAFT(show), "true or false",                            \
+			 "show the value although its name (password, token ...) says that it is secret")
 
 static const struct list_key arg_keys[] = {
 	LIST_KEY("at", list_read_node, IN_DRAFT(at), "the argument's position from 1 to 6",
@@ -388,6 +393,8 @@ static void add_capture(struct list_reader *r, struct probe *probe, struct value
 	uint8_t index = probe->spec.capture_cnt++;
 	probe->spec.captures[index] = draft->capture;
 	probe->capture_names[index] = draft->name;
+	if (!draft->show && redact_name(draft->name))
+		probe->redacted |= (uint16_t)(1u << index);
 	values->names.names[values->names.cnt++] = (struct value_name){
 		.name = draft->name,
 		.index = index,
