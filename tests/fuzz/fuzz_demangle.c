@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/nearest.h"
+#include "base/glob.h"
 #include "binary/demangle.h"
 #include "binary/name.h"
 
@@ -23,8 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		    p.params_end > texts[i].len)
 			__builtin_trap();
 		struct sv last = name_unqualified(texts[i]);
-		name_glob((struct sv){name.data, size / 4}, texts[i]);
-		name_distance(last, (struct sv){name.data, size / 2}, 4);
+		glob_match((struct sv){name.data, size / 4}, texts[i]);
+		edit_distance(last, (struct sv){name.data, size / 2}, 4);
 	}
 	sbuf_release(&out);
 	return 0;

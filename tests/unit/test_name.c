@@ -7,6 +7,8 @@
 #include <fnmatch.h>
 #include <stdio.h>
 
+#include "base/nearest.h"
+#include "base/glob.h"
 #include "base/clock.h"
 #include "binary/demangle.h"
 #include "binary/name.h"
@@ -273,7 +275,7 @@ static void test_glob_like_fnmatch(void **state)
 		    (strchr(pattern, '[') && strpbrk(pattern, "-\\")))
 			continue;
 		bool want = fnmatch(pattern, text, 0) == 0;
-		if (name_glob(sv_of(pattern), sv_of(text)) != want)
+		if (glob_match(sv_of(pattern), sv_of(text)) != want)
 			fail_msg("\"%s\" on \"%s\": fnmatch says %d", pattern, text, want);
 		matches += want;
 	}
@@ -283,18 +285,18 @@ static void test_glob_like_fnmatch(void **state)
 static void test_glob(void **state)
 {
 	(void)state;
-	assert_true(name_glob(SV("zset*"), SV("zsetAdd")));
-	assert_true(name_glob(SV("[a-c]x[!0-9]"), SV("bxy")));
-	assert_false(name_glob(SV("[a-c]x[!0-9]"), SV("bx7")));
-	assert_true(name_glob(SV("A::operator\\[\\]*"), SV("A::operator[](int)")));
-	assert_true(name_glob(SV("f(char\\*)"), SV("f(char*)")));
-	assert_true(name_is_glob(SV("a?")) && name_is_glob(SV("[")) && !name_is_glob(SV("a::b(int)")));
+	assert_true(glob_match(SV("zset*"), SV("zsetAdd")));
+	assert_true(glob_match(SV("[a-c]x[!0-9]"), SV("bxy")));
+	assert_false(glob_match(SV("[a-c]x[!0-9]"), SV("bx7")));
+	assert_true(glob_match(SV("A::operator\\[\\]*"), SV("A::operator[](int)")));
+	assert_true(glob_match(SV("f(char\\*)"), SV("f(char*)")));
+	assert_true(glob_is_pattern(SV("a?")) && glob_is_pattern(SV("[")) && !glob_is_pattern(SV("a::b(int)")));
 	/* fnmatch() needs minutes for this one. */
 	char text[2001];
 	memset(text, 'a', 2000);
 	text[2000] = '\0';
 	uint64_t start = clock_mono_ns();
-	assert_false(name_glob(SV("a*a*a*a*a*a*a*a*a*a*a*a*b"), sv_of(text)));
+	assert_false(glob_match(SV("a*a*a*a*a*a*a*a*a*a*a*a*b"), sv_of(text)));
 	assert_true(clock_mono_ns() - start < NSEC_PER_SEC);
 }
 
@@ -322,11 +324,11 @@ static unsigned plain_distance(const char *a, const char *b)
 static void test_distance(void **state)
 {
 	(void)state;
-	assert_int_equal(name_distance(SV("chrage_card"), SV("charge_card"), 3), 1);
-	assert_int_equal(name_distance(SV("SSL_Read"), SV("ssl_read"), 3), 0);
-	assert_int_equal(name_distance(SV(""), SV("abc"), 3), 3);
-	assert_int_equal(name_distance(SV(""), SV(""), 0), 0);
-	assert_int_equal(name_distance(SV("abc"), SV("xyz"), 2), 3);
+	assert_int_equal(edit_distance(SV("chrage_card"), SV("charge_card"), 3), 1);
+	assert_int_equal(edit_distance(SV("SSL_Read"), SV("ssl_read"), 3), 0);
+	assert_int_equal(edit_distance(SV(""), SV("abc"), 3), 3);
+	assert_int_equal(edit_distance(SV(""), SV(""), 0), 0);
+	assert_int_equal(edit_distance(SV("abc"), SV("xyz"), 2), 3);
 	uint32_t seed = 99;
 	for (unsigned i = 0; i < 100000; i++) {
 		char a[13] = "", b[13] = "";
@@ -335,14 +337,14 @@ static void test_distance(void **state)
 			a[k] = "abc"[random_next(&seed) % 3];
 		for (size_t k = 0; k < m; k++)
 			b[k] = "abc"[random_next(&seed) % 3];
-		unsigned max = random_next(&seed) % (NAME_DISTANCE_MAX + 1), want = plain_distance(a, b);
-		assert_int_equal(name_distance(sv_of(a), sv_of(b), max), want > max ? max + 1 : want);
+		unsigned max = random_next(&seed) % (EDIT_DISTANCE_MAX + 1), want = plain_distance(a, b);
+		assert_int_equal(edit_distance(sv_of(a), sv_of(b), max), want > max ? max + 1 : want);
 	}
-	char huge[2 * NAME_DISTANCE_LEN_MAX];
+	char huge[2 * NEAREST_MAX_LEN];
 	memset(huge, 'a', sizeof(huge));
-	struct sv whole = {huge, NAME_DISTANCE_LEN_MAX}, over = {huge, NAME_DISTANCE_LEN_MAX + 1};
-	assert_int_equal(name_distance(whole, whole, NAME_DISTANCE_MAX), 0);
-	assert_int_equal(name_distance(over, over, NAME_DISTANCE_MAX), NAME_DISTANCE_MAX + 1);
+	struct sv whole = {huge, NEAREST_MAX_LEN}, over = {huge, NEAREST_MAX_LEN + 1};
+	assert_int_equal(edit_distance(whole, whole, EDIT_DISTANCE_MAX), 0);
+	assert_int_equal(edit_distance(over, over, EDIT_DISTANCE_MAX), EDIT_DISTANCE_MAX + 1);
 }
 
 int main(void)

@@ -8,38 +8,46 @@ static unsigned min_of(unsigned a, unsigned b)
 	return a < b ? a : b;
 }
 
-static bool same(char a, char b)
+static unsigned min3(unsigned a, unsigned b, unsigned c)
 {
-	return tolower((unsigned char)a) == tolower((unsigned char)b);
+	unsigned m = a < b ? a : b;
+	return m < c ? m : c;
 }
 
+/* Optimal string alignment over a band of 2 * limit + 1 diagonals, which is all that `limit` edits can reach. */
 unsigned edit_distance(struct sv a, struct sv b, unsigned limit)
 {
-	unsigned row[3][NEAREST_MAX_LEN + 1];
-	size_t apart = a.len > b.len ? a.len - b.len : b.len - a.len;
-	if (a.len > NEAREST_MAX_LEN || b.len > NEAREST_MAX_LEN || apart > limit)
+	unsigned rows[3][NEAREST_MAX_LEN + 2];
+	size_t gap = a.len > b.len ? a.len - b.len : b.len - a.len;
+	if (limit > EDIT_DISTANCE_MAX)
+		limit = EDIT_DISTANCE_MAX;
+	if (gap > limit || a.len > NEAREST_MAX_LEN || b.len > NEAREST_MAX_LEN)
 		return limit + 1;
-	unsigned *two_up = row[0], *up = row[1], *now = row[2];
-	for (size_t j = 0; j <= b.len; j++)
-		up[j] = (unsigned)j;
+	unsigned *before = rows[0], *last = rows[1], *row = rows[2];
+	for (size_t j = 0; j <= b.len && j <= limit + 1; j++)
+		last[j] = (unsigned)j;
 	for (size_t i = 1; i <= a.len; i++) {
-		unsigned least = now[0] = (unsigned)i;
-		for (size_t j = 1; j <= b.len; j++) {
-			unsigned d = up[j - 1] + !same(a.data[i - 1], b.data[j - 1]);
-			d = min_of(d, min_of(up[j], now[j - 1]) + 1);
-			if (i > 1 && j > 1 && same(a.data[i - 1], b.data[j - 2]) && same(a.data[i - 2], b.data[j - 1]))
-				d = min_of(d, two_up[j - 2] + 1);
-			now[j] = d;
-			least = min_of(least, d);
+		size_t lo = i > limit ? i - limit : 1, hi = i + limit < b.len ? i + limit : b.len;
+		unsigned best = row[lo - 1] = lo == 1 ? (unsigned)i : limit + 1;
+		for (size_t j = lo; j <= hi; j++) {
+			int x = tolower((unsigned char)a.data[i - 1]), y = tolower((unsigned char)b.data[j - 1]);
+			row[j] = min3(last[j - 1] + (x != y), row[j - 1] + 1, last[j] + 1);
+			if (i > 1 && j > 1 && x == tolower((unsigned char)b.data[j - 2]) &&
+			    y == tolower((unsigned char)a.data[i - 2]) && before[j - 2] + 1 < row[j])
+				row[j] = before[j - 2] + 1;
+			if (row[j] < best)
+				best = row[j];
 		}
-		if (least > limit)
+		if (hi < b.len)
+			row[hi + 1] = limit + 1;
+		if (best > limit)
 			return limit + 1;
-		unsigned *spare = two_up;
-		two_up = up;
-		up = now;
-		now = spare;
+		unsigned *spare = before;
+		before = last;
+		last = row;
+		row = spare;
 	}
-	return min_of(up[b.len], limit + 1);
+	return last[b.len] <= limit ? last[b.len] : limit + 1;
 }
 
 void nearest_init(struct nearest *n, struct sv wanted)

@@ -13,14 +13,15 @@ struct nearest {
 };
 
 /* Longer texts are never suggested for. */
-#define NEAREST_MAX_LEN 128
+#define NEAREST_MAX_LEN 256
 
 void nearest_init(struct nearest *n, struct sv wanted);
 /* Borrows `candidate` until the last use of `best`. */
 void nearest_offer(struct nearest *n, struct sv candidate);
 
 /* Insertions, deletions, replacements and swaps of neighbours (optimal string alignment); case is
- * ignored. `limit` + 1 when there are more than `limit`. */
+ * ignored. `limit` + 1 when there are more than `limit`, which is at most EDIT_DISTANCE_MAX: what it costs grows with it. */
+#define EDIT_DISTANCE_MAX 8
 unsigned edit_distance(struct sv a, struct sv b, unsigned limit);
 
 #endif

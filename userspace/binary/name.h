@@ -6,7 +6,7 @@
 
 #include "base/sv.h"
 
-/* The text of function names: suffixes compilers add, parts of demangled names, patterns, likeness. */
+/* The text of function names: suffixes compilers add, parts of demangled names. */
 
 enum name_suffix {
 	NAME_COLD = 1 << 0,	 /* .cold, .warm: the unlikely part of a function, reached by a jump; no function */
@@ -35,15 +35,5 @@ struct name_parts name_parse(struct sv demangled);
 /* What a person calls the function: "ns::Class<T>::method(int) const" -> "method", "operator<<", "~Class". Closures and
  * lambdas have no name of their own and keep their function's: "run::{closure#0}", "main::{lambda()#1}::operator()". */
 struct sv name_unqualified(struct sv demangled);
-
-/* fnmatch(pattern, text, 0): * ? [set] [!set] \escape, over bytes; in at most |pattern| * |text| steps. */
-bool name_glob(struct sv pattern, struct sv text);
-bool name_is_glob(struct sv pattern);
-
-/* Edits (insert, delete, replace, swap neighbours; letter case counts nothing) between two names, or max + 1 when there
- * are more than `max`, which is at most NAME_DISTANCE_MAX. Names longer than NAME_DISTANCE_LEN_MAX are never alike. */
-#define NAME_DISTANCE_MAX     8
-#define NAME_DISTANCE_LEN_MAX 256
-unsigned name_distance(struct sv a, struct sv b, unsigned max);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/glob.h"
 #include "base/vec.h"
 #include "binary/demangle.h"
 #include "binary/symbols.h"
@@ -138,7 +139,7 @@ struct finder {
 
 static bool finder_compare(const struct finder *f, struct sv text)
 {
-	return f->glob ? name_glob(f->pattern, text) : sv_eq(f->pattern, text);
+	return f->glob ? glob_match(f->pattern, text) : sv_eq(f->pattern, text);
 }
 
 /* `whole` in each of the ways it may be written; they are all prefixes of it. A glob that speaks of no parameters, or
@@ -164,8 +165,8 @@ static bool finder_matches(struct finder *f, struct sv name)
 	uint32_t suffixes;
 	struct sv base = name_base(name, &suffixes);
 	if (suffixes & NAME_COLD)
-		return f->glob && !memchr(f->pattern.data, '*', f->pattern.len) && name_glob(f->pattern, name);
-	if (f->glob && (name_glob(f->pattern, name) || (base.len < name.len && name_glob(f->pattern, base))))
+		return f->glob && !memchr(f->pattern.data, '*', f->pattern.len) && glob_match(f->pattern, name);
+	if (f->glob && (glob_match(f->pattern, name) || (base.len < name.len && glob_match(f->pattern, base))))
 		return true;
 	if (!demangle_is_mangled(base))
 		return false;
@@ -211,7 +212,7 @@ int symtab_find(struct symtab *tab, struct sv pattern, struct symbol_vec *out)
 		f.literal = pattern_literal(f.pattern, false);
 		r = finder_run(&f, out);
 	}
-	if (r != 0 || !name_is_glob(f.pattern))
+	if (r != 0 || !glob_is_pattern(f.pattern))
 		return r;
 	f.glob = true;
 	f.literal = pattern_literal(f.pattern, true);

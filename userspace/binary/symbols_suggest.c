@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/nearest.h"
 #include "binary/demangle.h"
 #include "binary/symbols.h"
 
@@ -36,8 +37,8 @@ static unsigned distance_allowed(struct sv name)
  * the most edits that are still accepted. */
 static unsigned suggester_distance(const struct suggester *s, struct sv wrong, struct sv name)
 {
-	unsigned d = name_distance(wrong, name, s->max);
-	if (d <= s->max || wrong.len < 4 || name.len > NAME_DISTANCE_LEN_MAX)
+	unsigned d = edit_distance(wrong, name, s->max);
+	if (d <= s->max || wrong.len < 4 || name.len > NEAREST_MAX_LEN)
 		return d;
 	return memmem(name.data, name.len, wrong.data, wrong.len) ? s->max : d;
 }
@@ -134,7 +135,7 @@ size_t symtab_suggest(struct symtab *tab, struct sv wrong, struct sv *out, size_
 	s.last = name_unqualified(s.wrong);
 	s.qualified = s.last.data > s.wrong.data;
 	s.max = distance_allowed(s.last);
-	if (s.wrong.len == 0 || s.wrong.len > NAME_DISTANCE_LEN_MAX || s.wanted == 0)
+	if (s.wrong.len == 0 || s.wrong.len > NEAREST_MAX_LEN || s.wanted == 0)
 		return 0;
 	for (size_t i = 0; i < tab->name_cnt; i++) {
 		struct sv name = {tab->names[i].data, tab->names[i].len};

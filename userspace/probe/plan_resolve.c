@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "binary/name.h"
+#include "base/glob.h"
 #include "probe/plan_private.h"
 
 bool plan_probe_wants(const struct plan *p, const struct probe *probe, const struct plan_module *m)
@@ -13,7 +14,7 @@ bool plan_probe_wants(const struct plan *p, const struct probe *probe, const str
 	(void)p;
 	if (!probe->library.text.len)
 		return m->is_exe;
-	return name_glob(probe->library.text, m->name) || name_glob(probe->library.text, m->module->name);
+	return glob_match(probe->library.text, m->name) || glob_match(probe->library.text, m->module->name);
 }
 
 static bool probe_excludes(const struct probe *probe, struct symtab *tab, const struct symbol *s)
@@ -23,13 +24,13 @@ static bool probe_excludes(const struct probe *probe, struct symtab *tab, const 
 		bool excluded = false;
 		/* A pattern means the same here as in `function:`; a single name is the common case. */
 		for (size_t i = 0; i < s->name_cnt && !excluded; i++)
-			excluded = name_glob(glob->text, symtab_name(tab, s, i));
+			excluded = glob_match(glob->text, symtab_name(tab, s, i));
 		if (!excluded) {
 			struct sv shown = symtab_display(tab, s);
 			struct name_parts parts = name_parse(shown);
-			excluded = name_glob(glob->text, shown) ||
-				   name_glob(glob->text, (struct sv){shown.data, parts.args_end}) ||
-				   name_glob(glob->text, name_unqualified(shown));
+			excluded = glob_match(glob->text, shown) ||
+				   glob_match(glob->text, (struct sv){shown.data, parts.args_end}) ||
+				   glob_match(glob->text, name_unqualified(shown));
 		}
 		if (excluded)
 			return true;
@@ -143,7 +144,7 @@ static int plan_resolve_item(struct plan *p, struct plan_module *m, uint32_t pro
 	struct symtab *tab = module_symbols(m->module);
 	struct plan_item *it = &p->items[probe_index][item];
 	struct symbol_vec found = {0};
-	bool glob = name_is_glob(pattern);
+	bool glob = glob_is_pattern(pattern);
 
 	int rc = symtab_find(tab, pattern, &found);
 	if (rc >= 0 && found.cnt == 0 && !it->suggestion.len && !glob) {

@@ -4,12 +4,13 @@
 #include <limits.h>
 
 #include "base/glob.h"
+#include "base/nearest.h"
 #include "target/entry.h"
 #include "target/scan.h"
 #include "target/text.h"
 
 #define NEAREST	    5
-#define MAX_COMPARE 64 /* bytes of a name that are compared: the distance takes the square of this */
+#define MAX_COMPARE 64 /* bytes of a name that are compared */
 #define FAR	    UINT_MAX
 
 struct candidate {
@@ -18,39 +19,11 @@ struct candidate {
 	int port;
 };
 
-struct nearest {
+struct similar {
 	char wanted[MAX_COMPARE + 1];
 	struct candidate best[NEAREST];
 	size_t cnt;
 };
-
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static unsigned int min2(unsigned int a, unsigned int b)
-{
-	return a < b ? a : b;
-}
-
-/* Levenshtein's, two rows. */
-static unsigned int edit_distance(struct sv a, struct sv b)
-{
-	unsigned int row[MAX_COMPARE + 1];
-	for (unsigned int j = 0; j <= b.len; j++)
-		row[j] = j;
-	for (unsigned int i = 1; i <= a.len; i++) {
-		unsigned int diagonal = row[0];
-		row[0] = i;
-		for (unsigned int j = 1; j <= b.len; j++) {
-			unsigned int cost = diagonal + (lower(a.data[i - 1]) != lower(b.data[j - 1]));
-			diagonal = row[j];
-			row[j] = min2(cost, min2(row[j], row[j - 1]) + 1);
-		}
-	}
-	return row[b.len];
-}
 
 static unsigned int distance(const char *wanted, const char *name)
 {
@@ -59,13 +32,15 @@ static unsigned int distance(const char *wanted, const char *name)
 		return FAR;
 	if ((b.len >= 3 && strcasestr(wanted, name)) || (a.len >= 2 && strcasestr(name, wanted)))
 		return 0;
-	unsigned int d = edit_distance(a, b);
 	/* More than every third letter wrong is another word. */
-	return d <= 1 + (a.len > b.len ? a.len : b.len) / 3 ? d : FAR;
+	size_t third = 1 + (a.len > b.len ? a.len : b.len) / 3;
+	unsigned int limit = third < EDIT_DISTANCE_MAX ? (unsigned int)third : EDIT_DISTANCE_MAX;
+	unsigned int d = edit_distance(a, b, limit);
+	return d <= limit ? d : FAR;
 }
 
 /* Keeps the best few, each name once; the earlier one wins a tie. */
-static void keep(struct nearest *n, const struct candidate *c)
+static void keep(struct similar *n, const struct candidate *c)
 {
 	size_t at = n->cnt;
 	for (size_t i = 0; i < n->cnt; i++)
@@ -90,7 +65,7 @@ static void printable(struct sv s, char *out)
 	out[n] = '\0';
 }
 
-static void consider(struct nearest *n, struct sv name)
+static void consider(struct similar *n, struct sv name)
 {
 	struct candidate c = {0};
 	printable(name, c.name);
@@ -114,7 +89,7 @@ static int visit_name(void *arg, struct proc *p)
 
 struct port_search {
 	struct listeners listeners;
-	struct nearest nearest;
+	struct similar nearest;
 	int wanted;
 };
 
@@ -137,7 +112,7 @@ static int visit_ports(void *arg, struct proc *p)
 	return 0;
 }
 
-static void add_nearest(const struct nearest *n, const char *before, struct sbuf *out)
+static void add_nearest(const struct similar *n, const char *before, struct sbuf *out)
 {
 	for (size_t i = 0; i < n->cnt; i++) {
 		sbuf_adds(out, i ? ", " : before);
@@ -209,7 +184,7 @@ void scan_explain(const char *root, const struct target_spec *spec, size_t denie
 	} else if (only_ports) {
 		explain_port(root, spec, out);
 	} else {
-		struct nearest n = {0};
+		struct similar n = {0};
 		struct sbuf ignored = {0};
 		sbuf_adds(out, "no process matches ");
 		target_spec_describe(spec, out);
