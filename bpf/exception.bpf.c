@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * C++ exceptions and Rust panics on their way through open frames. The functions hooked are those of the Itanium C++ ABI
- * (section 2.4 and 2.5) and of its level I, which Rust uses too. With them the end of a frame that an exception leaves is known when the
- * exception is caught, and so is its type; without them it is noticed at the thread's next event.
+ * (section 2.4 and 2.5) and of its level I, which Rust uses too. With them the end of a frame that an exception leaves is known when
+ * the unwinder passes it, and so is its type; without them it is noticed at the thread's next event.
  */
 #include "frames.bpf.h"
 
@@ -21,6 +21,7 @@ static __always_inline void exception_begin(struct sh_context *c, u64 object)
 	if (c->exc.object)
 		c->exc_outer = c->exc;
 	c->exc.object = object;
+	c->exc.thrown_ns = bpf_ktime_get_ns();
 	c->exc.depth = c->depth;
 	c->exc.type_len = 0;
 }
@@ -32,7 +33,7 @@ SEC("?uprobe") int exception_throw(struct pt_regs *regs)
 	struct sh_context *c = context_with_frames(key);
 	u64 name = 0;
 
-	if (!c)
+	if (!c || c->exc.object == PT_REGS_PARM1(regs))
 		return 0;
 	exception_begin(c, PT_REGS_PARM1(regs));
 	bpf_probe_read_user(&name, sizeof(name), (void *)(PT_REGS_PARM2(regs) + 8));
@@ -56,6 +57,27 @@ SEC("?uprobe") int exception_raise(struct pt_regs *regs)
 		__builtin_memcpy(c->exc.type, "panic", 5);
 		c->exc.type_len = 5;
 	}
+	return 0;
+}
+
+/* struct _Unwind_Context of libgcc (unwind-dw2.c): 18 saved registers on x86-64, then the CFA of the frame unwound last,
+ * which is the stack pointer in the frame that is to go on. */
+#define UNWIND_CONTEXT_CFA (18 * 8)
+#define UNWIND_SPAN	   (8ULL << 20) /* a CFA farther up than _STK_LIM is none: another unwinder's struct */
+
+/* _Unwind_SetIP(struct _Unwind_Context *, ip): a personality routine has found a catch clause or a cleanup, and the unwinder
+ * is about to go on there. What that frame had called is gone. */
+SEC("?uprobe") int exception_land(struct pt_regs *regs)
+{
+	u64 key = execution_key();
+	struct sh_context *c = context_with_frames(key);
+	u64 cfa = 0;
+
+	if (!c || bpf_probe_read_user(&cfa, sizeof(cfa), (void *)(PT_REGS_PARM1(regs) + UNWIND_CONTEXT_CFA)) ||
+	    cfa - PT_REGS_SP(regs) > UNWIND_SPAN)
+		return 0;
+	frames_unwind(c, key, bpf_ktime_get_ns(), frames_alive(c, cfa - 1, on_alternate_stack(cfa)),
+		      SH_CALL_UNWOUND | (c->exc.object ? SH_CALL_EXCEPTION : 0));
 	return 0;
 }
 

@@ -227,7 +227,7 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 		f->flags |= SH_FRAME_TAIL;
 		return;
 	}
-	if (c->exc.object && c->depth <= c->exc.depth)
+	if (c->exc.object && c->depth <= c->exc.depth && f->start_ns < c->exc.thrown_ns)
 		c->exc.object = 0; /* a call that was open at the throw ends as usual: it was caught */
 	struct call_end end = {.key = key, .ns = now, .ret = PT_REGS_RC(regs),
 			       .flags = cookie & SH_COOKIE_JUMP ? SH_CALL_TAIL : SH_CALL_RET};

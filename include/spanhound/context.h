@@ -43,6 +43,7 @@ struct sh_frame {
 /* An exception on its way: thrown, not yet caught. */
 struct sh_exception {
 	__u64 object; /* 0: none */
+	__u64 thrown_ns;
 	__u32 depth;  /* frames open when it was thrown */
 	__u32 type_len;
 	char type[SH_EXC_TYPE_LEN]; /* mangled name */

@@ -79,6 +79,8 @@ static struct hook_program kernel_hook_program(struct kernel *k, enum kernel_hoo
 		return (struct hook_program){s->progs.exception_throw, NULL};
 	case HOOK_RAISE:
 		return (struct hook_program){s->progs.exception_raise, NULL};
+	case HOOK_LAND:
+		return (struct hook_program){s->progs.exception_land, NULL};
 	case HOOK_CATCH:
 		return (struct hook_program){s->progs.exception_catch, NULL};
 	case HOOK_MAP:

@@ -262,6 +262,8 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 		/* A process that is more easily hurt runs the same file: its needs count for all. */
 		process->traits |= m->made_for;
 		attachment_vec_detach(&m->attached, NULL);
+		m->probed = false;
+		m->hooked = 0;
 		rc = plan_site_all(p, m, process);
 	}
 	if (rc == 0)

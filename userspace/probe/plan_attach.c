@@ -164,6 +164,7 @@ static const struct hook_symbol {
 } hook_symbols[] = {
 	{"__cxa_throw", HOOK_THROW, TRAIT_UNWINDS},
 	{"_Unwind_RaiseException", HOOK_RAISE, TRAIT_UNWINDS},
+	{"_Unwind_SetIP", HOOK_LAND, TRAIT_UNWINDS},
 	{"__cxa_begin_catch", HOOK_CATCH, TRAIT_UNWINDS},
 	{"swapcontext", HOOK_STACK_SWITCH, TRAIT_SWITCHES},
 	{"setcontext", HOOK_STACK_SWITCH, TRAIT_SWITCHES},
@@ -175,20 +176,26 @@ static const struct hook_symbol {
 	{"_dl_debug_state", HOOK_MAP, 0},
 };
 
-static int attach_hook(struct plan *p, struct plan_process *process, struct module *m, const struct hook_symbol *h,
-		       struct sbuf *err)
+/* A perf event cannot be filtered by process: one serves all. */
+static int attach_hook(struct plan *p, struct plan_process *process, struct plan_module *pm, size_t hook, struct sbuf *err)
 {
+	const struct hook_symbol *h = &hook_symbols[hook];
+	struct module *m = pm->module;
 	struct symtab *tab = module_symbols(m);
 	struct symbol_vec found = {0};
 	char path[32];
 	uint64_t cookie = 0;
+	bool for_all = p->options.link == LINK_PERF;
+	if (for_all && pm->hooked & (1u << hook))
+		return 0;
+	pm->hooked |= for_all ? 1u << hook : 0;
 	int rc = tab ? symtab_find(tab, sv_of(h->symbol), &found) : -ENOMEM;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
 	for (size_t i = 0; i < found.cnt && rc >= 0; i++) {
 		struct link_sites site = {.path = path, .offsets = &found.data[i]->offset, .cookies = &cookie, .cnt = 1,
-					  .pid = p->options.link == LINK_PERF ? 0 : process->pid};
-		rc = attach_one(p, h->hook, false, &site, &process->hooks, err);
+					  .pid = for_all ? 0 : process->pid};
+		rc = attach_one(p, h->hook, false, &site, for_all ? &pm->attached : &process->hooks, err);
 	}
 	vec_release(&found);
 	return rc < 0 ? rc : 0;
@@ -208,11 +215,12 @@ int plan_attach_hooks(struct plan *p, struct plan_process *process, struct sbuf 
 		if (!hook_wanted(p, process, &hook_symbols[i]))
 			continue;
 		for (size_t n = 0; n < process->mappings.cnt && rc >= 0; n++) {
-			struct module *m = process->mappings.data[n].module->module;
+			struct plan_module *pm = process->mappings.data[n].module;
+			struct module *m = pm->module;
 			struct elf_imports imports;
 			const char *name = hook_symbols[i].symbol;
 			if (m && elf_imports(m->elf, &name, 1, &imports) == 0 && imports.defined)
-				rc = attach_hook(p, process, m, &hook_symbols[i], err);
+				rc = attach_hook(p, process, pm, i, err);
 		}
 	}
 	process->hooked = true;

@@ -35,11 +35,14 @@ struct plan_module {
 		size_t cnt, cap;
 	} functions;
 	struct attachment_vec attached; /* unfiltered links */
+	bool probed;			/* those of its functions are among them */
+	uint32_t hooked; /* hook_symbols that have an unfiltered link here, a bit each */
 };
 
 struct plan_mapping {
 	struct plan_module *module;
 	struct attachment_vec attached; /* filtered links */
+	bool probed;
 };
 
 struct plan_process {
