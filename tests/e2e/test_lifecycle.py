@@ -124,16 +124,27 @@ def test_second_comes_and_goes(spanhound, hot):
     h.stop()
 
 
-def bpftrace(script, **kwargs):
-    p = subprocess.Popen(["bpftrace", "-e", 'BEGIN { printf("up\\n"); } ' + script], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True, bufsize=1, **kwargs)
-    assert "up" in next(line for line in p.stdout if "up" in line)
+def bpftrace(script, pid, path):
+    """Another tracer, with its probes in the code of process `pid`."""
+    before = uprobes_in(pid, path)
+    p = subprocess.Popen(["bpftrace", "-e", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: p.poll() is not None or uprobes_in(pid, path) > before, "bpftrace's probes")
+        assert p.poll() is None, p.stderr.read()
+    except BaseException:
+        p.kill()
+        p.wait()
+        raise
     return p
 
 
 def bpftrace_end(p):
     p.send_signal(signal.SIGINT)
-    out, _ = p.communicate(timeout=harness.PATIENCE_S)
+    try:
+        out, _ = p.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        out, _ = p.communicate()
     return out
 
 
@@ -141,13 +152,13 @@ def bpftrace_end(p):
 def test_another_tracer_at_the_same_place(spanhound, program, order):
     p = program("calls", "nested")
     script = (f"uprobe:{p.path}:p_leaf {{ @entered = count(); }} uretprobe:{p.path}:p_leaf {{ @left = count(); }} "
-              f"uprobe:{p.path}:p_pair {{ @pair = count(); }}")
+              f"uprobe:{p.path}:case_nested {{ @case = count(); }}")
     if order == "bpftrace-first":
-        other = bpftrace(script)
+        other = bpftrace(script, p.pid, p.path)
         s = spanhound("--pid", p.pid, "-f", "p_*")
     else:
         s = spanhound("--pid", p.pid, "-f", "p_*")
-        other = bpftrace(script)
+        other = bpftrace(script, p.pid, p.path)
     try:
         p.run()
     finally:

@@ -14,7 +14,7 @@ def test_a_return_probe_kills_a_throwing_program(program):
     p = program("throws", "near")
     symbol = next(line.split()[-1] for line in subprocess.run(["nm", p.path], capture_output=True, text=True).stdout.splitlines()
                   if "probed" in line and "thrower" in line and "cold" not in line)
-    other = bpftrace(f"uretprobe:{p.path}:{symbol} {{ @ = count(); }}")
+    other = bpftrace(f"uretprobe:{p.path}:{symbol} {{ @ = count(); }}", p.pid, p.path)
     try:
         p.run()
     finally:
@@ -45,7 +45,7 @@ def test_a_return_probe_kills_a_panicking_program(program):
     p = program("panics", "caught")
     symbol = next(line.split()[-1] for line in subprocess.run(["nm", p.path], capture_output=True, text=True).stdout.splitlines()
                   if "6probed6panics" in line)
-    other = bpftrace(f"uretprobe:{p.path}:{symbol} {{ @ = count(); }}")
+    other = bpftrace(f"uretprobe:{p.path}:{symbol} {{ @ = count(); }}", p.pid, p.path)
     try:
         p.run()
     finally:

@@ -55,7 +55,10 @@ while :; do sleep 0.05; done
     s = run(spanhound, tmp_path, "/bin/bash", script, functions=("-f", "main"))
     wait_for(lambda: os.path.exists(f"{said}.up") or s.process.poll() is not None, "the program to start")
     s.process.send_signal(sig)
-    status = s.wait_exit()
+    try:
+        status = s.wait_exit(20)
+    finally:
+        harness.kill_script(script)
     assert said.exists() and said.read_text() == "caught\n", s.stderr
     assert status == 9
 
