@@ -5,8 +5,44 @@
 
 #include "base/vec.h"
 #include "binary/imports.h"
+#include "binary/lsda.h"
+#include "binary/noreturn.h"
 #include "binary/symbols.h"
 #include "binary/unwind.h"
+
+static void use_unwind(struct elf *elf, const struct symtab *tab)
+{
+	struct unwind *u = NULL;
+	if (unwind_open(&u, elf, tab) < 0)
+		return;
+	struct landing_pads pads = {0};
+	uint64_t start, end;
+	/* Each may have a table as long as the file. */
+	for (size_t i = 0; i < u->cnt && i < 64; i++) {
+		const struct unwind_function *f = &u->functions[i];
+		if (!unwind_function_at(u, f->start + f->len - 1))
+			if (unwind_function_range(u, f->start, &start, &end) && start > end)
+				__builtin_trap();
+		pads.cnt = 0;
+		if (unwind_landing_pads(u, elf, f->start, f->start + 1, &pads) < 0)
+			continue;
+		vec_foreach (pad, &pads)
+			if (!elf_range_at(elf, *pad))
+				__builtin_trap();
+	}
+	vec_release(&pads);
+	unwind_close(u);
+}
+
+static void use_noreturn(struct elf *elf, const struct symtab *tab)
+{
+	struct noreturn *n = NULL;
+	if (noreturn_open(&n, elf, tab) < 0)
+		return;
+	noreturn_function(n, elf->entry);
+	noreturn_slot(n, elf->entry);
+	noreturn_close(n);
+}
 
 static void use_symbols(struct elf *elf)
 {
@@ -29,16 +65,8 @@ static void use_symbols(struct elf *elf)
 		symtab_suggest(tab, SV("ns::mian"), like, 4);
 		vec_release(&found);
 	}
-	struct unwind *unwind = NULL;
-	if (unwind_open(&unwind, elf, tab) == 0) {
-		uint64_t start, end;
-		for (size_t i = 0; i < unwind->cnt; i++)
-			if (!unwind_function_at(unwind, unwind->functions[i].start + unwind->functions[i].len - 1))
-				if (unwind_function_range(unwind, unwind->functions[i].start, &start, &end) &&
-				    start > end)
-					__builtin_trap();
-	}
-	unwind_close(unwind);
+	use_unwind(elf, tab);
+	use_noreturn(elf, tab);
 	symtab_close(tab);
 	sbuf_release(&err);
 }

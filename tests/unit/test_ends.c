@@ -21,12 +21,17 @@ struct ends_case {
 	uint64_t landing;	/* extra entry, from BASE; 0: none */
 	const char *data;	/* hex at DATA */
 	uint64_t noreturn;	/* a function that never returns, from BASE; 0: none */
+	uint64_t noreturn_slot; /* a word of the GOT with such a function, from DATA; 0: none */
+	bool maybe_split;
 };
 
 #define CASE(w, b, v, s, ...)                                                  \
 	{                                                                      \
 		.what = w, .bytes = b, .verdict = v, .sites = s, ##__VA_ARGS__ \
 	}
+/* push rbx; lea rax, [DATA]; movsxd rdx, [rax+4*rdi]; add rdx, rax; jmp rdx: 17 bytes */
+#define OPEN "53 488d05f8ef0f00 486314b8 4801c2 ffe2 "
+
 /* clang-format off */
 static const struct ends_case cases[] = {
 	CASE("ret", "c3", ENDS_ALL, "r0"),
@@ -87,6 +92,26 @@ static const struct ends_case cases[] = {
 	CASE("behind a call that returns not, another depth", "53 85ff 7407 5b c3 e8f4000000 5b c3", ENDS_ALL, "r6 r13"),
 	CASE("depths disagree behind a call that returns not", "85ff 7406 53 e8f6000000 c3", ENDS_ALL, "r10"),
 	CASE("told that it does not return", "85ff 7406 53 e8f6000000 c3", ENDS_ALL, "r10", .noreturn = 0x100),
+	CASE("called through the GOT, then padding", "53 ff1509f00f00 9090", ENDS_FALLS_OUT, ""),
+	CASE("called through the GOT, told that it does not return", "53 ff1509f00f00 9090", ENDS_NONE, "", .noreturn_slot = 0x10),
+	CASE("another word of the GOT", "53 ff1509f00f00 9090", ENDS_FALLS_OUT, "", .noreturn_slot = 0x18),
+	CASE("dead jump to where the function ends", "c3 eb00", ENDS_ALL, "r0"),
+	CASE("dead jump to behind where it ends", "c3 eb01", ENDS_UNREACHED, ""),
+	CASE("live jump to where it ends is a tail jump", "31c0 eb00", ENDS_ALL, "t2"),
+	CASE("stays with a moved stack, but perhaps in a piece without a name", "53 ffe0", ENDS_SWITCH, "", .maybe_split = true),
+	CASE("open switch, ended by an entry outside", OPEN "5b c3 5b c3", ENDS_ALL, "r18 r20", .data = "1110f0ff 1310f0ff 0020f0ff"),
+	CASE("open switch, ended by the end of the data", OPEN "5b c3 5b c3", ENDS_ALL, "r18 r20", .data = "1110f0ff 1310f0ff"),
+	CASE("open switch, ended within an instruction", OPEN "b800000000 5b c3 5b c3", ENDS_ALL, "r23 r25", .data = "1110f0ff 1810f0ff 1210f0ff"),
+	CASE("open switch, ended by what an entry's code names", OPEN "488d0df0ef0f00 5b c3 5b c3 5b c3", ENDS_UNREACHED, "",
+	     .data = "1110f0ff 1a10f0ff 1c10f0ff"),
+	CASE("the same, but nothing names it", OPEN "488d0df1ff0f00 5b c3 5b c3 5b c3", ENDS_ALL, "r25 r27 r29",
+	     .data = "1110f0ff 1a10f0ff 1c10f0ff"),
+	CASE("open switch that misses code", OPEN "5b c3 5b c3", ENDS_UNREACHED, "", .data = "1110f0ff 0020f0ff"),
+	CASE("open switch, and something that is not code", OPEN "5b c3 06", ENDS_SWITCH, "", .data = "1110f0ff 0020f0ff"),
+	CASE("open switch with an entry to the function itself", OPEN "5b c3 5b c3", ENDS_SWITCH, "", .data = "1110f0ff 0010f0ff"),
+	CASE("open switch at the entry's depth may be a table of functions", "488d05f9ef0f00 486314b8 4801c2 ffe2 c3", ENDS_AMBIGUOUS, "",
+	     .data = "1010f0ff 0020f0ff"),
+	CASE("not when the table is known to have ended", "488d05f9ef0f00 486314b8 4801c2 ffe2 c3", ENDS_ALL, "r16", .data = "1010f0ff"),
 	CASE("locked ret", "f0c3", ENDS_UNPROBEABLE, ""),
 	CASE("segment on a tail jump", "3ee900010000", ENDS_UNPROBEABLE, ""),
 	CASE("system calls return", "0f05 c3", ENDS_ALL, "r2"),
@@ -115,6 +140,12 @@ static bool is_noreturn(void *ctx, uint64_t target)
 	return c->noreturn && target == BASE + c->noreturn;
 }
 
+static bool is_noreturn_slot(void *ctx, uint64_t slot)
+{
+	const struct ends_case *c = ctx;
+	return c->noreturn_slot && slot == DATA + c->noreturn_slot;
+}
+
 static void cases_by_hand(void **state)
 {
 	(void)state;
@@ -139,6 +170,8 @@ static void cases_by_hand(void **state)
 					 .data = &rodata,
 					 .data_cnt = data_sz ? 1 : 0,
 					 .noreturn = is_noreturn,
+					 .noreturn_slot = is_noreturn_slot,
+					 .maybe_split = c->maybe_split,
 					 .ctx = (void *)(uintptr_t)c};
 		char sites[256] = "";
 		assert_int_equal(ends_find(&g, &in, &k, &e), 0);
@@ -171,6 +204,9 @@ static void sites_say_where_to_and_what_they_cost(void **state)
 	assert_int_equal(e.sites.data[0].target, BASE + 0x100);
 	assert_int_equal(e.sites.data[1].target, BASE + 0x200);
 	assert_int_equal(e.sites.data[1].cost, COST_EMULATED);
+	assert_int_equal(e.exits.cnt, 2);
+	assert_int_equal(e.exits.data[0], BASE + 0x100);
+	assert_int_equal(e.exits.data[1], BASE + 0x200);
 
 	/* A piece of the function that was not named: where it is, is told. */
 	static const uint8_t split[] = {0x53, 0xe9, 0xfa, 0x00, 0x00, 0x00};
@@ -198,6 +234,52 @@ static void sites_say_where_to_and_what_they_cost(void **state)
 	in.code = &a64br;
 	assert_int_equal(ends_find(&g, &in, &k, &e), 0);
 	assert_int_equal(e.verdict, ENDS_AMBIGUOUS);
+	ends_release(&e);
+	graph_release(&g);
+}
+
+/* Ranges that lie apart, each with its bytes, and a jump table that leads out of both. */
+static void pieces_have_bytes_of_their_own(void **state)
+{
+	(void)state;
+	static const uint8_t hot[] = {0x53, 0x85, 0xff, 0x0f, 0x85, 0xf7,
+				      0xff, 0x0f, 0x00, 0x5b, 0xc3}; /* jne to cold */
+	static const uint8_t cold[] = {0x31, 0xc0, 0x5b, 0xc3};
+	const uint8_t *bytes[] = {hot, cold};
+	struct code_window arch = {.arch = DECODE_X86_64};
+	struct graph_range ranges[] = {{BASE, sizeof(hot)}, {BASE + 0x100000, sizeof(cold)}};
+	struct graph_input in = {.code = &arch, .ranges = ranges, .bytes = bytes, .range_cnt = 1};
+	struct cost_kernel k = {0};
+	struct graph g = {0};
+	struct ends e = {0};
+	assert_int_equal(ends_find(&g, &in, &k, &e), 0);
+	assert_int_equal(e.verdict, ENDS_STACK);
+	assert_int_equal(e.exits.cnt, 1);
+	assert_int_equal(e.exits.data[0], BASE + 0x100000);
+	in.range_cnt = 2;
+	assert_int_equal(ends_find(&g, &in, &k, &e), 0);
+	assert_int_equal(e.verdict, ENDS_ALL);
+	assert_int_equal(e.exits.cnt, 0);
+	assert_int_equal(e.sites.cnt, 2);
+	assert_int_equal(e.sites.data[1].addr, BASE + 0x100003);
+	bytes[1] = NULL;
+	assert_int_equal(ends_find(&g, &in, &k, &e), 0);
+	assert_int_equal(e.verdict, ENDS_BAD_RANGE);
+
+	/* and edi, 1; lea rax, [DATA]; movsxd rdx, [rax+4*rdi]; add rdx, rax; jmp rdx; ret */
+	static const uint8_t jump[] = {0x83, 0xe7, 0x01, 0x48, 0x8d, 0x05, 0xf6, 0xef, 0x0f, 0x00,
+				       0x48, 0x63, 0x14, 0xb8, 0x48, 0x01, 0xc2, 0xff, 0xe2, 0xc3};
+	static const uint8_t table[] = {0x13, 0x10, 0xf0, 0xff, 0x14, 0x20, 0xf0, 0xff};
+	struct code_window data = {table, sizeof(table), DATA, DECODE_X86_64};
+	bytes[0] = jump;
+	ranges[0].sz = sizeof(jump);
+	in.range_cnt = 1;
+	in.data = &data;
+	in.data_cnt = 1;
+	assert_int_equal(ends_find(&g, &in, &k, &e), 0);
+	assert_int_equal(e.verdict, ENDS_AMBIGUOUS);
+	assert_int_equal(e.exits.cnt, 1);
+	assert_int_equal(e.exits.data[0], BASE + 0x1014);
 	ends_release(&e);
 	graph_release(&g);
 }
@@ -306,6 +388,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cases_by_hand),
 		cmocka_unit_test(sites_say_where_to_and_what_they_cost),
+		cmocka_unit_test(pieces_have_bytes_of_their_own),
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(real_programs),
 	};

@@ -104,7 +104,7 @@ static const char *const rust_legacy[] = {
 
 bool noreturn_name(struct sv name)
 {
-	size_t lo = 0, hi = sizeof(names) / sizeof(names[0]);
+	size_t lo = 0, hi = name.len ? sizeof(names) / sizeof(names[0]) : 0;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 		struct sv known = sv_of(names[mid]);
@@ -116,7 +116,7 @@ bool noreturn_name(struct sv name)
 		else
 			hi = mid;
 	}
-	if (!sv_starts(name, SV("_Z")))
+	if (!name.len || !sv_starts(name, SV("_Z")))
 		return false;
 	/* std::__throw_length_error(char const*) and its like, all of functexcept.h */
 	if (sv_starts(name, SV("_ZSt")) && name.len > 15 && memcmp(name.data + 6, "__throw_", 8) == 0)
