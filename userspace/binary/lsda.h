@@ -11,7 +11,7 @@
  * They are in the language-specific data of the function's FDE: the call-site table of .gcc_except_table, which
  * GCC and LLVM write alike for C++, Rust, C with cleanups, Ada, D and Objective-C (Itanium C++ ABI, "Exception
  * Handling Tables"; GCC's except.c, output_one_function_exception_table; LLVM's EHStreamer::emitExceptionTable). */
-#define LSDA_CALL_SITE_MAX 65536 /* of one function; the largest seen has 6,000 */
+#define LSDA_CALL_SITE_MAX 65536 /* of one function; the largest seen, in rustc, has 3,800 landing pads */
 
 struct landing_pads {
 	uint64_t *data; /* ELF addresses */

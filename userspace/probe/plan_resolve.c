@@ -197,16 +197,14 @@ static bool address_is_instruction(struct module *m, uint64_t start, uint64_t en
 static void address_function(struct module *m, uint64_t vaddr, uint64_t *ret_start, uint64_t *ret_end)
 {
 	const struct symbol *s = symtab_at(module_symbols(m), vaddr);
-	struct unwind *u = NULL;
 	*ret_start = vaddr;
 	*ret_end = vaddr + 1;
 	if (s) {
 		*ret_start = s->addr;
 		*ret_end = s->addr + s->size;
-	} else if (unwind_open(&u, m->elf, NULL) == 0) {
-		unwind_function_range(u, vaddr, ret_start, ret_end);
+	} else if (module_unwind(m)) {
+		unwind_function_range(module_unwind(m), vaddr, ret_start, ret_end);
 	}
-	unwind_close(u);
 }
 
 static int plan_resolve_address(struct plan *p, struct plan_module *m, uint32_t probe_index,
