@@ -127,8 +127,7 @@ static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
 	return CALL_WATCHED;
 }
 
-/* min_duration and the values read at return: what only probes with a spec have. */
-SUBPROGRAM int frame_finish(struct registers *regs, struct sh_context *c, u64 key, u64 now, int sleepable)
+static __always_inline int spec_finish(struct registers *regs, struct sh_context *c, u64 key, u64 now, bool sleepable)
 {
 	if (!c || !regs)
 		return 0;
@@ -148,6 +147,18 @@ SUBPROGRAM int frame_finish(struct registers *regs, struct sh_context *c, u64 ke
 						      sleepable);
 	}
 	return 0;
+}
+
+/* min_duration and the values read at return: what only probes with a spec have. Twice, because kernels before 6.8 (commit
+ * 2afae08c9dcb) verify each global function that a program mentions, also one it cannot reach. */
+SUBPROGRAM int frame_finish(struct registers *regs, struct sh_context *c, u64 key, u64 now)
+{
+	return spec_finish(regs, c, key, now, false);
+}
+
+SUBPROGRAM int frame_finish_sleepable(struct registers *regs, struct sh_context *c, u64 key, u64 now)
+{
+	return spec_finish(regs, c, key, now, true);
 }
 
 #if defined(__TARGET_ARCH_x86)
@@ -235,7 +246,7 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 	if (f->flags & SH_FRAME_SPEC) {
 		struct registers values;
 		registers_read(&values, regs);
-		reported = !frame_finish(&values, c, key, now, sleepable);
+		reported = !(sleepable ? frame_finish_sleepable(&values, c, key, now) : frame_finish(&values, c, key, now));
 	}
 	if (reported)
 		frame_pop(c, &end);
