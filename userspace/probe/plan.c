@@ -263,6 +263,8 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 		process->traits |= m->made_for;
 		attachment_vec_detach(&m->attached, NULL);
 		m->probed = false;
+		if (m->hooked)
+			vec_foreach(other, &p->processes) (*other)->hooked = false;
 		m->hooked = 0;
 		rc = plan_site_all(p, m, process);
 	}
