@@ -208,6 +208,26 @@ static bool is_taken(unsigned condition, uint64_t flags)
 	return taken[condition / 2] != (condition & 1);
 }
 
+static bool is_let_go(const struct run *r, int32_t function)
+{
+	if (r->functions.data[function].calls < CALLS_MAX)
+		return false;
+	vec_foreach (f, &r->frames)
+		if (f->function == function)
+			return false;
+	return true;
+}
+
+static bool is_wanted(const struct run *r, const struct stop *s)
+{
+	if (s->returns || (s->entry_of >= 0 && r->functions.data[s->entry_of].calls < CALLS_MAX))
+		return true;
+	for (int32_t e = s->first_end; e >= 0; e = r->ends.data[e].next)
+		if (!is_let_go(r, r->ends.data[e].function))
+			return true;
+	return false;
+}
+
 static void on_stop(struct run *r)
 {
 	struct user_regs_struct regs;
@@ -227,8 +247,7 @@ static void on_stop(struct run *r)
 	assert_int_equal(ptrace(PTRACE_SETREGS, r->pid, NULL, &regs), 0);
 	poke(r, s, false);
 	int status = resume(r, PTRACE_SINGLESTEP, 0);
-	bool enough = s->entry_of >= 0 && r->functions.data[s->entry_of].calls >= CALLS_MAX;
-	if (WIFSTOPPED(status) && !(enough && s->first_end < 0 && !s->returns))
+	if (WIFSTOPPED(status) && is_wanted(r, s))
 		poke(r, s, true);
 }
 
