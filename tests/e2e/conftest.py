@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_protocol(item):
     """A timeout of our own: setup, test and teardown together."""
     marker = item.get_closest_marker("timeout")
-    seconds = marker.args[0] if marker else DEFAULT_TIMEOUT_S
+    seconds = (marker.args[0] if marker else DEFAULT_TIMEOUT_S) * harness.PATIENCE
 
     def expired(*_):
         raise TimeoutError(f"longer than {seconds} s")

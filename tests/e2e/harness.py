@@ -16,8 +16,10 @@ BINARY = os.path.join(OUTPUT, "spanhound")
 PROGRAMS = os.path.realpath(os.path.join(OUTPUT, "programs"))  # as /proc/PID/exe will say
 SOAK = os.environ.get("SPANHOUND_SOAK") == "1"
 
+# Emulated machines (tests/kernels) are slower than any real one: that many times all timeouts.
+PATIENCE = int(os.environ.get("SPANHOUND_PATIENCE", "1"))
 # Loaded machines are slow; a condition that has not come true by then never will.
-PATIENCE_S = 60
+PATIENCE_S = 60 * PATIENCE
 
 LINKS = ("session", "multi", "perf")
 ENDS = ("return", "sites")

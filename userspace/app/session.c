@@ -128,9 +128,12 @@ static uint32_t or_default(uint32_t value, uint32_t standard)
 static int session_open_kernel(struct session *s, struct sbuf *err)
 {
 	const struct probe_list *list = s->options.list;
-	int link = s->options.link >= 0 ? s->options.link : link_kind_choose(err);
+	int link = s->options.link;
+	int rc = link >= 0 ? link_kind_check((enum link_kind)link, err) : link_kind_choose(err);
+	if (rc < 0)
+		return rc;
 	if (link < 0)
-		return link;
+		link = rc;
 	s->link = (enum link_kind)link;
 	struct kernel_options options = {
 		.link = s->link,

@@ -155,6 +155,15 @@ static int try_link(enum link_kind kind)
 	return rc;
 }
 
+static const struct {
+	enum capability_id id;
+	const char *what; /* is tried */
+} link_capability[LINK_KINDS] = {
+	[LINK_SESSION] = {CAPABILITY_uprobe_session, "session link"},
+	[LINK_MULTI] = {CAPABILITY_uprobe_multi, "uprobe_multi link"},
+	[LINK_PERF] = {CAPABILITY_perf_uprobe, "perf event with a BPF cookie"},
+};
+
 static int try_sleepable(bool multi)
 {
 	int fd = load_empty(multi ? LINK_ATTACH_UPROBE_MULTI : 0, true);
@@ -208,9 +217,8 @@ void capabilities_probe(struct capabilities *ret)
 	settle(&is[CAPABILITY_bpf], fd, "loading an empty program");
 	if (fd >= 0)
 		close(fd);
-	settle(&is[CAPABILITY_perf_uprobe], try_link(LINK_PERF), "perf event with a BPF cookie");
-	settle(&is[CAPABILITY_uprobe_multi], try_link(LINK_MULTI), "uprobe_multi link");
-	settle(&is[CAPABILITY_uprobe_session], try_link(LINK_SESSION), "session link");
+	for (enum link_kind kind = LINK_SESSION; kind < LINK_KINDS; kind++)
+		settle(&is[link_capability[kind].id], try_link(kind), link_capability[kind].what);
 	settle(&is[CAPABILITY_sleepable], try_sleepable(is[CAPABILITY_uprobe_multi].works), "sleepable program");
 	struct sbuf ignored = {0};
 	int kind = capabilities_choose_link(ret, &ignored);
@@ -231,13 +239,24 @@ int link_kind_choose(struct sbuf *err)
 	settle(&is[CAPABILITY_bpf], fd, "loading an empty program");
 	if (fd >= 0)
 		close(fd);
-	static const enum capability_id order[] = {CAPABILITY_uprobe_session, CAPABILITY_uprobe_multi, CAPABILITY_perf_uprobe};
-	for (int kind = LINK_SESSION; kind < LINK_KINDS; kind++) {
-		settle(&is[order[kind]], try_link((enum link_kind)kind), "attaching a probe");
-		if (is[order[kind]].works)
+	for (enum link_kind kind = LINK_SESSION; kind < LINK_KINDS; kind++) {
+		struct capability *link = &is[link_capability[kind].id];
+		settle(link, try_link(kind), link_capability[kind].what);
+		if (link->works)
 			break;
 	}
 	return capabilities_choose_link(&c, err);
+}
+
+int link_kind_check(enum link_kind kind, struct sbuf *err)
+{
+	struct capability link;
+	int rc = try_link(kind);
+	settle(&link, rc, link_capability[kind].what);
+	if (rc < 0)
+		sbuf_addf(err, "this kernel has no %s links (%s); without --link the best that works is taken",
+			  link_kind_names[kind], link.why_not);
+	return rc;
 }
 
 bool capability_sleepable(enum link_kind link)

@@ -36,6 +36,8 @@ int capabilities_choose_link(const struct capabilities *c, struct sbuf *err);
 
 /* The same quickly, without trying what is not needed: enum link_kind or -errno. */
 int link_kind_choose(struct sbuf *err);
+/* Does the kind that was asked for work? 0 or -errno. */
+int link_kind_check(enum link_kind kind, struct sbuf *err);
 bool capability_sleepable(enum link_kind link);
 bool capability_seccomp_return(enum link_kind link);
 

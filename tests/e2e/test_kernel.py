@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What depends on the kernel it runs on: every way to link that it has, a clear word about those it has not. Runs on
+this machine's kernel and, with `make test-kernels`, on those of distributions."""
+import time
+
+import pytest
+
+import harness
+import truth
+from harness import program_path, spanhound_once, write
+
+EVERYTHING = """
+probes:
+  - function: p_string
+    args: {s: {at: 1, type: string, max: 32}, n: {at: 2, type: i32}}
+    return: {type: i64, tag: result}
+    when: n > 0 && s starts_with "E" || n > 1
+    min_duration: 1ns
+    rate: 1000000/s
+"""
+
+
+@pytest.mark.parametrize("link", harness.LINKS)
+def test_link(spanhound, program, info, link):
+    """A kind of link either works or is refused with the reason, before the target is touched."""
+    p = program("calls", "nested")
+    why = harness.link_missing(info, link)
+    if why:
+        status, _, err = spanhound_once("attach", "--pid", p.pid, "-f", "p_*", "--link", link)
+        assert status == 1 and link in err and why in err, err
+        assert p.run().status == 0
+        return
+    s = spanhound("--pid", p.pid, "-f", "p_*", "--link", link)
+    p.run()
+    r = s.stop()
+    truth.assert_same_tree(p.calls, r.spans, r.offset_ns)
+    assert r.summary["link"] == link and not r.dropped
+
+
+def test_best_link_is_chosen(spanhound, program, info):
+    best = next(k for k in harness.LINKS if not harness.link_missing(info, k))
+    r = spanhound("--pid", program("calls", "nested").pid, "-f", "p_leaf").stop()
+    assert r.summary["link"] == best
+
+
+def test_every_feature_of_the_kernel_half(spanhound, program, tmp_path):
+    """Conditions, strings, return values and limits in one probe: the longest way through the programs."""
+    p = program("args", "values")
+    s = spanhound("--pid", p.pid, "-c", write(tmp_path, "probes.yaml", EVERYTHING))
+    p.run()
+    r = s.stop()
+    assert p.status == 0 and r.spans and "EUR" in {x["meta"].get("s") for x in r.spans}
+
+
+def test_figures(tmp_path, hot, record_property):
+    """Not judged: what loading, attaching and detaching take here."""
+    h = hot(1, 500).go()
+    start = time.monotonic()
+    s = harness.Spanhound(str(tmp_path), "--pid", h.pid, "-f", "p_hot*", "--count", "200")
+    ready = time.monotonic() - start
+    summary = s.result().summary
+    assert h.stop()["calls"] >= 100
+    record_property("from the command to ready", f"{ready * 1e3:.0f} ms")
+    for what in ("resolve", "attach", "detach"):
+        record_property(f"{what}, {summary['sites']} sites by {summary['link']} links", f"{summary[what + '_ns'] / 1e6:.1f} ms")
+
+
+def test_run_from_the_first_instruction(spanhound, tmp_path):
+    log = str(tmp_path / "log")
+    r = spanhound("-f", "p_*", command="run", after=("--", program_path("o2", "calls"), log, "nested"),
+                  wait_ready=False, env={"TRUTH_NOWAIT": "1"}).result()
+    truth.assert_same_tree(truth.read(log), r.spans, r.offset_ns)
