@@ -116,7 +116,8 @@ class Hot:
     """The hot loop (programs/hot.c): waiting for go()."""
 
     def __init__(self, threads=1, rate=0, seconds=0, variant="o2", path=None):
-        self.process = subprocess.Popen([path or program_path(variant, "hot"), str(threads), str(rate), str(seconds)],
+        self.path = path or program_path(variant, "hot")
+        self.process = subprocess.Popen([self.path, str(threads), str(rate), str(seconds)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=target_environment())
         assert self.process.stdout.readline().startswith("pid ")
         self.pid = self.process.pid
@@ -300,14 +301,28 @@ def spanhound_once(*args, env=None, timeout=PATIENCE_S, binary=None, stdin=None)
     return p.returncode, p.stdout, p.stderr
 
 
-def kernel_objects(pid=None):
-    """BPF programs, links and maps, by kind and id: those that process `pid` holds, or all of the machine."""
+def kernel_objects():
+    """The BPF programs, links and maps of the machine, by kind and id."""
     found = set()
     for kind in ("prog", "link", "map"):
         p = subprocess.run(["bpftool", "-j", kind, "list"], capture_output=True, text=True)
-        for o in json.loads(p.stdout or "[]"):
-            if pid is None or any(x["pid"] == pid for x in o.get("pids", [])):
-                found.add((kind, o["id"]))
+        found |= {(kind, o["id"]) for o in json.loads(p.stdout or "[]")}
+    return found
+
+
+def kernel_objects_of(pid):
+    """Those a process holds."""
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="utf-8") as f:
+                lines = dict(line.split(":", 1) for line in f if ":" in line)
+        except OSError:
+            continue
+        # A link's fdinfo names its program, too.
+        kind = next((k for k in ("link", "prog", "map") if f"{k}_id" in lines), None)
+        if kind:
+            found.add((kind, int(lines[f"{kind}_id"])))
     return found
 
 

@@ -425,7 +425,7 @@ def test_count(spanhound, hot):
 def test_ends_cleanly_by(spanhound, program, sig):
     p = program("calls", "nested")
     s = spanhound("--pid", p.pid, "-f", "p_*")
-    objects = harness.kernel_objects(s.pid)
+    objects = harness.kernel_objects_of(s.pid)
     p.run()
     assert nested_is_whole(s.stop(sig), p)
     wait_for(lambda: harness.are_gone(objects), "programs, maps and links to be gone")

@@ -46,6 +46,16 @@ PROBED uint64_t p_hot(uint64_t a, uint64_t b, const char *currency)
 	return mix(a, b) + p_hot_inner(b) + (unsigned char)currency[0];
 }
 
+/* Sleeps while there is time for it, so that a paced load leaves the processor to others. */
+static void wait_until(uint64_t due)
+{
+	struct timespec nap = {0, 50000};
+
+	for (uint64_t now = now_ns(); now < due && !stop; now = now_ns())
+		if (due - now > 200000)
+			nanosleep(&nap, NULL);
+}
+
 static void *run(void *arg)
 {
 	struct work *w = arg;
@@ -63,8 +73,7 @@ static void *run(void *arg)
 			break;
 		if (rate_ns) {
 			due += rate_ns;
-			while (now_ns() < due && !stop)
-				;
+			wait_until(due);
 		}
 	}
 	return NULL;
