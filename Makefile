@@ -33,6 +33,7 @@ DEBS := gcc g++ make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-
 DEMO_DEBS := redis-server
 TEST_DEBS := $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3-venv redis-tools gdb \
              rustc binutils xz-utils strace
+KERNEL_DEBS := qemu-system-x86 seabios busybox-static
 
 # --- flags -----------------------------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wpointer-arith -Wwrite-strings
@@ -113,13 +114,15 @@ $(APP_OBJ) $(patsubst %.c,$(O)/%.o,$(wildcard userspace/export/*.c)): | $(O)/ver
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
 # --- dependencies ----------------------------------------------------------------------------------------------------
-.PHONY: deps deps-demo deps-test
+.PHONY: deps deps-demo deps-test deps-kernels
 deps:
 	@tests/install-debs $(DEBS)
 deps-demo:
 	@tests/install-debs $(DEBS) $(DEMO_DEBS)
 deps-test:
 	@tests/install-debs $(DEBS) $(TEST_DEBS)
+deps-kernels:
+	@tests/install-debs $(DEBS) $(TEST_DEBS) $(KERNEL_DEBS)
 
 VENV := $(O)/venv
 $(VENV)/.done: tests/requirements.txt
@@ -169,6 +172,13 @@ fuzz: deps-test
 	@$(MAKE) --no-print-directory fuzzers
 	@for f in $(FUZZ_BIN); do tests/fuzz/run $$f $${FUZZ_SECONDS:-300} || exit 1; done
 
+# Kernels of distributions, from their packages, in QEMU: the newest of each pattern that the package sources have.
+TEST_KERNEL_DEBS ?= linux-image-6.1.0-*[0-9]-amd64-unsigned linux-image-6.12.*[0-9]-amd64-unsigned
+.PHONY: test-kernels
+test-kernels: deps-kernels
+	@$(MAKE) --no-print-directory $(O)/spanhound programs $(VENV)/.done
+	@$(VENV)/bin/python tests/kernels/run.py --output $(O) $(foreach d,$(TEST_KERNEL_DEBS),'$d')
+
 .PHONY: bench
 bench: deps-test
 	@$(MAKE) --no-print-directory $(O)/spanhound programs $(VENV)/.done
@@ -198,6 +208,7 @@ clean:
 help:
 	@sed -n '2,8s/^# \{0,1\}//p' Makefile
 	@echo '  make deps       install the packages the build needs (Debian)'
+	@echo '  make test-kernels  the kernels of Debian 12 in QEMU (TEST_KERNEL_DEBS=)'
 	@echo '  make bench      the figures, as ratios measured in one run'
 	@echo '  make fuzz       every fuzz target for FUZZ_SECONDS (300)'
 	@echo '  make lint       include direction, formatting, licence lines'

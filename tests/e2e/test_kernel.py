@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What depends on the kernel it runs on: every way to link that it has, a clear word about those it has not. Runs on
 this machine's kernel and, with `make test-kernels`, on those of distributions."""
+import os
 import time
 
 import pytest
@@ -50,6 +51,18 @@ def test_every_feature_of_the_kernel_half(spanhound, program, tmp_path):
     p.run()
     r = s.stop()
     assert p.status == 0 and r.spans and "EUR" in {x["meta"].get("s") for x in r.spans}
+
+
+def test_more_links_than_files(spanhound, program, tmp_path):
+    """Perf links take a file descriptor each; the usual limit is made for something else."""
+    few = write(tmp_path, "few-files", f'#!/bin/sh\nulimit -Sn 64\nexec {harness.BINARY} "$@"\n')
+    os.chmod(few, 0o755)
+    p = program("calls", "nested")
+    s = spanhound("--pid", p.pid, "-f", "p_*", "--link", "perf", binary=few)
+    p.run()
+    r = s.stop()
+    assert r.summary["sites"] > 64
+    truth.assert_same_tree(p.calls, r.spans, r.offset_ns)
 
 
 def test_figures(tmp_path, hot, record_property):

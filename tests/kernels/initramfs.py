@@ -31,7 +31,6 @@ mount -t debugfs debug /sys/kernel/debug
 mount -t tracefs trace /sys/kernel/tracing 2>/dev/null
 mount -t cgroup2 cgroup /sys/fs/cgroup 2>/dev/null
 ip link set lo up
-ulimit -n 65536
 stty -F /dev/ttyS1 raw -echo
 cd {cwd}
 ( {command} )
@@ -146,8 +145,8 @@ def build(path, output, e2e, command):
             c.copy(name)
         c.tree(programs)
         c.tree(e2e, ("__pycache__",))
-        c.write("/init", INIT.format(path=f"{os.path.dirname(python)}:/usr/sbin:/usr/bin:/sbin:/bin", output=output, cwd=os.path.dirname(os.path.dirname(e2e)),
-                                     command=command).encode())
+        search = f"{os.path.dirname(python)}:/usr/sbin:/usr/bin:/sbin:/bin"
+        c.write("/init", INIT.format(path=search, output=output, cwd=e2e, command=command).encode())
         c.end()
     os.rename(path + ".new", path)
     return path

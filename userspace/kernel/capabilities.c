@@ -93,25 +93,20 @@ static uint32_t link_attach_type(enum link_kind kind)
 /* The links of one measurement. */
 struct trial {
 	int prog_fd;
-	int multi_fd[2];
-	struct perf_link perf[2];
+	int link_fd[2];
 };
 
 static void trial_end(struct trial *t)
 {
-	for (int i = 0; i < 2; i++) {
-		closep(&t->multi_fd[i]);
-		perf_link_close(&t->perf[i]);
-	}
+	for (int i = 0; i < 2; i++)
+		closep(&t->link_fd[i]);
 	closep(&t->prog_fd);
 }
 
 static int trial_link(struct trial *t, int i, enum link_kind kind, const struct link_sites *s)
 {
-	if (kind == LINK_PERF)
-		return link_uprobe_perf(t->prog_fd, s, 0, &t->perf[i]);
-	int rc = link_uprobe_multi(t->prog_fd, s);
-	t->multi_fd[i] = rc < 0 ? -1 : rc;
+	int rc = kind == LINK_PERF ? link_uprobe_perf(t->prog_fd, s, 0) : link_uprobe_multi(t->prog_fd, s);
+	t->link_fd[i] = rc < 0 ? -1 : rc;
 	return rc < 0 ? rc : 0;
 }
 
@@ -119,7 +114,7 @@ static int trial_link(struct trial *t, int i, enum link_kind kind, const struct 
 static int trial_begin(struct trial *t, enum link_kind kind, bool with_return, void (*fn)(void))
 {
 	uint64_t offset, cookie = 0;
-	*t = (struct trial){-1, {-1, -1}, {{-1, -1}, {-1, -1}}};
+	*t = (struct trial){-1, {-1, -1}};
 	int rc = own_offset(fn, &offset);
 	if (rc < 0)
 		return rc;

@@ -38,7 +38,7 @@ struct kernel {
 
 struct kernel_attachment {
 	int multi_fd;
-	VEC(struct perf_link) perf;
+	VEC(int) perf_fds;
 };
 
 static void kernel_finish_detach(struct kernel *k);
@@ -288,18 +288,14 @@ int kernel_release_process(struct kernel *k, uint32_t tgid)
 
 static int attachment_add_perf(struct kernel_attachment *a, int prog_fd, const struct link_sites *sites)
 {
-	for (uint32_t i = 0; i < sites->cnt; i++) {
-		struct perf_link l;
-		int rc = link_uprobe_perf(prog_fd, sites, i, &l);
-		if (rc == 0) {
-			rc = vec_push(&a->perf, l);
-			if (rc < 0)
-				perf_link_close(&l);
-		}
-		if (rc < 0)
-			return rc;
+	int rc = link_fds_reserve(sites->cnt);
+	for (uint32_t i = 0; i < sites->cnt && rc >= 0; i++) {
+		int fd = link_uprobe_perf(prog_fd, sites, i);
+		rc = fd < 0 ? fd : vec_push(&a->perf_fds, fd);
+		if (fd >= 0 && rc < 0)
+			close(fd);
 	}
-	return 0;
+	return rc;
 }
 
 int kernel_attach(struct kernel *k, enum kernel_hook hook, bool sleepable, const struct link_sites *sites,
@@ -333,8 +329,8 @@ void kernel_detach(struct kernel_attachment *a)
 	if (!a)
 		return;
 	closep(&a->multi_fd);
-	vec_foreach(l, &a->perf) perf_link_close(l);
-	vec_release(&a->perf);
+	vec_foreach(fd, &a->perf_fds) closep(fd);
+	vec_release(&a->perf_fds);
 	free(a);
 }
 

@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,6 +28,9 @@ struct link_create_uprobe_multi {
 	uint32_t pid;
 	uint32_t pad;
 };
+
+/* What a session opens beside its links: modules, /proc, exporters. */
+#define FDS_ELSE 512
 
 #define UPROBE_MULTI_RETURN (1U << 0) /* BPF_F_UPROBE_MULTI_RETURN */
 
@@ -56,7 +60,7 @@ static int uprobe_pmu_type(void)
 	return type;
 }
 
-int link_uprobe_perf(int prog_fd, const struct link_sites *s, uint32_t i, struct perf_link *ret)
+int link_uprobe_perf(int prog_fd, const struct link_sites *s, uint32_t i)
 {
 	static int type;
 	if (type <= 0)
@@ -83,17 +87,24 @@ int link_uprobe_perf(int prog_fd, const struct link_sites *s, uint32_t i, struct
 		},
 	};
 	int fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof(link));
-	if (fd < 0) {
-		int err = -errno;
-		close(event);
-		return err;
-	}
-	*ret = (struct perf_link){.link_fd = fd, .event_fd = event};
-	return 0;
+	int err = fd < 0 ? -errno : 0;
+	close(event);
+	return fd < 0 ? err : fd;
 }
 
-void perf_link_close(struct perf_link *l)
+/* The usual soft limit of 1024 is there for programs that call select(2). */
+int link_fds_reserve(uint32_t cnt)
 {
-	closep(&l->link_fd);
-	closep(&l->event_fd);
+	struct rlimit l;
+	int next = dup(STDERR_FILENO); /* the lowest that is free: so many are open, or a few more */
+	if (next < 0 || getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return -errno;
+	close(next);
+	rlim_t want = (rlim_t)next + cnt + FDS_ELSE;
+	if (l.rlim_cur >= want)
+		return 0;
+	l.rlim_cur = want;
+	if (l.rlim_max < want)
+		l.rlim_max = want; /* root may */
+	return setrlimit(RLIMIT_NOFILE, &l) < 0 ? -errno : 0;
 }

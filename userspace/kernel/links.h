@@ -37,12 +37,10 @@ struct link_sites {
 
 /* One uprobe_multi link: a new fd, or -errno. */
 int link_uprobe_multi(int prog_fd, const struct link_sites *sites);
-/* One site as a perf event with a link; the event lives as long as the link's fd pair. */
-struct perf_link {
-	int link_fd;
-	int event_fd;
-};
-int link_uprobe_perf(int prog_fd, const struct link_sites *sites, uint32_t i, struct perf_link *ret);
-void perf_link_close(struct perf_link *l);
+/* One site: a new fd, or -errno. The perf event behind it lives as long as the link, which holds it. Closing takes the
+ * kernel about a tenth of a second (perf_trace_event_unreg() waits for every CPU), and one after the other (event_mutex). */
+int link_uprobe_perf(int prog_fd, const struct link_sites *sites, uint32_t i);
+/* Room for so many links more, which perf links need: one fd each. */
+int link_fds_reserve(uint32_t cnt);
 
 #endif
