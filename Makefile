@@ -167,6 +167,11 @@ test: deps-test
 test-built: $(O)/spanhound unit fuzzers programs $(VENV)/.done
 	@$(VENV)/bin/python tests/run.py --output $(O)
 
+# The tests with the counts that take longer than a change should wait for.
+.PHONY: soak
+soak: deps-test
+	@SPANHOUND_SOAK=1 $(MAKE) --no-print-directory WERROR=1 test-built
+
 .PHONY: fuzz
 fuzz: deps-test
 	@$(MAKE) --no-print-directory fuzzers
@@ -210,6 +215,7 @@ help:
 	@echo '  make deps       install the packages the build needs (Debian)'
 	@echo '  make test-kernels  the kernels of Debian 12 in QEMU (TEST_KERNEL_DEBS=)'
 	@echo '  make bench      the figures, as ratios measured in one run'
+	@echo '  make soak       the tests with their full counts'
 	@echo '  make fuzz       every fuzz target for FUZZ_SECONDS (300)'
 	@echo '  make lint       include direction, formatting, licence lines'
 	@echo '  make format     clang-format over the tree'
