@@ -32,7 +32,7 @@ int main(int argc, char **argv)
 	struct sbuf names = {0};
 	for (int i = 0; i < COMMANDS; i++)
 		sbuf_addf(&names, " %s", commands[i].name);
-	log_error("there is no command '%s'; there are:%s", word, sbuf_str(&names));
+	log_error("there is no command '%s'; there are:%s (`spanhound --help`)", word, sbuf_str(&names));
 	sbuf_release(&names);
 	return EXIT_USAGE;
 }
