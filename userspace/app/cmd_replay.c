@@ -206,6 +206,9 @@ static int replay_record(struct replay *r, const struct capture_entry *e, const 
 	if (e->size < sizeof(*h) || h->size > e->size || h->size < sizeof(*h))
 		return -EBADMSG;
 	r->records += h->kind == SH_EV_CALL;
+	/* Until the first pass says what time it is; else that pass would take every open trace for idle since boot. */
+	if (!r->now_ns && h->kind == SH_EV_CALL && h->size >= sizeof(struct sh_ev_call))
+		r->now_ns = ((const struct sh_ev_call *)h)->end_ns;
 	calls_record(r->calls, h, r->now_ns);
 	return 0;
 }

@@ -18,6 +18,7 @@ struct consumer {
 	struct session *session;
 	uint64_t now_ns;
 	uint64_t clock_due_ns;
+	size_t unpassed; /* records since the last whole pass */
 	unsigned epoch;
 	bool more; /* the last pass left records behind */
 };
@@ -58,10 +59,12 @@ static bool consumer_pass(struct consumer *c)
 	}
 	size_t cnt = ring_set_drain(kernel_rings(s->kernel), consumer_record, c, &pass);
 	c->more = pass.more;
+	c->unpassed += cnt;
 	if (pass.whole) {
 		calls_pass(s->calls, c->now_ns);
-		if (s->recorder && cnt)
+		if (s->recorder && c->unpassed)
 			recorder_pass(s->recorder, c->now_ns);
+		c->unpassed = 0;
 	}
 	struct calls_stats stats;
 	calls_stats(s->calls, &stats);
