@@ -18,7 +18,7 @@ static __always_inline struct sh_context *context_with_frames(u64 key)
 
 static __always_inline void exception_begin(struct sh_context *c, u64 object)
 {
-	if (c->exc.object)
+	if (c->exc.object && c->exc.object != object)
 		c->exc_outer = c->exc;
 	c->exc.object = object;
 	c->exc.thrown_ns = bpf_ktime_get_ns();
@@ -33,7 +33,7 @@ SEC("?uprobe") int exception_throw(struct pt_regs *regs)
 	struct sh_context *c = context_with_frames(key);
 	u64 name = 0;
 
-	if (!c || c->exc.object == PT_REGS_PARM1(regs))
+	if (!c)
 		return 0;
 	exception_begin(c, PT_REGS_PARM1(regs));
 	bpf_probe_read_user(&name, sizeof(name), (void *)(PT_REGS_PARM2(regs) + 8));
@@ -49,8 +49,13 @@ SEC("?uprobe") int exception_raise(struct pt_regs *regs)
 	struct sh_context *c = context_with_frames(key);
 	u64 header = PT_REGS_PARM1(regs), class = 0;
 
-	if (!c || c->exc.object == header + UNWIND_HEADER_SZ)
+	if (!c)
 		return 0;
+	if (c->exc.object == header + UNWIND_HEADER_SZ) { /* __cxa_throw told its type, or its memory is used again */
+		c->exc.depth = c->depth;
+		c->exc.thrown_ns = bpf_ktime_get_ns();
+		return 0;
+	}
 	exception_begin(c, header + UNWIND_HEADER_SZ);
 	bpf_probe_read_user(&class, sizeof(class), (void *)header);
 	if (class == CLASS_RUST) {
@@ -85,12 +90,12 @@ SEC("?uprobe") int exception_land(struct pt_regs *regs)
 SEC("?uprobe") int exception_catch(struct pt_regs *regs)
 {
 	u64 key = execution_key();
-	struct sh_context *c = context_with_frames(key);
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
 	if (!c)
 		return 0;
 	u64 sp = PT_REGS_SP(regs);
-	if (frame_at(c, c->depth - 1)->sp <= sp)
+	if (c->depth && frame_at(c, c->depth - 1)->sp <= sp)
 		frames_unwind(c, key, bpf_ktime_get_ns(), frames_alive(c, sp, on_alternate_stack(sp)), 0);
 	if (c->exc.object == PT_REGS_PARM1(regs) + UNWIND_HEADER_SZ) {
 		c->exc = c->exc_outer;
