@@ -2,25 +2,18 @@
 /* Reading one value of the target, and comparing it. */
 #include "capture.bpf.h"
 
+/* Unused bytes of a register that holds each integer type, a hex digit per enum sh_type: no branches, which would multiply
+ * the verifier's paths in every loop that reads values. */
+#define UNUSED(type, bytes) ((u64)(bytes) << 4 * (type))
+#define UNUSED_BYTES                                                                                                  \
+	(UNUSED(SH_I8, 7) | UNUSED(SH_I16, 6) | UNUSED(SH_I32, 4) | UNUSED(SH_U8, 7) | UNUSED(SH_U16, 6) |            \
+	 UNUSED(SH_U32, 4) | UNUSED(SH_BOOL, 7) | UNUSED(SH_CHAR, 7))
+
 static __always_inline u64 extend(u64 v, u32 type)
 {
-	switch (type) {
-	case SH_I8:
-		return (s64)(signed char)v;
-	case SH_I16:
-		return (s64)(short)v;
-	case SH_I32:
-		return (s64)(s32)v;
-	case SH_U8:
-	case SH_BOOL:
-	case SH_CHAR:
-		return (u8)v;
-	case SH_U16:
-		return (u16)v;
-	case SH_U32:
-		return (u32)v;
-	}
-	return v;
+	u32 shift = (UNUSED_BYTES >> 4 * (type & 15) & 7) * 8;
+	v <<= shift;
+	return type <= SH_I64 ? (u64)((s64)v >> shift) : v >> shift;
 }
 
 /* Reading faults where the page is not resident; a sleepable program may wait for it. */
@@ -222,24 +215,107 @@ static __always_inline u32 capture_one(struct registers *regs, struct sh_arena *
 	return len + sizeof(*cap) + (((u32)cap->len + 7) & 0x3f8);
 }
 
-int condition_holds(struct registers *regs, struct sh_spec *spec, u32 i)
+/* One at a time for the loops below. */
+int condition_holds(struct registers *regs, struct sh_spec *spec, u32 i);
+GLOBAL int condition_holds(struct registers *regs, struct sh_spec *spec, u32 i)
 {
 	return regs && spec && condition_check(regs, spec, i, false);
 }
 
-int condition_holds_sleepable(struct registers *regs, struct sh_spec *spec, u32 i)
+int condition_holds_sleepable(struct registers *regs, struct sh_spec *spec, u32 i);
+GLOBAL int condition_holds_sleepable(struct registers *regs, struct sh_spec *spec, u32 i)
 {
 	return regs && spec && condition_check(regs, spec, i, true);
 }
 
-u32 capture_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len)
+u32 capture_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len);
+GLOBAL u32 capture_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len)
 {
 	u32 len = off_and_len >> 32;
 	return regs && a && spec ? capture_one(regs, a, spec, i, (u32)off_and_len, len, false) : len;
 }
 
-u32 capture_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len)
+u32 capture_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len);
+GLOBAL u32 capture_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len)
 {
 	u32 len = off_and_len >> 32;
 	return regs && a && spec ? capture_one(regs, a, spec, i, (u32)off_and_len, len, true) : len;
+}
+
+/* An integer that is a register as it is, the common case, needs no function of its own. */
+static __always_inline bool is_register(const struct sh_capture_spec *cs)
+{
+	return cs->type < SH_STRING && !cs->deref_cnt && !(cs->flags & SH_CAP_LOAD);
+}
+
+static __always_inline bool when_check(struct registers *regs, struct sh_spec *spec, bool sleepable)
+{
+	bool holds = true;
+	for (u32 i = 0; i < SH_MAX_CONDS; i++) {
+		if (i >= spec->cond_cnt)
+			break;
+		const struct sh_cond *cond = &spec->conds[i];
+		if (i && cond->or_before) {
+			if (holds)
+				return true;
+			holds = true;
+		}
+		if (!holds)
+			continue;
+		holds = sleepable ? condition_holds_sleepable(regs, spec, i) : condition_holds(regs, spec, i);
+	}
+	return holds;
+}
+
+GLOBAL int when_holds(struct registers *regs, struct sh_spec *spec)
+{
+	return regs && spec && when_check(regs, spec, false);
+}
+
+GLOBAL int when_holds_sleepable(struct registers *regs, struct sh_spec *spec)
+{
+	return regs && spec && when_check(regs, spec, true);
+}
+
+static __always_inline u32 capture_register(struct registers *regs, struct sh_arena *a, const struct sh_capture_spec *cs,
+					    u32 i, u32 off, u32 len)
+{
+	if (len > SH_MAX_RECORD - sizeof(struct sh_capture) - 8)
+		return len;
+	struct sh_capture *cap = (struct sh_capture *)(a->data + (off & (SH_ARENA_SZ - 1)) + len);
+	*cap = (struct sh_capture){.index = i, .type = cs->type, .len = 8};
+	*(u64 *)(cap + 1) = extend(regs->v[cs->arg & 7], cs->type);
+	return len + sizeof(*cap) + 8;
+}
+
+static __always_inline u32 captures_append(struct registers *regs, struct sh_arena *a, struct sh_spec *spec,
+					   u32 from_and_to, u64 off_and_len, bool sleepable)
+{
+	u32 from = from_and_to >> 16, to = from_and_to & 0xffff, off = off_and_len, len = off_and_len >> 32;
+	for (u32 i = 0; i < SH_MAX_CAPTURES; i++) {
+		const struct sh_capture_spec *cs = &spec->captures[i];
+		if (i >= to)
+			break;
+		if (i < from || cs->flags & SH_CAP_HIDDEN)
+			continue;
+		if (is_register(cs))
+			len = capture_register(regs, a, cs, i, off, len);
+		else
+			len = sleepable ? capture_read_sleepable(regs, a, spec, i, OFF_AND_LEN(off, len)) :
+					  capture_read(regs, a, spec, i, OFF_AND_LEN(off, len));
+	}
+	return len;
+}
+
+GLOBAL u32 captures_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from_and_to, u64 off_and_len)
+{
+	u32 len = off_and_len >> 32;
+	return regs && a && spec ? captures_append(regs, a, spec, from_and_to, off_and_len, false) : len;
+}
+
+GLOBAL u32 captures_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from_and_to,
+			    u64 off_and_len)
+{
+	u32 len = off_and_len >> 32;
+	return regs && a && spec ? captures_append(regs, a, spec, from_and_to, off_and_len, true) : len;
 }

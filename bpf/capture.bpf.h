@@ -31,34 +31,21 @@ static __always_inline void registers_read(struct registers *r, struct pt_regs *
 
 /* Global functions, verified once. Each comes twice: the second may sleep until a page of the target is there. */
 
-/* Is condition `i` of the spec true? */
-int condition_holds(struct registers *regs, struct sh_spec *spec, u32 i);
-int condition_holds_sleepable(struct registers *regs, struct sh_spec *spec, u32 i);
-/* Appends capture `i` to the record of `len` bytes at arena offset `off`; returns the record's new length. */
-u32 capture_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len);
-u32 capture_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len);
+/* Does the spec's condition hold? */
+int when_holds(struct registers *regs, struct sh_spec *spec);
+int when_holds_sleepable(struct registers *regs, struct sh_spec *spec);
+/* Appends the captures [from, to) to the record of `len` bytes at arena offset `off`; returns the record's new length. */
+u32 captures_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from_and_to, u64 off_and_len);
+u32 captures_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from_and_to,
+			    u64 off_and_len);
 #define OFF_AND_LEN(off, len) ((u64)(len) << 32 | (off))
 
-static __always_inline bool when_holds(struct registers *regs, struct sh_spec *spec, bool sleepable)
-{
-	bool holds = true;
-	for (u32 i = 0; i < SH_MAX_CONDS; i++) {
-		if (i >= spec->cond_cnt)
-			break;
-		if (i && spec->conds[i].or_before) {
-			if (holds)
-				return true;
-			holds = true;
-		}
-		if (holds)
-			holds = sleepable ? condition_holds_sleepable(regs, spec, i) : condition_holds(regs, spec, i);
-	}
-	return holds;
-}
-
 /* rate: so many calls in each second of the monotonic clock, over all threads. */
-static __always_inline bool rate_allows(struct sh_func *f, u32 per_sec)
+static __always_inline bool rate_allows(u32 func, u32 per_sec)
 {
+	struct sh_func *f = bpf_map_lookup_elem(&functions, &func);
+	if (!f)
+		return false;
 	u64 second = bpf_ktime_get_ns() / 1000000000ULL;
 	u64 window = f->rate_window;
 	if (window != second && __sync_val_compare_and_swap(&f->rate_window, window, second) == window)
@@ -67,29 +54,22 @@ static __always_inline bool rate_allows(struct sh_func *f, u32 per_sec)
 }
 
 /* SH_MAX_DROPS: the call is wanted; else the reason why not. */
-static __always_inline u32 spec_decides(struct registers *regs, struct sh_func *f, struct sh_spec *spec,
-					bool sleepable)
+static __always_inline u32 spec_decides(struct registers *regs, u32 func, struct sh_spec *spec, bool sleepable)
 {
-	if (spec->cond_cnt && !when_holds(regs, spec, sleepable))
+	if (spec->cond_cnt && !(sleepable ? when_holds_sleepable(regs, spec) : when_holds(regs, spec)))
 		return SH_DROP_when;
 	if (spec->sample_below && bpf_get_prandom_u32() >= spec->sample_below)
 		return SH_DROP_sample;
-	if (spec->rate_per_sec && !rate_allows(f, spec->rate_per_sec))
+	if (spec->rate_per_sec && !rate_allows(func, spec->rate_per_sec))
 		return SH_DROP_rate;
 	return SH_MAX_DROPS;
 }
 
-/* Captures [from, to) behind the first `len` bytes of the record; returns the record's length. */
 static __always_inline u32 capture_range(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from,
-					 u32 to, u32 off, u32 len, bool sleepable)
+					 u32 to, u64 off_and_len, bool sleepable)
 {
-	for (u32 i = 0; i < SH_MAX_CAPTURES; i++) {
-		if (i < from || i >= to || spec->captures[i].flags & SH_CAP_HIDDEN)
-			continue;
-		len = sleepable ? capture_read_sleepable(regs, a, spec, i, OFF_AND_LEN(off, len)) :
-				  capture_read(regs, a, spec, i, OFF_AND_LEN(off, len));
-	}
-	return len;
+	return sleepable ? captures_read_sleepable(regs, a, spec, from << 16 | to, off_and_len) :
+			   captures_read(regs, a, spec, from << 16 | to, off_and_len);
 }
 
 #endif

@@ -6,6 +6,8 @@
 
 /* A BPF-to-BPF call: verified once, not at each caller. Not every object that includes one uses it. */
 #define SUBPROGRAM static __attribute__((noinline, unused))
+/* A global function is verified once for all its callers, on its own, unless the compiler inlines it after all. */
+#define GLOBAL __attribute__((noinline))
 
 /* The execution context: which trace this thread is in and which probed calls are open in it.
  * A context belongs to the thread that runs, so nothing in it needs an atomic. */

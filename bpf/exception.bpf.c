@@ -81,8 +81,8 @@ SEC("?uprobe") int exception_land(struct pt_regs *regs)
 	if (!c || bpf_probe_read_user(&cfa, sizeof(cfa), (void *)(PT_REGS_PARM1(regs) + UNWIND_CONTEXT_CFA)) ||
 	    cfa - PT_REGS_SP(regs) > UNWIND_SPAN)
 		return 0;
-	frames_unwind(c, key, bpf_ktime_get_ns(), frames_alive(c, cfa - 1, on_alternate_stack(cfa)),
-		      SH_CALL_UNWOUND | (c->exc.object ? SH_CALL_EXCEPTION : 0));
+	frames_leave(c, key, frames_alive(c, cfa - 1, on_alternate_stack(cfa)),
+		     SH_CALL_UNWOUND | (c->exc.object ? SH_CALL_EXCEPTION : 0));
 	return 0;
 }
 
@@ -96,7 +96,7 @@ SEC("?uprobe") int exception_catch(struct pt_regs *regs)
 		return 0;
 	u64 sp = PT_REGS_SP(regs);
 	if (c->depth && frame_at(c, c->depth - 1)->sp <= sp)
-		frames_unwind(c, key, bpf_ktime_get_ns(), frames_alive(c, sp, on_alternate_stack(sp)), 0);
+		frames_leave(c, key, frames_alive(c, sp, on_alternate_stack(sp)), 0);
 	if (c->exc.object == PT_REGS_PARM1(regs) + UNWIND_HEADER_SZ) {
 		c->exc = c->exc_outer;
 		c->exc_outer.object = 0;

@@ -2,21 +2,7 @@
 /* The rare paths of the frame stack: calls left without a return, signal stacks, tail calls. */
 #include "frames.bpf.h"
 
-int frame_end(struct sh_context *c, struct call_end *end)
-{
-	if (!c || !end || !c->depth)
-		return 0;
-	struct sh_frame *f = frame_at(c, c->depth - 1);
-	if (f->flags & SH_FRAME_SPEC) {
-		struct sh_spec *spec = func_spec(f->func);
-		if (spec && end->ns - f->start_ns < spec->min_duration_ns) {
-			frame_drop(c, end->key, SH_DROP_min_duration);
-			return 0;
-		}
-	}
-	frame_pop(c, end);
-	return 0;
-}
+/* Loops call a global function for each frame: the verifier then walks its body once, not once per turn. */
 
 static __always_inline u32 unwound_flags(struct sh_context *c)
 {
@@ -26,29 +12,61 @@ static __always_inline u32 unwound_flags(struct sh_context *c)
 	return flags;
 }
 
-int frames_unwind(struct sh_context *c, u64 key, u64 end_ns, u32 keep, u32 flags)
+GLOBAL int frame_end(struct sh_context *c, struct sh_arena *a, struct call_end *end)
 {
-	if (!c)
+	if (!c || !end || !c->depth)
 		return 0;
-	struct call_end end = {.key = key, .ns = end_ns};
+	struct sh_frame *f = frame_at(c, c->depth - 1);
+	if (settings.specs && f->flags & SH_FRAME_SPEC) {
+		struct sh_spec *spec = func_spec(f->func);
+		if (spec && end->ns - f->start_ns < spec->min_duration_ns) {
+			frame_drop(c, end->key, SH_DROP_min_duration);
+			return 0;
+		}
+	}
+	struct call_end how = *end;
+	if (!how.flags)
+		how.flags = unwound_flags(c);
+	frame_pop(c, a, &how);
+	return 0;
+}
+
+GLOBAL int frames_unwind(struct sh_context *c, struct sh_arena *a, struct call_end *end, u32 keep)
+{
+	if (!c || !end)
+		return 0;
 	for (u32 n = 0; n < SH_MAX_FRAMES; n++) {
 		if (c->depth <= keep)
 			break;
-		end.flags = flags ? flags : unwound_flags(c);
-		frame_end(c, &end);
+		frame_end(c, a, end);
+	}
+	return 0;
+}
+
+GLOBAL int frames_end_tails(struct sh_context *c, struct sh_arena *a, struct call_end *end, u64 sp)
+{
+	if (!c || !end)
+		return 0;
+	for (u32 n = 0; n < SH_MAX_FRAMES; n++) {
+		if (!c->depth)
+			break;
+		struct sh_frame *f = frame_at(c, c->depth - 1);
+		if (f->sp != sp || !(f->flags & SH_FRAME_TAIL))
+			break;
+		frame_end(c, a, end);
 	}
 	return 0;
 }
 
 int frame_discard(struct sh_context *c, u64 key, u32 reason);
-int frame_discard(struct sh_context *c, u64 key, u32 reason)
+GLOBAL int frame_discard(struct sh_context *c, u64 key, u32 reason)
 {
 	if (c && c->depth)
 		frame_drop(c, key, reason);
 	return 0;
 }
 
-int frames_drop_all(struct sh_context *c, u64 key, u32 reason)
+GLOBAL int frames_drop_all(struct sh_context *c, u64 key, u32 reason)
 {
 	if (!c)
 		return 0;
@@ -72,25 +90,32 @@ static __always_inline bool returns_to_trampoline(u64 sp)
 	return word == trampoline;
 }
 
-static __always_inline bool frame_alive(struct sh_frame *f, u64 sp, bool altstack, bool trampoline)
+#define ALIVE_ALTSTACK   (1 << 0) /* the function runs on an alternate stack */
+#define ALIVE_TRAMPOLINE (1 << 1) /* returns_to_trampoline() */
+
+int frame_alive(struct sh_context *c, u32 i, u64 sp, u32 how);
+GLOBAL int frame_alive(struct sh_context *c, u32 i, u64 sp, u32 how)
 {
-	bool was_altstack = f->flags & SH_FRAME_ALTSTACK;
+	if (!c)
+		return 0;
+	struct sh_frame *f = frame_at(c, i);
+	bool altstack = how & ALIVE_ALTSTACK, was_altstack = f->flags & SH_FRAME_ALTSTACK;
 	if (altstack != was_altstack)
 		return altstack; /* the interrupted stack lives, wherever it lies; a handler's is over */
 	if (f->sp != sp)
 		return f->sp > sp;
 	/* Entered by a jump from that very frame, or called again from where it was called. */
-	return f->flags & SH_FRAME_TAIL || (f->flags & SH_FRAME_RETURN && trampoline);
+	return f->flags & SH_FRAME_TAIL || (f->flags & SH_FRAME_RETURN && how & ALIVE_TRAMPOLINE);
 }
 
-u32 frames_alive(struct sh_context *c, u64 sp, u32 altstack)
+GLOBAL u32 frames_alive(struct sh_context *c, u64 sp, u32 altstack)
 {
 	if (!c)
 		return 0;
 	u32 keep = c->depth;
-	bool trampoline = returns_to_trampoline(sp);
+	u32 how = (altstack ? ALIVE_ALTSTACK : 0) | (returns_to_trampoline(sp) ? ALIVE_TRAMPOLINE : 0);
 	for (u32 n = 0; n < SH_MAX_FRAMES; n++) {
-		if (!keep || frame_alive(frame_at(c, keep - 1), sp, altstack, trampoline))
+		if (!keep || frame_alive(c, keep - 1, sp, how))
 			break;
 		keep--;
 	}
@@ -101,7 +126,7 @@ u32 frames_alive(struct sh_context *c, u64 sp, u32 altstack)
  * The default RLIMIT_STACK of Linux (_STK_LIM). */
 #define SAME_STACK_SPAN (8ULL << 20)
 
-u32 frames_settle(struct sh_context *c, u64 key, u64 sp)
+GLOBAL u32 frames_settle(struct sh_context *c, struct sh_arena *a, u64 key, u64 sp)
 {
 	if (!c || !c->depth)
 		return 0;
@@ -112,11 +137,25 @@ u32 frames_settle(struct sh_context *c, u64 key, u64 sp)
 		frames_drop_all(c, key, SH_DROP_stack_switch);
 		return 0;
 	}
-	frames_unwind(c, key, bpf_ktime_get_ns(), keep, 0);
+	struct call_end end = {.key = key, .ns = bpf_ktime_get_ns()};
+	frames_unwind(c, a, &end, keep);
 	return altstack;
 }
 
-u32 frame_find(struct sh_context *c, u64 sp, u32 func)
+enum { FIND_ABOVE, FIND_HERE, FIND_NONE };
+
+int frame_find_at(struct sh_context *c, u32 i, u64 sp, u32 func);
+GLOBAL int frame_find_at(struct sh_context *c, u32 i, u64 sp, u32 func)
+{
+	if (!c)
+		return FIND_NONE;
+	struct sh_frame *f = frame_at(c, i);
+	if (f->sp == sp && f->func == func)
+		return FIND_HERE;
+	return f->sp > sp && !(f->flags & SH_FRAME_ALTSTACK) ? FIND_NONE : FIND_ABOVE;
+}
+
+GLOBAL u32 frame_find(struct sh_context *c, u64 sp, u32 func)
 {
 	if (!c)
 		return 0;
@@ -124,11 +163,9 @@ u32 frame_find(struct sh_context *c, u64 sp, u32 func)
 	for (u32 n = 0; n < SH_MAX_FRAMES; n++) {
 		if (!i)
 			break;
-		struct sh_frame *f = frame_at(c, i - 1);
-		if (f->sp == sp && f->func == func)
-			return i;
-		if (f->sp > sp && !(f->flags & SH_FRAME_ALTSTACK))
-			break;
+		int found = frame_find_at(c, i - 1, sp, func);
+		if (found != FIND_ABOVE)
+			return found == FIND_HERE ? i : 0;
 		i--;
 	}
 	return 0;

@@ -69,29 +69,21 @@ static __always_inline void emit_gone(struct sh_context *c, struct sh_frame *f, 
 	bpf_ringbuf_submit(e, wakeup_flags());
 }
 
-/* Behind the captures of entry comes the type of the exception that ended the call. */
-static __always_inline u32 record_add_exception(struct sh_arena *a, struct sh_context *c, u32 off, u32 len)
+/* NULL when no probe captures values. */
+static __always_inline struct sh_arena *context_arena(struct sh_context *c)
 {
-	if (len > SH_MAX_RECORD - sizeof(struct sh_capture) - SH_EXC_TYPE_LEN)
-		return len;
-	off = (off & (SH_ARENA_SZ - 1)) + len;
-	struct sh_capture *cap = (struct sh_capture *)(a->data + off);
-	*cap = (struct sh_capture){.index = SH_CAPTURE_EXCEPTION, .type = SH_STRING, .len = c->exc.type_len};
-	__builtin_memcpy(cap + 1, c->exc.type, SH_EXC_TYPE_LEN);
-	return len + sizeof(struct sh_capture) + ((c->exc.type_len + 7) & 0x78);
+	return settings.captures ? (struct sh_arena *)(c + 1) : NULL;
 }
 
-SUBPROGRAM struct sh_arena *arena_get(u64 key)
+static __always_inline u32 exception_size(const struct sh_context *c)
 {
-	struct sh_arena *a = bpf_map_lookup_elem(&arenas, &key);
-	if (a)
-		return a;
-	u32 zero = 0;
-	struct blank *blank = bpf_map_lookup_elem(&blanks, &zero);
-	if (!blank)
-		return NULL;
-	bpf_map_update_elem(&arenas, &key, &blank->arena, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&arenas, &key);
+	return sizeof(struct sh_capture) + ((c->exc.type_len + 7) & 0x78);
+}
+
+static __always_inline void exception_fill(struct sh_capture *cap, const struct sh_context *c)
+{
+	*cap = (struct sh_capture){.index = SH_CAPTURE_EXCEPTION, .type = SH_STRING, .len = c->exc.type_len};
+	__builtin_memcpy(cap + 1, c->exc.type, SH_EXC_TYPE_LEN);
 }
 
 static __always_inline void emit_plain(struct sh_context *c, struct sh_frame *f, u32 i, const struct call_end *end)
@@ -107,25 +99,43 @@ static __always_inline void emit_plain(struct sh_context *c, struct sh_frame *f,
 	bpf_ringbuf_submit(e, wakeup_flags());
 }
 
-/* The long form: captures, or the type of an exception. */
-SUBPROGRAM void emit_record(struct sh_context *c, u32 i, const struct call_end *end)
+/* A call that an exception ended, with the exception's type. */
+SUBPROGRAM void emit_exception(struct sh_context *c, u32 i, const struct call_end *end)
 {
+	struct {
+		struct sh_ev_call call;
+		struct sh_capture cap;
+		char type[SH_EXC_TYPE_LEN];
+	} *e;
 	if (!c || !end)
 		return;
 	struct sh_frame *f = frame_at(c, i);
-	struct sh_arena *a = arena_get(end->key);
-	if (!a) {
-		emit_plain(c, f, i, end);
+	void *ring = ring_here();
+	e = ring ? bpf_ringbuf_reserve(ring, sizeof(*e), 0) : NULL;
+	if (!e) {
+		count_drop(f->func, SH_DROP_ring_full);
 		return;
 	}
-	/* A frame without captures borrows the free top of the arena for its head. */
-	u32 off = (f->record_len ? f->record_off : c->arena_top) & (SH_ARENA_SZ - 1);
-	u32 len = f->record_len > sizeof(struct sh_ev_call) ? f->record_len : sizeof(struct sh_ev_call);
-	if (len > SH_MAX_RECORD)
-		len = SH_MAX_RECORD;
-	if (end->flags & SH_CALL_EXCEPTION)
-		len = record_add_exception(a, c, off, len);
+	call_fill(&e->call, c, f, i, end);
+	e->call.hdr.size = sizeof(e->call) + exception_size(c);
+	exception_fill(&e->cap, c);
+	bpf_ringbuf_submit(e, wakeup_flags());
+}
+
+/* A call with captures: they lie in the arena behind room for its head. */
+SUBPROGRAM void emit_record(struct sh_context *c, struct sh_arena *a, u32 i, const struct call_end *end)
+{
+	if (!c || !a || !end)
+		return;
+	struct sh_frame *f = frame_at(c, i);
+	u32 off = f->record_off & (SH_ARENA_SZ - 1), len = f->record_len;
+	if (len > SH_MAX_RECORD - sizeof(struct sh_capture) - SH_EXC_TYPE_LEN)
+		len = SH_MAX_RECORD - sizeof(struct sh_capture) - SH_EXC_TYPE_LEN;
 	struct sh_ev_call *e = (struct sh_ev_call *)(a->data + off);
+	if (end->flags & SH_CALL_EXCEPTION) {
+		exception_fill((struct sh_capture *)(a->data + off + len), c);
+		len += exception_size(c);
+	}
 	call_fill(e, c, f, i, end);
 	len &= 0xff8;
 	if (len > SH_MAX_RECORD)
@@ -136,11 +146,13 @@ SUBPROGRAM void emit_record(struct sh_context *c, u32 i, const struct call_end *
 		count_drop(f->func, SH_DROP_ring_full);
 }
 
-static __always_inline void frame_emit(struct sh_context *c, u32 i, const struct call_end *end)
+static __always_inline void frame_emit(struct sh_context *c, struct sh_arena *a, u32 i, const struct call_end *end)
 {
 	struct sh_frame *f = frame_at(c, i);
-	if (f->record_len || (end->flags & SH_CALL_EXCEPTION))
-		emit_record(c, i, end);
+	if (settings.captures && f->record_len)
+		emit_record(c, a, i, end);
+	else if (end->flags & SH_CALL_EXCEPTION)
+		emit_exception(c, i, end);
 	else
 		emit_plain(c, f, i, end);
 }
@@ -154,7 +166,7 @@ static __always_inline void frame_forget(struct sh_context *c, struct sh_frame *
 }
 
 /* Takes the topmost frame off and reports it. Frames of the parent process end unreported: they are its calls. */
-static __always_inline void frame_pop(struct sh_context *c, const struct call_end *end)
+static __always_inline void frame_pop(struct sh_context *c, struct sh_arena *a, const struct call_end *end)
 {
 	u32 i = c->depth - 1;
 	struct sh_frame *f = frame_at(c, i);
@@ -163,7 +175,7 @@ static __always_inline void frame_pop(struct sh_context *c, const struct call_en
 		c->inherited = i;
 		__sync_fetch_and_add(&shared.inherited_ends, 1);
 	} else {
-		frame_emit(c, i, end);
+		frame_emit(c, a, i, end);
 	}
 	frame_forget(c, f);
 	c->depth = i;
@@ -187,18 +199,27 @@ static __always_inline void frame_drop(struct sh_context *c, u64 key, u32 reason
 /* The paths that are not taken at every call: defined once in frames.bpf.c and verified once, as global functions.
  * Such a function takes whole structs and returns a number; the verifier knows nothing of its callers. */
 
-/* frame_pop(), respecting min_duration. */
-int frame_end(struct sh_context *c, struct call_end *end);
-/* Reports the frames above `keep` as ended at that time with these flags; 0: as left without a return. */
-int frames_unwind(struct sh_context *c, u64 key, u64 end_ns, u32 keep, u32 flags);
+/* frame_pop(), respecting min_duration. end->flags 0: left without a return, by an exception if one is under way. */
+int frame_end(struct sh_context *c, struct sh_arena *a, struct call_end *end);
+/* Ends the frames above `keep` that way. */
+int frames_unwind(struct sh_context *c, struct sh_arena *a, struct call_end *end, u32 keep);
+/* Ends the frames that jumped to a function which ended with this stack pointer. */
+int frames_end_tails(struct sh_context *c, struct sh_arena *a, struct call_end *end, u64 sp);
 int frames_drop_all(struct sh_context *c, u64 key, u32 reason);
 /* How many frames are alive when a function is entered with this stack pointer. */
 u32 frames_alive(struct sh_context *c, u64 sp, u32 altstack);
 /* A function is entered although the topmost frame lies at or below the stack pointer, or on a signal stack. Leaves the
  * frames that are alive. True: this call runs on an alternate stack. */
-u32 frames_settle(struct sh_context *c, u64 key, u64 sp);
+u32 frames_settle(struct sh_context *c, struct sh_arena *a, u64 key, u64 sp);
 /* The frame that the end of `func` at this stack pointer closes: its index + 1, or 0. */
 u32 frame_find(struct sh_context *c, u64 sp, u32 func);
+
+/* frames_unwind() now. */
+static __always_inline void frames_leave(struct sh_context *c, u64 key, u32 keep, u32 flags)
+{
+	struct call_end end = {.key = key, .ns = bpf_ktime_get_ns(), .flags = flags};
+	frames_unwind(c, context_arena(c), &end, keep);
+}
 
 static __always_inline struct sh_spec *func_spec(u32 index)
 {

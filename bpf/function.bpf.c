@@ -42,20 +42,23 @@ static __always_inline int call_refused(struct sh_context *c, u64 sp, u64 cookie
 }
 
 /* Reads what the probe captures at entry into the arena; the record's head is filled in at the end of the call. */
-static __always_inline void frame_capture(struct registers *regs, struct sh_context *c, struct sh_frame *f, u64 key,
+static __always_inline void frame_capture(struct registers *regs, struct sh_context *c, struct sh_frame *f,
 					  struct sh_spec *spec, bool sleepable)
 {
-	f->record_len = 0;
-	if (!spec->capture_cnt)
-		return;
-	struct sh_arena *a = arena_get(key);
 	u32 off = c->arena_top;
-	if (!a || off > SH_ARENA_SZ - sizeof(struct sh_ev_call))
+	if (off > SH_ARENA_SZ - sizeof(struct sh_ev_call))
 		return;
-	u32 len = capture_range(regs, a, spec, 0, spec->ret_from, off, sizeof(struct sh_ev_call), sleepable);
+	u64 at = OFF_AND_LEN(off, sizeof(struct sh_ev_call));
+	u32 len = capture_range(regs, context_arena(c), spec, 0, spec->ret_from, at, sleepable);
 	f->record_off = off;
 	f->record_len = len;
 	c->arena_top = off + len;
+}
+
+/* Is there something for the spec to do when the call ends? */
+static __always_inline u32 spec_frame_flags(const struct sh_spec *spec)
+{
+	return spec->min_duration_ns || spec->capture_cnt > spec->ret_from ? SH_FRAME_SPEC : 0;
 }
 
 static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
@@ -75,19 +78,18 @@ static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
 	if (c->depth) {
 		struct sh_frame *top = frame_at(c, c->depth - 1);
 		if (top->sp <= sp || top->flags & SH_FRAME_ALTSTACK)
-			altstack = frames_settle(c, key, sp);
+			altstack = frames_settle(c, context_arena(c), key, sp);
 	}
 
 	struct sh_spec *spec = NULL;
 	struct registers values;
-	if (cookie & SH_COOKIE_SPEC) {
-		u32 index = SH_COOKIE_FUNC(cookie);
-		struct sh_func *func = bpf_map_lookup_elem(&functions, &index);
-		spec = func_spec(index);
-		if (!func || !spec)
+	if (settings.specs && cookie & SH_COOKIE_SPEC) {
+		u32 index = SH_COOKIE_SPEC_INDEX(cookie);
+		spec = bpf_map_lookup_elem(&specs, &index);
+		if (!spec)
 			return CALL_IGNORED;
 		registers_read(&values, regs);
-		u32 reason = spec_decides(&values, func, spec, sleepable);
+		u32 reason = spec_decides(&values, SH_COOKIE_FUNC(cookie), spec, sleepable);
 		if (reason != SH_MAX_DROPS)
 			return call_refused(c, sp, cookie, reason);
 	}
@@ -107,10 +109,10 @@ static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
 	f->func = SH_COOKIE_FUNC(cookie);
 	f->sp = sp;
 	f->flags = (cookie & SH_COOKIE_RETURN ? SH_FRAME_RETURN : 0) | (altstack ? SH_FRAME_ALTSTACK : 0) |
-		   (spec ? SH_FRAME_SPEC : 0);
+		   (spec ? spec_frame_flags(spec) : 0);
 	f->record_len = 0;
-	if (spec)
-		frame_capture(&values, c, f, key, spec, sleepable);
+	if (settings.captures && spec && spec->capture_cnt)
+		frame_capture(&values, c, f, spec, sleepable);
 	f->span_id = context_new_id(c);
 	u64 now = bpf_ktime_get_ns();
 	if (depth)
@@ -121,7 +123,7 @@ static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
 	c->depth = depth + 1;
 	if (cookie & SH_COOKIE_ENTRY_ONLY) {
 		struct call_end end = {.key = key, .ns = now, .flags = SH_CALL_ENTRY_ONLY};
-		frame_pop(c, &end);
+		frame_pop(c, context_arena(c), &end);
 		return CALL_IGNORED;
 	}
 	return CALL_WATCHED;
@@ -140,12 +142,9 @@ static __always_inline int spec_finish(struct registers *regs, struct sh_context
 		return 1;
 	}
 	u32 len = f->record_len;
-	if (spec->capture_cnt > spec->ret_from && len >= sizeof(struct sh_ev_call) && len <= SH_MAX_RECORD) {
-		struct sh_arena *a = arena_get(key);
-		if (a)
-			f->record_len = capture_range(regs, a, spec, spec->ret_from, spec->capture_cnt, f->record_off, len,
-						      sleepable);
-	}
+	if (settings.captures && spec->capture_cnt > spec->ret_from && len >= sizeof(struct sh_ev_call) && len <= SH_MAX_RECORD)
+		f->record_len = capture_range(regs, context_arena(c), spec, spec->ret_from, spec->capture_cnt,
+					      OFF_AND_LEN(f->record_off, len), sleepable);
 	return 0;
 }
 
@@ -229,7 +228,8 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 			__sync_fetch_and_add(&shared.strange_ends, 1);
 			return;
 		}
-		frames_unwind(c, key, now, found, 0);
+		struct call_end left = {.key = key, .ns = now};
+		frames_unwind(c, context_arena(c), &left, found);
 		if (!c->depth)
 			return;
 		f = frame_at(c, c->depth - 1);
@@ -243,22 +243,19 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 	struct call_end end = {.key = key, .ns = now, .ret = PT_REGS_RC(regs),
 			       .flags = cookie & SH_COOKIE_JUMP ? SH_CALL_TAIL : SH_CALL_RET};
 	bool reported = true;
-	if (f->flags & SH_FRAME_SPEC) {
+	if (settings.specs && f->flags & SH_FRAME_SPEC) {
 		struct registers values;
 		registers_read(&values, regs);
 		reported = !(sleepable ? frame_finish_sleepable(&values, c, key, now) : frame_finish(&values, c, key, now));
 	}
 	if (reported)
-		frame_pop(c, &end);
+		frame_pop(c, context_arena(c), &end);
 	/* Callers that jumped here end with it. */
-	for (u32 n = 0; n < SH_MAX_FRAMES; n++) {
-		if (!c->depth)
-			return;
-		f = frame_at(c, c->depth - 1);
-		if (f->sp != sp || !(f->flags & SH_FRAME_TAIL))
-			return;
-		frame_end(c, &end);
-	}
+	if (!c->depth)
+		return;
+	f = frame_at(c, c->depth - 1);
+	if (f->sp == sp && f->flags & SH_FRAME_TAIL)
+		frames_end_tails(c, context_arena(c), &end, sp);
 }
 
 static __always_inline int session(struct pt_regs *regs, bool sleepable)
@@ -358,7 +355,6 @@ SEC("?uprobe") int function_longjmp(struct pt_regs *regs)
 		return 0;
 	u64 target = longjmp_target(PT_REGS_PARM1(regs), PT_REGS_SP(regs));
 	if (target)
-		frames_unwind(c, key, bpf_ktime_get_ns(), frames_alive(c, target - 1, on_alternate_stack(target)),
-			      SH_CALL_UNWOUND);
+		frames_leave(c, key, frames_alive(c, target - 1, on_alternate_stack(target)), SH_CALL_UNWOUND);
 	return 0;
 }

@@ -3,7 +3,6 @@
 
 struct rings_map rings SEC(".maps");
 struct contexts_map contexts SEC(".maps");
-struct arenas_map arenas SEC(".maps");
 struct blanks_map blanks SEC(".maps");
 struct processes_map processes SEC(".maps");
 struct images_map images SEC(".maps");
@@ -11,5 +10,6 @@ struct functions_map functions SEC(".maps");
 struct specs_map specs SEC(".maps");
 
 struct sh_shared shared;
+const volatile struct sh_settings settings = {};
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

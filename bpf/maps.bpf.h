@@ -20,23 +20,16 @@ struct rings_map {
 	__array(values, struct ring_map);
 };
 
+/* A struct sh_context, and a struct sh_arena behind it when settings.captures: one lookup finds both. */
 struct contexts_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, SH_MAX_THREADS);
-	__type(key, u64);
-	__type(value, struct sh_context);
+	__uint(key_size, sizeof(u64));
+	__uint(value_size, sizeof(struct sh_context)); /* kernel_options.captures */
 };
 
-struct arenas_map {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, SH_MAX_THREADS);
-	__type(key, u64);
-	__type(value, struct sh_arena);
-};
-
-/* The zeroed values new contexts and arenas start from: too large for the BPF stack. */
+/* The zeroed value new contexts start from: too large for the BPF stack. */
 struct blank {
 	struct sh_context context;
 	struct sh_arena arena;
@@ -82,7 +75,6 @@ struct specs_map {
 
 extern struct rings_map rings SEC(".maps");
 extern struct contexts_map contexts SEC(".maps");
-extern struct arenas_map arenas SEC(".maps");
 extern struct blanks_map blanks SEC(".maps");
 extern struct processes_map processes SEC(".maps");
 extern struct images_map images SEC(".maps");
@@ -90,6 +82,7 @@ extern struct functions_map functions SEC(".maps");
 extern struct specs_map specs SEC(".maps");
 
 extern struct sh_shared shared;
+extern const volatile struct sh_settings settings;
 
 static __always_inline void count_drop(u32 func, u32 reason)
 {

@@ -9,10 +9,9 @@ static __always_inline void context_retire(u64 key)
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
 		return;
-	frames_unwind(c, key, bpf_ktime_get_ns(), 0, SH_CALL_UNFINISHED);
+	frames_leave(c, key, 0, SH_CALL_UNFINISHED);
 	__sync_fetch_and_add(&shared.seen, c->seen);
 	bpf_map_delete_elem(&contexts, &key);
-	bpf_map_delete_elem(&arenas, &key);
 }
 
 /* trace_sched_process_fork(parent, child): in the parent, before the child runs for the first time. A child process is
@@ -45,7 +44,7 @@ SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_arg
 	c->seen = 0;
 	c->rng = random_u64();
 	c->inherited = c->depth;
-	/* The arena is not copied: the calls it holds values of are the parent's to report. */
+	/* What the arena holds values of are the parent's calls, and its to report. */
 	c->arena_top = 0;
 	return 0;
 }

@@ -15,6 +15,9 @@
 #define SH_COOKIE_TAIL         (1ULL << 33) /* an end site that jumps into a probed function: the call goes on there */
 #define SH_COOKIE_ENTRY_ONLY   (1ULL << 34) /* no end is observable: one record at entry */
 #define SH_COOKIE_RETURN       (1ULL << 35) /* the end is seen by a return probe, which the kernel nests 64 deep at most */
+/* In the uppermost 16 bits: the index of that spec. */
+#define SH_COOKIE_SPEC_INDEX(cookie) ((__u32)((cookie) >> 48))
+#define SH_COOKIE_OF_SPEC(index)     ((__u64)(index) << 48 | SH_COOKIE_SPEC)
 
 #define SH_COOKIE_JUMP         (1ULL << 36) /* an end site that jumps to where nothing is probed: the span ends here */
 #define SH_COOKIE_CONDITION    (1ULL << 37) /* an end site that jumps only if the condition code in bits 40-43 holds */
@@ -25,7 +28,7 @@
 #define SH_FRAME_TAIL      (1 << 1) /* jumped into a probed function; ends with it */
 #define SH_FRAME_ALTSTACK  (1 << 2) /* pushed on a signal stack that lies above the frames below it */
 #define SH_FRAME_RETURN    (1 << 3) /* holds one of the kernel's return instances */
-#define SH_FRAME_SPEC      (1 << 4)
+#define SH_FRAME_SPEC      (1 << 4) /* its spec asks for something at the end: min_duration, values */
 
 struct sh_frame {
 	__u64 span_id;
@@ -49,6 +52,12 @@ struct sh_exception {
 	char type[SH_EXC_TYPE_LEN]; /* mangled name */
 };
 
+/* What the probes of this session ask for, fixed before the programs are loaded: the verifier leaves out what is for none. */
+struct sh_settings {
+	__u32 specs;    /* some call is not simply recorded */
+	__u32 captures; /* some value is recorded: contexts have a struct sh_arena behind them */
+};
+
 /* Key: execution key, the pid_tgid of the thread. */
 struct sh_context {
 	__u64 trace_hi;
@@ -64,7 +73,7 @@ struct sh_context {
 	struct sh_frame frames[SH_MAX_FRAMES];
 };
 
-/* Captured values of a thread's open calls: a stack like the frames. */
+/* Captured values of a thread's open calls: a stack like the frames. Lies behind the context, in the same map value. */
 struct sh_arena {
 	__u8 data[SH_ARENA_SZ + SH_MAX_RECORD];
 };

@@ -140,6 +140,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.sleepable = probe_list_reads_memory(list) && capability_sleepable(s->link),
 		.max_functions = s->options.max_functions,
 		.max_specs = (uint32_t)list->probes.cnt,
+		.specs = probe_list_has_specs(list),
+		.captures = probe_list_captures(list),
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
 	};
 	return kernel_open(&s->kernel, &options, err);

@@ -173,6 +173,12 @@ static void kernel_load_error(struct kernel *k, int rc, struct sbuf *err)
 		sbuf_addf(err, "\n%s", k->log.data + from);
 }
 
+/* A context, and behind it, if values are recorded, an arena. */
+static size_t kernel_context_sz(const struct kernel *k)
+{
+	return sizeof(struct sh_context) + (k->options.captures ? sizeof(struct sh_arena) : 0);
+}
+
 static int kernel_load(struct kernel *k, struct sbuf *err)
 {
 	int cpu_cnt = libbpf_num_possible_cpus();
@@ -186,6 +192,9 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 		bpf_map__set_max_entries(k->skel->maps.rings, (uint32_t)cpu_cnt);
 		bpf_map__set_max_entries(k->skel->maps.functions, k->options.max_functions);
 		bpf_map__set_max_entries(k->skel->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
+		bpf_map__set_value_size(k->skel->maps.contexts, (uint32_t)kernel_context_sz(k));
+		k->skel->rodata->settings.specs = k->options.specs;
+		k->skel->rodata->settings.captures = k->options.captures;
 		kernel_select_programs(k);
 		rc = spanhound__load(k->skel);
 	}
@@ -397,7 +406,7 @@ void kernel_quiesce(struct kernel *k)
 	bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &zero, &fd, BPF_ANY);
 }
 
-static void context_report(const struct sh_context *c, uint64_t key, uint64_t now, struct sh_arena *arena,
+static void context_report(const struct sh_context *c, uint64_t key, uint64_t now, const struct sh_arena *arena,
 			   void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg)
 {
 	for (uint32_t i = c->depth < SH_MAX_FRAMES ? c->depth : SH_MAX_FRAMES; i-- > c->inherited;) {
@@ -430,20 +439,19 @@ static void context_report(const struct sh_context *c, uint64_t key, uint64_t no
 
 uint64_t kernel_contexts(struct kernel *k, void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg)
 {
-	int fd = bpf_map__fd(k->skel->maps.contexts), arena_fd = bpf_map__fd(k->skel->maps.arenas);
+	int fd = bpf_map__fd(k->skel->maps.contexts);
 	uint64_t seen = kernel_shared(k)->seen, now = clock_mono_ns(), key, next;
-	__cleanup(freep) struct sh_context *c = malloc(sizeof(*c));
-	__cleanup(freep) struct sh_arena *arena = malloc(sizeof(*arena));
-	if (!c || !arena)
+	__cleanup(freep) struct sh_context *c = malloc(kernel_context_sz(k));
+	if (!c)
 		return seen;
+	const struct sh_arena *arena = k->options.captures ? (const struct sh_arena *)(c + 1) : NULL;
 	for (void *at = NULL; bpf_map_get_next_key(fd, at, &next) == 0; at = &key) {
 		key = next;
 		if (bpf_map_lookup_elem(fd, &key, c) < 0)
 			continue;
 		seen += c->seen;
-		bool has_arena = fn && bpf_map_lookup_elem(arena_fd, &key, arena) == 0;
 		if (fn)
-			context_report(c, key, now, has_arena ? arena : NULL, fn, arg);
+			context_report(c, key, now, arena, fn, arg);
 	}
 	return seen;
 }

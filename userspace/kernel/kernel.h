@@ -18,7 +18,9 @@ struct kernel_options {
 	enum link_kind link;
 	bool sleepable;         /* load the variants that may wait for a page of the target */
 	uint32_t max_functions; /* indexes of functions are below this */
-	uint32_t max_specs;
+	uint32_t max_specs;     /* at most 65536 */
+	bool specs;             /* some spec asks for more than to record each call */
+	bool captures;          /* some spec records values */
 	size_t ring_size; /* bytes for all CPUs together; 0: default */
 };
 

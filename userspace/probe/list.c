@@ -357,3 +357,25 @@ bool probe_list_reads_memory(const struct probe_list *list)
 			return true;
 	return false;
 }
+
+bool probe_has_spec(const struct probe *p)
+{
+	const struct sh_spec *s = &p->spec;
+	return s->capture_cnt || s->cond_cnt || s->min_duration_ns || s->sample_below || s->rate_per_sec;
+}
+
+bool probe_list_has_specs(const struct probe_list *list)
+{
+	vec_foreach(p, &list->probes)
+		if (probe_has_spec(p))
+			return true;
+	return false;
+}
+
+bool probe_list_captures(const struct probe_list *list)
+{
+	vec_foreach(p, &list->probes)
+		if (p->spec.capture_cnt)
+			return true;
+	return false;
+}

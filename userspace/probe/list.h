@@ -141,6 +141,10 @@ int probe_list_add_function(struct probe_list *list, const char *text, struct sb
 /* Does obeying the probe read the target's memory (strings, pointers followed)? */
 bool probe_reads_memory(const struct probe *p);
 bool probe_list_reads_memory(const struct probe_list *list);
+/* Does the kernel half do anything but record its calls: conditions, limits, values? Does it record values? */
+bool probe_has_spec(const struct probe *p);
+bool probe_list_has_specs(const struct probe_list *list);
+bool probe_list_captures(const struct probe_list *list);
 
 /* The reference of all keys, for people. */
 void probe_list_schema(struct sbuf *out);

@@ -72,10 +72,8 @@ static int group_function(struct plan *p, const struct planned *f, const uint64_
 			  struct site_group groups[2][GROUPS])
 {
 	const struct plan_function *fn = f->function;
-	const struct sh_spec *spec = &p->options.list->probes.data[fn->probe].spec;
-	bool plain = !spec->capture_cnt && !spec->cond_cnt && !spec->min_duration_ns && !spec->sample_below &&
-		     !spec->rate_per_sec;
-	uint64_t cookie = fn->index | (plain ? 0 : SH_COOKIE_SPEC);
+	bool has_spec = probe_has_spec(&p->options.list->probes.data[fn->probe]);
+	uint64_t cookie = fn->index | (has_spec ? SH_COOKIE_OF_SPEC(fn->probe) : 0);
 	struct site_group *g = groups[f->sleepable];
 
 	if (f->site.end == SITE_END_RETURN)
