@@ -17,7 +17,7 @@
 #include "export/payload.h"
 
 #define FUNCTIONS     64
-#define TRACES	      1000	/* between two passes over the rings, some milliseconds of a busy program */
+#define PASS_SPANS    2000 /* between two passes over the rings: 2 ms (PASS_NS of kernel/ring.c) at 1,000,000 a second */
 #define PAYLOAD_BYTES (4 << 20) /* then a new one is begun, as the exporter does */
 #define TGID	      4242
 
@@ -189,11 +189,11 @@ int main(int argc, char **argv)
 	if (argc != 4 || probe_list_parse(&list, "bench", probes, sizeof(probes) - 1, &d) < 0)
 		return 2;
 	bool values = !strcmp(argv[1], "values");
-	unsigned spans = (unsigned)atoi(argv[2]);
+	unsigned spans = (unsigned)atoi(argv[2]), traces = PASS_SPANS / spans;
 	double seconds = atof(argv[3]);
 
 	bench_init(&b, list, values);
-	struct assembly_options assembly = {.max_chunks = 4 * TRACES,
+	struct assembly_options assembly = {.max_chunks = 2 * PASS_SPANS,
 					    .max_spans = 1000000,
 					    .partial_min_spans = 300,
 					    .max_idle_ns = UINT64_MAX,
@@ -207,19 +207,19 @@ int main(int argc, char **argv)
 					.arg = &b,
 					.max_functions = FUNCTIONS};
 	struct calls *calls = options.assembly ? calls_new(&options) : NULL;
-	char *records = malloc((size_t)TRACES * spans * 256);
+	char *records = malloc((size_t)PASS_SPANS * 256);
 	size_t len = 0;
 	if (!calls || !records)
 		return 1;
 	for (unsigned i = 0; i < 4; i++)
 		name_thread(calls, TGID + i);
-	for (uint64_t i = 0; i < TRACES; i++)
+	for (uint64_t i = 0; i < traces; i++)
 		len += put_trace(records + len, i, spans, values);
-	for (uint64_t now = 1; now < 10; now++)
+	for (uint64_t now = 1; now < 100; now++)
 		run_batch(calls, records, len, now);
 	payload_end(&b);
 	b.spans = b.bytes = 0;
-	uint64_t start = cpu_ns(), end = start + (uint64_t)(seconds * 1e9), now = 10;
+	uint64_t start = cpu_ns(), end = start + (uint64_t)(seconds * 1e9), now = 100;
 	while (cpu_ns() < end)
 		run_batch(calls, records, len, now++);
 	uint64_t took = cpu_ns() - start;
