@@ -62,26 +62,58 @@ void tags_release(struct tags *t)
 
 /* --- a span ------------------------------------------------------------------------------------------------------- */
 
-static void tags_meta(struct tags *t, struct sv key, struct sv value)
+static inline uint64_t key_bit(struct sv key)
+{
+	if (!key.len)
+		return 1;
+	unsigned first = (unsigned char)key.data[0], middle = (unsigned char)key.data[key.len / 2],
+		 last = (unsigned char)key.data[key.len - 1];
+	return 1ULL << ((key.len * 11 + first + middle * 5 + last * 3) & 63);
+}
+
+/* True when `key` was not in the set; it is then. False says nothing. */
+static inline bool key_is_new(uint64_t *keys, struct sv key)
+{
+	uint64_t bit = key_bit(key);
+	bool is_new = !(*keys & bit);
+	*keys |= bit;
+	return is_new;
+}
+
+static bool meta_replace(struct tags *t, struct sv key, struct sv value)
 {
 	vec_foreach (have, &t->meta) {
 		if (!sv_eq(have->key, key))
 			continue;
 		have->value = value;
-		return;
+		return true;
 	}
+	return false;
+}
+
+static void tags_meta(struct tags *t, struct sv key, struct sv value)
+{
+	if (!key_is_new(&t->meta_keys, key) && meta_replace(t, key, value))
+		return;
 	if (vec_push(&t->meta, ((struct tag){key, value})))
 		t->failed = true;
 }
 
-static void tags_metric(struct tags *t, struct sv key, double value)
+static bool metric_replace(struct tags *t, struct sv key, double value)
 {
 	vec_foreach (have, &t->metrics) {
 		if (!sv_eq(have->key, key))
 			continue;
 		have->value = value;
-		return;
+		return true;
 	}
+	return false;
+}
+
+static void tags_metric(struct tags *t, struct sv key, double value)
+{
+	if (!key_is_new(&t->metric_keys, key) && metric_replace(t, key, value))
+		return;
 	if (vec_push(&t->metrics, ((struct metric){key, value})))
 		t->failed = true;
 }
@@ -126,6 +158,7 @@ void tags_of(struct tags *t, uint32_t i)
 	const struct process_info *p = t->chunk->process;
 	const struct span *s = &t->chunk->spans[i];
 	t->meta.cnt = t->metrics.cnt = 0;
+	t->meta_keys = t->metric_keys = 0;
 	bool own_service = s->service.len && !sv_same_service(s->service, p->service);
 
 	tags_add(t, p->tags, p->tag_cnt);

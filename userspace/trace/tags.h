@@ -23,6 +23,7 @@ struct tags {
 	/* The answer of tags_of(). */
 	VEC(struct tag) meta;
 	VEC(struct metric) metrics;
+	uint64_t meta_keys, metric_keys; /* a bit for each key there: most are new, and told so without a search */
 	bool failed; /* out of memory: some tags are missing; sticky until the next tags_start() */
 };
 
