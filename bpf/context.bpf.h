@@ -55,10 +55,11 @@ SUBPROGRAM struct sh_context *context_make(u64 key, u32 func)
 	return c;
 }
 
-static __always_inline void context_start_trace(struct sh_context *c, u64 now_ns)
+/* The first span of a new trace. */
+static __always_inline void context_start_trace(struct sh_context *c, struct sh_span_context *root, u64 now_ns)
 {
-	c->trace_hi = (now_ns + shared.unix_minus_mono_ns) / 1000000000ULL << 32;
-	c->trace_lo = context_new_id(c);
+	root->trace_hi = (now_ns + shared.unix_minus_mono_ns) / 1000000000ULL << 32;
+	root->trace_lo = context_new_id(c);
 }
 
 #endif

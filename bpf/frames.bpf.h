@@ -23,34 +23,55 @@ static __always_inline struct sh_frame *frame_at(struct sh_context *c, u32 i)
 	return &c->frames[i & FRAME_MASK];
 }
 
-static __always_inline u16 frame_flags(struct sh_context *c, u32 i)
+static __always_inline u16 frame_flags(const struct sh_frame *f)
 {
-	u16 flags = 0;
-	if (i == c->inherited)
-		flags |= SH_CALL_ROOT | (i ? SH_CALL_CONTINUED : 0);
-	return flags;
+	return (f->flags & SH_FRAME_ROOT ? SH_CALL_ROOT : 0) | (f->flags & SH_FRAME_CONTINUED ? SH_CALL_CONTINUED : 0);
+}
+
+/* Who frame `i`, about to be pushed, is called by; its span id is there already. */
+static __always_inline void frame_link(struct sh_context *c, struct sh_frame *f, u32 i, u64 now_ns)
+{
+	if (c->base.span_id && i <= c->base_depth) {
+		f->self.trace_hi = c->base.trace_hi;
+		f->self.trace_lo = c->base.trace_lo;
+		f->parent_id = c->base.span_id;
+		if (c->base_flags & SH_BASE_FORKED)
+			f->flags |= SH_FRAME_ROOT | SH_FRAME_CONTINUED;
+	} else if (i) {
+		struct sh_frame *caller = frame_at(c, i - 1);
+		f->self.trace_hi = caller->self.trace_hi;
+		f->self.trace_lo = caller->self.trace_lo;
+		f->parent_id = caller->self.span_id;
+		caller->flags |= SH_FRAME_HAD_CHILD;
+		if (i == c->inherited)
+			f->flags |= SH_FRAME_ROOT | SH_FRAME_CONTINUED;
+	} else {
+		context_start_trace(c, &f->self, now_ns);
+		f->parent_id = 0;
+		f->flags |= SH_FRAME_ROOT;
+	}
 }
 
 static __always_inline void call_fill(struct sh_ev_call *e, struct sh_context *c, struct sh_frame *f, u32 i,
 				      const struct call_end *end)
 {
 	e->hdr.kind = SH_EV_CALL;
-	e->hdr.flags = end->flags | frame_flags(c, i);
+	e->hdr.flags = end->flags | frame_flags(f);
 	e->func = f->func;
 	e->depth = i;
 	e->tgid = end->key >> 32;
 	e->tid = (u32)end->key;
-	e->trace_hi = c->trace_hi;
-	e->trace_lo = c->trace_lo;
-	e->span_id = f->span_id;
-	e->parent_id = i ? frame_at(c, i - 1)->span_id : 0;
+	e->trace_hi = f->self.trace_hi;
+	e->trace_lo = f->self.trace_lo;
+	e->span_id = f->self.span_id;
+	e->parent_id = f->parent_id;
 	e->start_ns = f->start_ns;
 	e->end_ns = end->ns;
 	e->ret = end->ret;
 }
 
 /* The children of a call that is not reported move up to its parent; user space is told, if it has any. */
-static __always_inline void emit_gone(struct sh_context *c, struct sh_frame *f, u32 i, u64 key)
+static __always_inline void emit_gone(const struct sh_frame *f, u64 key)
 {
 	if (!(f->flags & SH_FRAME_HAD_CHILD))
 		return;
@@ -58,13 +79,13 @@ static __always_inline void emit_gone(struct sh_context *c, struct sh_frame *f, 
 	struct sh_ev_gone *e = ring ? bpf_ringbuf_reserve(ring, sizeof(*e), 0) : NULL;
 	if (!e)
 		return;
-	e->hdr = (struct sh_ev_hdr){.size = sizeof(*e), .kind = SH_EV_GONE, .flags = frame_flags(c, i)};
+	e->hdr = (struct sh_ev_hdr){.size = sizeof(*e), .kind = SH_EV_GONE, .flags = frame_flags(f)};
 	e->func = f->func;
 	e->tgid = key >> 32;
-	e->trace_hi = c->trace_hi;
-	e->trace_lo = c->trace_lo;
-	e->span_id = f->span_id;
-	e->parent_id = i ? frame_at(c, i - 1)->span_id : 0;
+	e->trace_hi = f->self.trace_hi;
+	e->trace_lo = f->self.trace_lo;
+	e->span_id = f->self.span_id;
+	e->parent_id = f->parent_id;
 	e->time_ns = bpf_ktime_get_ns();
 	bpf_ringbuf_submit(e, wakeup_flags());
 }
@@ -165,6 +186,14 @@ static __always_inline void frame_forget(struct sh_context *c, struct sh_frame *
 		c->arena_top = f->record_off;
 }
 
+/* The exchange that began inside a call outlives it. */
+static __always_inline void context_shrink(struct sh_context *c, u32 depth)
+{
+	c->depth = depth;
+	if (c->base_depth > depth)
+		c->base_depth = depth;
+}
+
 /* Takes the topmost frame off and reports it. Frames of the parent process end unreported: they are its calls. */
 static __always_inline void frame_pop(struct sh_context *c, struct sh_arena *a, const struct call_end *end)
 {
@@ -178,7 +207,7 @@ static __always_inline void frame_pop(struct sh_context *c, struct sh_arena *a, 
 		frame_emit(c, a, i, end);
 	}
 	frame_forget(c, f);
-	c->depth = i;
+	context_shrink(c, i);
 }
 
 static __always_inline void frame_drop(struct sh_context *c, u64 key, u32 reason)
@@ -189,11 +218,11 @@ static __always_inline void frame_drop(struct sh_context *c, u64 key, u32 reason
 	if (i < c->inherited) {
 		c->inherited = i;
 	} else {
-		emit_gone(c, f, i, key);
+		emit_gone(f, key);
 		count_drop(f->func, reason);
 	}
 	frame_forget(c, f);
-	c->depth = i;
+	context_shrink(c, i);
 }
 
 /* The paths that are not taken at every call: defined once in frames.bpf.c and verified once, as global functions.

@@ -113,12 +113,9 @@ static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
 	f->record_len = 0;
 	if (settings.captures && spec && spec->capture_cnt)
 		frame_capture(&values, c, f, spec, sleepable);
-	f->span_id = context_new_id(c);
+	f->self.span_id = context_new_id(c);
 	u64 now = bpf_ktime_get_ns();
-	if (depth)
-		frame_at(c, depth - 1)->flags |= SH_FRAME_HAD_CHILD;
-	else
-		context_start_trace(c, now);
+	frame_link(c, f, depth, now);
 	f->start_ns = now;
 	c->depth = depth + 1;
 	if (cookie & SH_COOKIE_ENTRY_ONLY) {

@@ -34,7 +34,7 @@ SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_arg
 	emit_process(SH_EV_FORK, tgid, pid, parent);
 
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-	if (!c || !c->depth)
+	if (!c || (!c->depth && !c->base.span_id))
 		return 0;
 	u64 child_key = (u64)tgid << 32 | pid;
 	bpf_map_update_elem(&contexts, &child_key, c, BPF_ANY);
@@ -44,6 +44,7 @@ SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_arg
 	c->seen = 0;
 	c->rng = random_u64();
 	c->inherited = c->depth;
+	c->base_flags |= SH_BASE_FORKED;
 	/* What the arena holds values of are the parent's calls, and its to report. */
 	c->arena_top = 0;
 	return 0;

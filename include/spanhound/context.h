@@ -23,15 +23,25 @@
 #define SH_COOKIE_CONDITION    (1ULL << 37) /* an end site that jumps only if the condition code in bits 40-43 holds */
 #define SH_COOKIE_CC_SHIFT     40           /* as in the x86 opcodes 0x70-0x7f */
 
+/* Which span of which trace: what a child needs to know of its parent. No span: span_id 0. */
+struct sh_span_context {
+	__u64 trace_hi; /* Unix seconds << 32, as Datadog's tracers make it */
+	__u64 trace_lo;
+	__u64 span_id;
+};
+
 /* sh_frame.flags */
 #define SH_FRAME_HAD_CHILD (1 << 0) /* a reported span may name this one as its parent */
 #define SH_FRAME_TAIL      (1 << 1) /* jumped into a probed function; ends with it */
 #define SH_FRAME_ALTSTACK  (1 << 2) /* pushed on a signal stack that lies above the frames below it */
 #define SH_FRAME_RETURN    (1 << 3) /* holds one of the kernel's return instances */
 #define SH_FRAME_SPEC      (1 << 4) /* its spec asks for something at the end: min_duration, values */
+#define SH_FRAME_ROOT      (1 << 5) /* first span of its trace in this process */
+#define SH_FRAME_CONTINUED (1 << 6) /* its parent is a span of the process that forked this one */
 
 struct sh_frame {
-	__u64 span_id;
+	struct sh_span_context self;
+	__u64 parent_id;
 	__u64 sp; /* stack pointer at the function's first instruction: where the return address lies (amd64) */
 	__u64 start_ns;
 	__u32 func;
@@ -58,10 +68,14 @@ struct sh_settings {
 	__u32 captures; /* some value is recorded: contexts have a struct sh_arena behind them */
 };
 
+/* sh_context.base_flags */
+#define SH_BASE_FORKED   (1 << 0) /* taken over from the process that forked this one */
+
 /* Key: execution key, the pid_tgid of the thread. */
 struct sh_context {
-	__u64 trace_hi;
-	__u64 trace_lo;
+	struct sh_span_context base; /* the exchange this thread works for: parent of its outermost calls */
+	__u32 base_depth; /* frames open when it began: they are not its children */
+	__u32 base_flags;
 	__u64 rng;       /* state of the id generator (splitmix64), seeded from the kernel's */
 	__u64 seen;      /* calls entered; added to the global sum when the thread ends */
 	__u32 depth;     /* open frames */
@@ -117,7 +131,7 @@ struct sh_shared {
 	__u64 read_faults;    /* captured values whose memory was not resident or not mapped */
 };
 
-_Static_assert(sizeof(struct sh_frame) == 40, "ABI");
+_Static_assert(sizeof(struct sh_frame) == 64, "ABI");
 _Static_assert(sizeof(struct sh_func) == 32, "ABI");
 
 #endif

@@ -424,15 +424,17 @@ static void context_report(const struct sh_context *c, uint64_t key, uint64_t no
 			.depth = i,
 			.tgid = (uint32_t)(key >> 32),
 			.tid = (uint32_t)key,
-			.trace_hi = c->trace_hi,
-			.trace_lo = c->trace_lo,
-			.span_id = f->span_id,
-			.parent_id = i ? c->frames[i - 1].span_id : 0,
+			.trace_hi = f->self.trace_hi,
+			.trace_lo = f->self.trace_lo,
+			.span_id = f->self.span_id,
+			.parent_id = f->parent_id,
 			.start_ns = f->start_ns,
 			.end_ns = now,
 		};
-		if (i == c->inherited)
-			e->hdr.flags |= SH_CALL_ROOT | (i ? SH_CALL_CONTINUED : 0);
+		if (f->flags & SH_FRAME_ROOT)
+			e->hdr.flags |= SH_CALL_ROOT;
+		if (f->flags & SH_FRAME_CONTINUED)
+			e->hdr.flags |= SH_CALL_CONTINUED;
 		fn(arg, &e->hdr);
 	}
 }
