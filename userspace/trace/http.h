@@ -29,12 +29,13 @@ enum http_failure {
 
 #define HTTP_UNKNOWN (-1)
 
-/* What is not known is zero or empty unless said otherwise: it makes no tag. Strings need to live only during the call. */
+/* What is not known is zero or empty unless said otherwise: it makes no tag. Strings need to live only during the call.
+ */
 struct http_facts {
 	bool server; /* of the request's server or of its client? */
 	bool tls;
-	bool truncated; /* a head was cut, so that a tag may be missing */
-	uint8_t minor;	/* HTTP/1.minor, 255: unknown */
+	bool truncated;	 /* a head was cut, so that a tag may be missing */
+	uint8_t minor;	 /* HTTP/1.minor, 255: unknown */
 	uint8_t failure; /* enum http_failure */
 	int error_number;
 	uint16_t status;
@@ -48,10 +49,10 @@ struct http_facts {
 };
 
 /* An initialiser: nothing is known. */
-#define HTTP_FACTS_INIT                                                                                                \
-	{                                                                                                              \
-		.minor = 255, .request_sz = HTTP_UNKNOWN, .response_sz = HTTP_UNKNOWN, .first_byte_ns = HTTP_UNKNOWN,  \
-		.connect_ns = HTTP_UNKNOWN                                                                             \
+#define HTTP_FACTS_INIT                                                                                               \
+	{                                                                                                             \
+		.minor = 255, .request_sz = HTTP_UNKNOWN, .response_sz = HTTP_UNKNOWN, .first_byte_ns = HTTP_UNKNOWN, \
+		.connect_ns = HTTP_UNKNOWN                                                                            \
 	}
 
 /* How requests of one service are named; `routes` may be NULL. `scratch` is the caller's, kept for its memory. */
@@ -61,20 +62,19 @@ struct http_naming {
 	struct sbuf *scratch;
 };
 
-/* Sets name, resource, type, error, tags and metrics of a zeroed span (ids, times, service, local_root are the caller's). Strings go
- * into `arena`. The span's tags and metrics have room for so many more of the caller's.
+/* Sets name, resource, type, error, tags and metrics of a zeroed span (ids, times, service, local_root are the
+ *caller's). Strings go into `arena`. The span's tags and metrics have room for so many more of the caller's.
  *
  * name	     http.server.request, http.client.request (v1 of the naming schema); type web, http
  * resource  METHOD route: a configured route, else "METHOD 404" or "METHOD 405" for a server's such answer, else
  *	     the guess of trace/route.h; "METHOD *" once the service has too many. CONNECT alone.
- * meta	     component=http, span.kind, http.method, http.url, http.status_code, http.version, http.route (configured ones),
- *	     http.useragent, http.request.headers.*, http.response.headers.*;
- *	     server: network.client.ip, http.client_ip; client: out.host, peer.service, _dd.peer.service.source,
- *	     _dd.peer.service.remapped_from; error.type, error.message (of failures below HTTP);
- *	     spanhound.aborted=client, spanhound.truncated=true
- * metrics   _dd.measured, http.request.content_length, http.response.content_length, spanhound.first_byte_ns;
- *	     client: network.destination.port, spanhound.connect_ns
- * error     status in the settings' ranges (no error.* then, as ddtrace has it), or a failure but HTTP_CLIENT_LEFT.
+ * meta	     component=http, span.kind, http.method, http.url, http.status_code, http.version, http.route (configured
+ *ones), http.useragent, http.request.headers.*, http.response.headers.*; server: network.client.ip, http.client_ip;
+ *client: out.host, peer.service, _dd.peer.service.source, _dd.peer.service.remapped_from; error.type, error.message (of
+ *failures below HTTP); spanhound.aborted=client, spanhound.truncated=true metrics   _dd.measured,
+ *http.request.content_length, http.response.content_length, spanhound.first_byte_ns; client: network.destination.port,
+ *spanhound.connect_ns error     status in the settings' ranges (no error.* then, as ddtrace has it), or a failure but
+ *HTTP_CLIENT_LEFT.
  *
  * False: out of memory, some of it is missing. */
 bool http_span(struct span *span, struct arena *arena, const struct http_facts *facts,

@@ -21,7 +21,7 @@
  * A value that is empty counts as unset, except the expression's. */
 
 #define HTTP_MAX_RANGES	     16
-#define HTTP_MAX_HEADER_TAGS 48 /* headers a program may ask for; with those of propagation they fit http1_wanted */
+#define HTTP_MAX_HEADER_TAGS 32 /* with those of client_ip.h and of propagation they fit into one http1_wanted */
 #define HTTP_MAX_MAPPINGS    256
 
 struct http_status_ranges {
@@ -32,8 +32,8 @@ struct http_status_ranges {
 };
 
 struct http_header_tag {
-	struct sv header;	  /* lower case */
-	struct sv tag[2];	  /* of the request's header, of the response's */
+	struct sv header; /* lower case */
+	struct sv tag[2]; /* of the request's header, of the response's */
 };
 
 struct http_peer_mapping {
@@ -59,8 +59,9 @@ struct http_settings {
 /* The value of a variable; data NULL when it is not set. */
 typedef struct sv http_settings_lookup(void *arg, const char *name);
 
-/* One reference, or NULL when out of memory. Wrong values count as unset and are described in `err`, one line each: variable, value,
- * what is allowed. `standard`: an obfuscator with the default expression to share, or NULL to make one. */
+/* One reference, or NULL when out of memory. Wrong values count as unset and are described in `err`, one line each:
+ * variable, value, what is allowed. `standard`: an obfuscator with the default expression to share, or NULL to make
+ * one. */
 struct http_settings *http_settings_new(http_settings_lookup *lookup, void *arg, struct query_obfuscator *standard,
 					struct sbuf *err);
 struct http_settings *http_settings_ref(struct http_settings *s);
@@ -68,8 +69,8 @@ void http_settings_unref(struct http_settings *s); /* NULL is fine */
 
 bool http_status_is_in(const struct http_status_ranges *r, unsigned status);
 
-/* The names, in lower case, of all headers that http_span() looks at under these settings, beside the ones every parser gives: calls
- * `want` for each. */
+/* The names, in lower case, of all headers that http_span() looks at under these settings, beside the ones every parser
+ * gives: calls `want` for each. */
 void http_settings_headers(const struct http_settings *s, void (*want)(void *arg, struct sv name), void *arg);
 
 #endif

@@ -38,16 +38,17 @@ void routes_release(struct routes *r);
 
 #define ROUTE_GUESS_SEGMENTS 8
 
-/* Appends the path with each segment that looks like a value replaced by "?". The rules are those by which Datadog's tracers make
- * http.endpoint (first eight segments; numbers, hexadecimal ids of six or more with a digit, dates, special characters,
- * long segments), with one placeholder for all, as the Agent's remove_path_digits has it, so that an id that happens to
- * have no letters does not make a second route. A segment becomes "?" when it
+/* Appends the path with each segment that looks like a value replaced by "?". The rules are those by which Datadog's
+ * tracers make http.endpoint (first eight segments; numbers, hexadecimal ids of six or more with a digit, dates,
+ * special characters, long segments), with one placeholder for all, as the Agent's remove_path_digits has it, so that
+ * an id that happens to have no letters does not make a second route. A segment becomes "?" when it
  *   - has a byte of %&'()*+,:;=@~!$|"<>\^`{}[] or one that is not printable ASCII: encoded or composed
  *   - is . or ..
  *   - has only digits, or digits and ._- ; or at least 6 of 0-9a-fA-F._- with a digit: numbers, dates, UUIDs, hashes
  *   - has 4 digits or more, digits in two places, or ends in -, _ or . and digits: user-42, x7Gh2k, INV2023001
- *   - has 20 bytes or more, unless it is words: runs of at most 16 lower-case letters with - _ . between; always above 64
- * v and up to three digits (v1, v2) stays. Empty segments are left out; what follows the eighth segment becomes "*". */
+ *   - has 20 bytes or more, unless it is words: runs of at most 16 lower-case letters with - _ . between; always above
+ * 64 v and up to three digits (v1, v2) stays. Empty segments are left out; what follows the eighth segment becomes "*".
+ */
 void route_guess(struct sbuf *out, struct sv path);
 
 /* --- how many ----------------------------------------------------------------------------------------------------- */
