@@ -70,7 +70,7 @@ $(O)/spanhound: $(APP_OBJ) $(LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(APP_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LDLIBS)
 
 define folder_lib
-$(O)/lib$(1).a: $(patsubst %.c,$(O)/%.o,$(wildcard userspace/$(1)/*.c))
+$(O)/lib$(1).a: $(patsubst %.c,$(O)/%.o,$(wildcard userspace/$(1)/*.c userspace/$(1)/*/*.c))
 	$$(call msg,AR,$$@)
 	$$(Q)rm -f $$@ && $$(AR) rcs $$@ $$^
 endef
@@ -141,7 +141,7 @@ $(O)/unit/%: tests/unit/%.c $(LIBS) $(O)/flags
 unit: $(UNIT_BIN)
 
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_SRC := $(foreach f,base binary protocol trace target flow,$(wildcard userspace/$f/*.c)) \
+FUZZ_SRC := $(foreach f,base binary protocol trace target flow,$(wildcard userspace/$f/*.c userspace/$f/*/*.c)) \
             $(foreach f,list condition template values,$(wildcard userspace/probe/$f*.c))
 $(O)/fuzz/obj/%.o: %.c $(O)/flags
 	$(call msg,FUZZ-CC,$@)

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trace/propagation/settings.h"
+
+#include <strings.h>
+
+#include "trace/propagation/style.h"
+
+static const struct sv style_words[] = {
+#define PROPAGATION_STYLE(id, symbol, word) [id] = {word, sizeof(word) - 1},
+#include "trace/propagation/propagation.def"
+};
+
+/* Which headers each style reads. */
+static const uint32_t style_headers[PROPAGATION_STYLE_CNT][PROPAGATION_HEADER_CNT] = {
+#define PROPAGATION_HEADER(SYMBOL, style, name) [PROPAGATION_STYLE_##style][PROPAGATION_HEADER_##SYMBOL] = 1,
+#include "trace/propagation/propagation.def"
+};
+
+struct sv propagation_style_name(unsigned style)
+{
+	return style < PROPAGATION_STYLE_CNT ? style_words[style] : SV_NULL;
+}
+
+static bool is_word(struct sv s, const char *word)
+{
+	return s.len == strlen(word) && strncasecmp(s.data, word, s.len) == 0;
+}
+
+static void warn_value(struct sbuf *warn, const char *name, struct sv value, const char *wanted)
+{
+	if (warn)
+		sbuf_addf(warn, "%s: '" SV_FMT "' is not %s\n", name, SV_ARG(value), wanted);
+}
+
+struct style_list {
+	uint8_t style[PROPAGATION_STYLES_MAX];
+	unsigned cnt;
+};
+
+static int find_style(struct sv word)
+{
+	for (int i = 0; i < PROPAGATION_STYLE_CNT; i++) {
+		if (is_word(word, style_words[i].data))
+			return i;
+	}
+	return -1;
+}
+
+static void parse_styles(const char *name, struct sv text, struct style_list *list, struct sbuf *warn)
+{
+	list->cnt = 0;
+	while (text.data) {
+		struct sv word = sv_strip(sv_split(&text, ','));
+		if (!word.len || is_word(word, "none"))
+			continue;
+		int style = find_style(word);
+		if (style < 0)
+			warn_value(warn, name, word,
+				   "a propagation style (datadog, tracecontext, b3, b3multi, baggage, none)");
+		else if (list->cnt < PROPAGATION_STYLES_MAX)
+			list->style[list->cnt++] = (uint8_t)style;
+	}
+}
+
+static void set_extract(struct propagation_settings *s, const struct style_list *list)
+{
+	s->extract_cnt = 0;
+	s->headers = 0;
+	for (unsigned i = 0; i < list->cnt; i++) {
+		s->extract[s->extract_cnt++] = list->style[i];
+		for (unsigned h = 0; h < PROPAGATION_HEADER_CNT; h++)
+			s->headers |= style_headers[list->style[i]][h] << h;
+	}
+}
+
+static void set_inject(struct propagation_settings *s, const struct style_list *list)
+{
+	s->inject = 0;
+	for (unsigned i = 0; i < list->cnt; i++)
+		s->inject |= 1U << list->style[i];
+}
+
+static void parse_tag_keys(struct propagation_settings *s, struct sv text)
+{
+	s->baggage_tag_key_cnt = 0;
+	s->baggage_tag_all = false;
+	while (text.data) {
+		struct sv key = sv_strip(sv_split(&text, ','));
+		bool known = !key.len || s->baggage_tag_key_cnt == PROPAGATION_BAGGAGE_KEYS_MAX;
+		for (unsigned i = 0; i < s->baggage_tag_key_cnt; i++)
+			known |= sv_eq(s->baggage_tag_keys[i], key);
+		s->baggage_tag_all |= sv_eq(key, SV("*"));
+		if (!known)
+			s->baggage_tag_keys[s->baggage_tag_key_cnt++] = key;
+	}
+}
+
+void propagation_settings_init(struct propagation_settings *s)
+{
+	static const struct style_list defaults = {
+		{PROPAGATION_STYLE_datadog, PROPAGATION_STYLE_tracecontext, PROPAGATION_STYLE_baggage}, 3};
+	*s = (struct propagation_settings){.trace_id_128 = true, .tags_max = 512};
+	set_extract(s, &defaults);
+	set_inject(s, &defaults);
+	parse_tag_keys(s, SV("user.id,account.id,session.id"));
+}
+
+static bool as_bool(struct sv v)
+{
+	return is_word(v, "true") || is_word(v, "1");
+}
+
+static void read_styles(struct propagation_settings *s, propagation_getenv get, void *arg, struct sbuf *warn)
+{
+	const char *common = "DD_TRACE_PROPAGATION_STYLE";
+	struct sv both = get(arg, common);
+	if (!both.data) {
+		common = "OTEL_PROPAGATORS";
+		both = get(arg, common);
+	}
+	const char *name = "DD_TRACE_PROPAGATION_STYLE_EXTRACT";
+	struct sv v = get(arg, name);
+	struct style_list list;
+	if (v.data || both.data) {
+		parse_styles(v.data ? name : common, v.data ? v : both, &list, warn);
+		set_extract(s, &list);
+	}
+	name = "DD_TRACE_PROPAGATION_STYLE_INJECT";
+	v = get(arg, name);
+	if (v.data || both.data) {
+		parse_styles(v.data ? name : common, v.data ? v : both, &list, v.data ? warn : NULL);
+		set_inject(s, &list);
+	}
+}
+
+void propagation_settings_read(struct propagation_settings *s, propagation_getenv get, void *arg, struct sbuf *warn)
+{
+	propagation_settings_init(s);
+	read_styles(s, get, arg, warn);
+	struct sv v = get(arg, "DD_TRACE_PROPAGATION_BEHAVIOR_EXTRACT");
+	if (is_word(v, "restart"))
+		s->behavior = PROPAGATION_RESTART;
+	else if (is_word(v, "ignore"))
+		s->behavior = PROPAGATION_IGNORE;
+	else if (v.len && !is_word(v, "continue"))
+		warn_value(warn, "DD_TRACE_PROPAGATION_BEHAVIOR_EXTRACT", v, "continue, restart or ignore");
+	if (s->behavior == PROPAGATION_IGNORE)
+		set_extract(s, &(struct style_list){.cnt = 0});
+	s->extract_first = as_bool(get(arg, "DD_TRACE_PROPAGATION_EXTRACT_FIRST"));
+	v = get(arg, "DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED");
+	s->trace_id_128 = !v.data || as_bool(v);
+	v = get(arg, "DD_TRACE_BAGGAGE_TAG_KEYS");
+	if (v.data)
+		parse_tag_keys(s, v);
+	v = get(arg, "DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH");
+	struct lenient_int n;
+	if (v.data && lenient_int(v, 10, &n))
+		s->tags_max = n.negative ? 0 : (uint32_t)lenient_priority(&n);
+	else if (v.data)
+		warn_value(warn, "DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH", v, "a number");
+}
