@@ -32,26 +32,38 @@ static __always_inline u64 context_new_id(struct sh_context *c)
 	return z ? z : 1;
 }
 
-/* NULL when this process is not chosen, or with the call counted when there is no room. */
-SUBPROGRAM struct sh_context *context_make(u64 key, u32 func)
+/* NULL when there is no room: *ret_reason is the drop reason. */
+static __always_inline struct sh_context *context_create(u64 key, u32 *ret_reason)
 {
 	u32 zero = 0;
-	u32 tgid = key >> 32;
-
-	if (!process_chosen(tgid))
-		return NULL;
 	struct blank *blank = bpf_map_lookup_elem(&blanks, &zero);
+
+	*ret_reason = SH_DROP_no_memory;
 	if (!blank)
 		return NULL;
 	long err = bpf_map_update_elem(&contexts, &key, &blank->context, BPF_NOEXIST);
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c) {
-		__sync_fetch_and_add(&shared.seen, 1);
-		count_drop(func, err == -E2BIG ? SH_DROP_threads_full : SH_DROP_no_memory);
+		*ret_reason = err == -E2BIG ? SH_DROP_threads_full : SH_DROP_no_memory;
 		return NULL;
 	}
 	c->rng = random_u64();
-	emit_process(SH_EV_THREAD, tgid, (u32)key, 0);
+	emit_process(SH_EV_THREAD, key >> 32, (u32)key, 0);
+	return c;
+}
+
+/* NULL when this process is not chosen, or with the call counted when there is no room. */
+SUBPROGRAM struct sh_context *context_make(u64 key, u32 func)
+{
+	u32 reason;
+
+	if (!process_chosen(key >> 32))
+		return NULL;
+	struct sh_context *c = context_create(key, &reason);
+	if (!c) {
+		__sync_fetch_and_add(&shared.seen, 1);
+		count_drop(func, reason);
+	}
 	return c;
 }
 

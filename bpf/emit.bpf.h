@@ -3,7 +3,6 @@
 #define EMIT_BPF_H
 
 #include "maps.bpf.h"
-#include "spanhound/events.h"
 
 /* Records go to the ring of the CPU they are made on. Waking the consumer costs the traced thread microseconds, so a
  * record wakes it only when it said that it sleeps; while records flow it comes by itself every few milliseconds. */

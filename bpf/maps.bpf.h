@@ -6,6 +6,7 @@
 
 #include "kernel.bpf.h"
 #include "spanhound/context.h"
+#include "spanhound/events.h"
 #include "spanhound/spec.h"
 
 struct ring_map {
@@ -50,6 +51,27 @@ struct processes_map {
 	__type(value, struct sh_process);
 };
 
+struct conns_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SH_MAX_CONNS);
+	__type(key, u64);
+	__type(value, struct sh_conn);
+};
+
+/* Where a record with bytes is put together: too large for the stack, too variable for a reservation. */
+struct data_scratch {
+	struct sh_ev_data event;
+	u8 bytes[2 * SH_MAX_HEAD]; /* twice: the verifier bounds offset and length apart */
+};
+
+struct scratch_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct data_scratch);
+};
+
 struct images_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -77,6 +99,8 @@ extern struct rings_map rings SEC(".maps");
 extern struct contexts_map contexts SEC(".maps");
 extern struct blanks_map blanks SEC(".maps");
 extern struct processes_map processes SEC(".maps");
+extern struct conns_map conns SEC(".maps");
+extern struct scratch_map scratch SEC(".maps");
 extern struct images_map images SEC(".maps");
 extern struct functions_map functions SEC(".maps");
 extern struct specs_map specs SEC(".maps");

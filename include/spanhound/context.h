@@ -11,17 +11,17 @@
 
 /* Cookie of a probe site: the function in the low half, flags of this site above. */
 #define SH_COOKIE_FUNC(cookie) ((__u32)(cookie))
-#define SH_COOKIE_SPEC         (1ULL << 32) /* the function has a struct sh_spec; without: nothing to look up */
-#define SH_COOKIE_TAIL         (1ULL << 33) /* an end site that jumps into a probed function: the call goes on there */
+#define SH_COOKIE_SPEC	       (1ULL << 32) /* the function has a struct sh_spec; without: nothing to look up */
+#define SH_COOKIE_TAIL	       (1ULL << 33) /* an end site that jumps into a probed function: the call goes on there */
 #define SH_COOKIE_ENTRY_ONLY   (1ULL << 34) /* no end is observable: one record at entry */
 #define SH_COOKIE_RETURN       (1ULL << 35) /* the end is seen by a return probe, which the kernel nests 64 deep at most */
 /* In the uppermost 16 bits: the index of that spec. */
 #define SH_COOKIE_SPEC_INDEX(cookie) ((__u32)((cookie) >> 48))
 #define SH_COOKIE_OF_SPEC(index)     ((__u64)(index) << 48 | SH_COOKIE_SPEC)
 
-#define SH_COOKIE_JUMP         (1ULL << 36) /* an end site that jumps to where nothing is probed: the span ends here */
-#define SH_COOKIE_CONDITION    (1ULL << 37) /* an end site that jumps only if the condition code in bits 40-43 holds */
-#define SH_COOKIE_CC_SHIFT     40           /* as in the x86 opcodes 0x70-0x7f */
+#define SH_COOKIE_JUMP		     (1ULL << 36) /* an end site that jumps to where nothing is probed: the span ends here */
+#define SH_COOKIE_CONDITION	     (1ULL << 37) /* an end site that jumps only if the condition code in bits 40-43 holds */
+#define SH_COOKIE_CC_SHIFT	     40		  /* as in the x86 opcodes 0x70-0x7f */
 
 /* Which span of which trace: what a child needs to know of its parent. No span: span_id 0. */
 struct sh_span_context {
@@ -32,11 +32,11 @@ struct sh_span_context {
 
 /* sh_frame.flags */
 #define SH_FRAME_HAD_CHILD (1 << 0) /* a reported span may name this one as its parent */
-#define SH_FRAME_TAIL      (1 << 1) /* jumped into a probed function; ends with it */
+#define SH_FRAME_TAIL	   (1 << 1) /* jumped into a probed function; ends with it */
 #define SH_FRAME_ALTSTACK  (1 << 2) /* pushed on a signal stack that lies above the frames below it */
-#define SH_FRAME_RETURN    (1 << 3) /* holds one of the kernel's return instances */
-#define SH_FRAME_SPEC      (1 << 4) /* its spec asks for something at the end: min_duration, values */
-#define SH_FRAME_ROOT      (1 << 5) /* first span of its trace in this process */
+#define SH_FRAME_RETURN	   (1 << 3) /* holds one of the kernel's return instances */
+#define SH_FRAME_SPEC	   (1 << 4) /* its spec asks for something at the end: min_duration, values */
+#define SH_FRAME_ROOT	   (1 << 5) /* first span of its trace in this process */
 #define SH_FRAME_CONTINUED (1 << 6) /* its parent is a span of the process that forked this one */
 
 struct sh_frame {
@@ -57,29 +57,49 @@ struct sh_frame {
 struct sh_exception {
 	__u64 object; /* 0: none */
 	__u64 thrown_ns;
-	__u32 depth;  /* frames open when it was thrown */
+	__u32 depth; /* frames open when it was thrown */
 	__u32 type_len;
 	char type[SH_EXC_TYPE_LEN]; /* mangled name */
 };
 
-/* What the probes of this session ask for, fixed before the programs are loaded: the verifier leaves out what is for none. */
+/* What the probes of this session ask for, fixed before the programs are loaded: the verifier leaves out what is for
+ * none. */
 struct sh_settings {
-	__u32 specs;    /* some call is not simply recorded */
-	__u32 captures; /* some value is recorded: contexts have a struct sh_arena behind them */
+	__u32 specs;			/* some call is not simply recorded */
+	__u32 captures;			/* some value is recorded: contexts have a struct sh_arena behind them */
+	__u32 head;			/* bytes copied of each message on a socket; at most SH_MAX_HEAD */
+	__u8 syscalls[SH_MAX_SYSCALLS]; /* by number: SH_SYS_*, 0 for those that do not matter */
 };
 
-/* sh_context.base_flags */
-#define SH_BASE_FORKED   (1 << 0) /* taken over from the process that forked this one */
+/* What a system call does to a socket: one of the forms, and flags. The socket is its first argument, but for SPLICE.
+ */
+#define SH_SYS_FORM	0x0f
+#define SH_SYS_BUFFER	1 /* (fd, buffer, size) */
+#define SH_SYS_VECTOR	2 /* (fd, struct iovec *, count) */
+#define SH_SYS_MESSAGE	3 /* (fd, struct msghdr *, flags) */
+#define SH_SYS_MESSAGES 4 /* (fd, struct mmsghdr *, count, flags) */
+#define SH_SYS_FILE	5 /* (fd, ...): the bytes come from a file */
+#define SH_SYS_SPLICE	6 /* (fd, offset, fd): either may be the socket */
+#define SH_SYS_WAIT	7 /* an event loop waits: what it did before is not the cause of what comes */
+#define SH_SYS_POLL	8 /* (fds, count, timeout): a wait, if for several descriptors */
+#define SH_SYS_URING	9 /* io_uring_enter: what it moves is not seen */
+#define SH_SYS_WRITE	0x10
+#define SH_SYS_FLAGS	0x20 /* MSG_* in the fourth argument */
+
+/* sh_context.base_flags; above them, from bit 8, the enum sh_link that made it. */
+#define SH_BASE_FORKED	   (1 << 0) /* taken over from the process that forked this one */
+#define SH_BASE_ANSWERED   (1 << 1) /* its response has begun: what is asked for now may be for another */
+#define SH_BASE_LINK(link) ((link) << 8)
 
 /* Key: execution key, the pid_tgid of the thread. */
 struct sh_context {
 	struct sh_span_context base; /* the exchange this thread works for: parent of its outermost calls */
-	__u32 base_depth; /* frames open when it began: they are not its children */
+	__u32 base_depth;	     /* frames open when it began: they are not its children */
 	__u32 base_flags;
-	__u64 rng;       /* state of the id generator (splitmix64), seeded from the kernel's */
-	__u64 seen;      /* calls entered; added to the global sum when the thread ends */
-	__u32 depth;     /* open frames */
-	__u32 inherited; /* frames below this index were entered by the parent process, before the fork */
+	__u64 rng;	    /* state of the id generator (splitmix64), seeded from the kernel's */
+	__u64 seen;	    /* calls entered; added to the global sum when the thread ends */
+	__u32 depth;	    /* open frames */
+	__u32 inherited;    /* frames below this index were entered by the parent process, before the fork */
 	__u32 return_depth; /* open frames that hold a return instance */
 	__u32 arena_top;
 	struct sh_exception exc;
@@ -96,7 +116,7 @@ struct sh_arena {
 struct sh_func {
 	__u32 spec; /* index into specs */
 	__u32 pad;
-	__u64 dropped; /* calls of this function that became no record, all kernel reasons together */
+	__u64 dropped;	   /* calls of this function that became no record, all kernel reasons together */
 	__u64 rate_window; /* second in which rate_used counts */
 	__u64 rate_used;
 };
@@ -109,6 +129,39 @@ struct sh_process {
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
 
+enum sh_protocol {
+	SH_PROTO_UNKNOWN = 0, /* so far */
+	SH_PROTO_HTTP1 = 1,
+	SH_PROTO_OTHER = 2, /* nothing for us: only passed by */
+};
+
+/* A stream socket of a chosen process. Key: address of its struct sock. */
+struct sh_conn {
+	__u64 id;
+	__u64 ino;		       /* of the socket file: tells a new socket at a Unix socket's old address */
+	struct sh_span_context self;   /* exchange under way */
+	struct sh_span_context resume; /* what its request was written under, or its connect() called */
+	__u64 connect_ns;	       /* when connect() was called */
+	__u32 connect_us;
+	__u32 tgid;
+	__u32 number; /* records written of it */
+	__u32 first;  /* first bytes of the message under way */
+	__u32 budget; /* bytes of it still to be copied */
+	__u16 family;
+	__u8 protocol;
+	__u8 direction; /* of the message under way: 1 read, 2 written, 0 none yet */
+	__u8 first_cnt; /* valid bytes of `first` */
+	__u8 misses;	/* messages of no protocol we know */
+	__u8 flags;	/* SH_CONN_FLAG_* */
+	__u8 resume_link;
+};
+
+#define SH_CONN_FLAG_TOLD    (1 << 0) /* SH_EV_CONN was written */
+#define SH_CONN_FLAG_LOST    (1 << 1) /* a record was lost since the last one */
+#define SH_CONN_FLAG_TUNNEL  (1 << 2) /* a CONNECT is under way */
+#define SH_CONN_FLAG_SERVER  (1 << 3) /* the exchange under way is served here */
+#define SH_CONN_FLAG_CONNECT (1 << 4) /* its connect() was seen */
+
 /* Key of images: an executable file whose every process is to be chosen, from its exec on. */
 struct sh_image {
 	__u64 ino;
@@ -119,16 +172,22 @@ struct sh_image {
 /* The one struct of settings and counters both halves share by memory. */
 struct sh_shared {
 	__u64 unix_minus_mono_ns; /* kept by the user half */
-	__u32 watch_exec;         /* report every exec of the host, not only those of chosen processes */
-	__u32 consumer_asleep;    /* the next record is to wake the consumer */
-	__u32 stop_at_exec;       /* tgid that gets SIGSTOP when it executes a program; 0: none */
+	__u32 watch_exec;	  /* report every exec of the host, not only those of chosen processes */
+	__u32 consumer_asleep;	  /* the next record is to wake the consumer */
+	__u32 stop_at_exec;	  /* tgid that gets SIGSTOP when it executes a program; 0: none */
 	__u32 pad;
-	__u64 seen;               /* calls of threads that are gone */
-	__u64 process_events_lost;/* events about processes (not calls) lost to a full ring */
+	__u64 seen;		   /* calls of threads that are gone */
+	__u64 process_events_lost; /* events about processes (not calls) lost to a full ring */
 	__u64 drops[SH_KERNEL_DROPS];
 	__u64 inherited_ends; /* ends of calls that the parent process had entered before a fork */
 	__u64 strange_ends;   /* ends without an entry: called before the attach */
-	__u64 read_faults;    /* captured values whose memory was not resident or not mapped */
+	__u64 exchanges;      /* requests begun on sockets of chosen processes */
+	__u64 next_conn;      /* id of the last connection */
+	__u64 conns_full;     /* sockets not followed: the table was full */
+	__u64 data_lost; /* SH_EV_DATA records lost to a full ring, those of requests (drops[ring_full]) not among them
+			  */
+	__u64 unseen_uring; /* io_uring_enter() calls of chosen processes: their bytes are not seen */
+	__u64 read_faults;  /* captured values whose memory was not resident or not mapped */
 };
 
 _Static_assert(sizeof(struct sh_frame) == 64, "ABI");

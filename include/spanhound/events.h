@@ -9,14 +9,19 @@
 
 #include <linux/types.h>
 
+#include "spanhound/context.h"
+
 enum sh_ev_kind {
-	SH_EV_CALL = 1,   /* struct sh_ev_call: one function call, at its end */
-	SH_EV_GONE = 2,   /* struct sh_ev_gone: a call that is not reported although its children are */
+	SH_EV_CALL = 1,	  /* struct sh_ev_call: one function call, at its end */
+	SH_EV_GONE = 2,	  /* struct sh_ev_gone: a call that is not reported although its children are */
 	SH_EV_THREAD = 3, /* struct sh_ev_proc: first event of a thread; comm is the thread's name */
-	SH_EV_FORK = 4,   /* struct sh_ev_proc: a chosen process forked; tgid is the child, other the parent */
-	SH_EV_EXEC = 5,   /* struct sh_ev_proc: any process of the host executed a new image */
-	SH_EV_EXIT = 6,   /* struct sh_ev_proc: the last thread of a chosen process ended */
-	SH_EV_MAP = 7,    /* struct sh_ev_proc: a chosen process mapped a file as code (dlopen) */
+	SH_EV_FORK = 4,	  /* struct sh_ev_proc: a chosen process forked; tgid is the child, other the parent */
+	SH_EV_EXEC = 5,	  /* struct sh_ev_proc: any process of the host executed a new image */
+	SH_EV_EXIT = 6,	  /* struct sh_ev_proc: the last thread of a chosen process ended */
+	SH_EV_MAP = 7,	  /* struct sh_ev_proc: a chosen process mapped a file as code (dlopen) */
+	SH_EV_CONN = 8,	  /* struct sh_ev_conn: a connection of a chosen process that speaks a protocol we know */
+	SH_EV_DATA = 9,	  /* struct sh_ev_data: one system call that moved bytes of it, or failed */
+	SH_EV_CLOSE = 10, /* struct sh_ev_close: it was shut down, closed or reset */
 };
 
 struct sh_ev_hdr {
@@ -26,18 +31,18 @@ struct sh_ev_hdr {
 };
 
 /* sh_ev_hdr.flags of SH_EV_CALL */
-#define SH_CALL_ROOT       (1 << 0)  /* first span of its trace in this process */
-#define SH_CALL_UNFINISHED (1 << 1)  /* the thread ended, executed or was detached inside */
-#define SH_CALL_UNWOUND    (1 << 2)  /* left by longjmp or an exception; end_ns is when that was noticed */
-#define SH_CALL_EXCEPTION  (1 << 3)  /* with UNWOUND: by an exception; its type is capture SH_CAPTURE_EXCEPTION */
-#define SH_CALL_ENTRY_ONLY (1 << 4)  /* the end of this function cannot be observed: end_ns == start_ns */
-#define SH_CALL_TAIL       (1 << 5)  /* ended by a jump into an unprobed function */
-#define SH_CALL_RET        (1 << 6)  /* `ret` holds the return value register */
-#define SH_CALL_CONTINUED  (1 << 7)  /* parent_id lives in another process (forked while it was open) */
+#define SH_CALL_ROOT	   (1 << 0) /* first span of its trace in this process */
+#define SH_CALL_UNFINISHED (1 << 1) /* the thread ended, executed or was detached inside */
+#define SH_CALL_UNWOUND	   (1 << 2) /* left by longjmp or an exception; end_ns is when that was noticed */
+#define SH_CALL_EXCEPTION  (1 << 3) /* with UNWOUND: by an exception; its type is capture SH_CAPTURE_EXCEPTION */
+#define SH_CALL_ENTRY_ONLY (1 << 4) /* the end of this function cannot be observed: end_ns == start_ns */
+#define SH_CALL_TAIL	   (1 << 5) /* ended by a jump into an unprobed function */
+#define SH_CALL_RET	   (1 << 6) /* `ret` holds the return value register */
+#define SH_CALL_CONTINUED  (1 << 7) /* parent_id lives in another process (forked while it was open) */
 
 struct sh_ev_call {
 	struct sh_ev_hdr hdr;
-	__u32 func; /* index the user half gave this function */
+	__u32 func;  /* index the user half gave this function */
 	__u32 depth; /* open calls of the thread below this one */
 	__u32 tgid;
 	__u32 tid;
@@ -59,6 +64,82 @@ struct sh_ev_gone {
 	__u64 span_id;
 	__u64 parent_id; /* whose children the orphans become */
 	__u64 time_ns;
+};
+
+/* Before the first SH_EV_DATA of the connection; a connect that fails has no data, only this and SH_EV_CLOSE. */
+struct sh_ev_conn {
+	struct sh_ev_hdr hdr; /* flags: SH_CONN_* */
+	__u64 conn;	      /* never used again */
+	__u64 time_ns;
+	__u32 tgid;
+	__u32 tid;	  /* 0: not known */
+	__u16 family;	  /* AF_INET, AF_INET6, AF_UNIX */
+	__u16 local_port; /* of TCP, in host order */
+	__u16 remote_port;
+	__u16 pad;
+	__u32 netns;	  /* inode number of its network namespace */
+	__u32 connect_us; /* how long the handshake took; 0: it was not seen */
+	__u8 local[16];	  /* IPv4: in the first 4 bytes */
+	__u8 remote[16];
+	struct sh_span_context parent; /* SH_CONN_CONNECT: under which span it was called */
+};
+
+#define SH_CONN_CONNECT (1 << 0) /* its connect() was seen */
+
+/* sh_ev_hdr.flags of SH_EV_DATA */
+#define SH_DATA_WRITE	(1 << 0) /* from the process to the socket; else read */
+#define SH_DATA_START	(1 << 1) /* the first bytes of this call begin a message, as far as the kernel half can tell */
+#define SH_DATA_REQUEST (1 << 2) /* a request began: the ids of its exchange are in the record */
+#define SH_DATA_LOST	(1 << 3) /* a record of this connection before this one was lost to a full ring */
+#define SH_DATA_END	(1 << 4) /* end of file was read; len is 0 */
+#define SH_DATA_ERROR	(1 << 5) /* the call failed; len is the errno */
+#define SH_DATA_ROOT	(1 << 6) /* with REQUEST: its span is the first of its trace in this process */
+#define SH_DATA_UNSEEN	(1 << 7) /* the bytes never were in the process's memory (sendfile, splice) */
+
+/* How the parent of an exchange was found. */
+enum sh_link {
+	SH_LINK_NONE = 0,
+	SH_LINK_THREAD = 1, /* this thread had read the request it serves */
+	SH_LINK_CONNECTION =
+		2, /* the thread had just read the response to what was asked for that request, or connected for it */
+	SH_LINK_HANDOFF = 3,  /* given from thread to thread by a declared hand-off */
+	SH_LINK_FORK = 4,     /* taken over from the parent process */
+	SH_LINK_FUNCTION = 5, /* a probed function, itself the first of its trace */
+};
+
+#define SH_TAIL_LEN 8
+
+struct sh_ev_data {
+	struct sh_ev_hdr hdr;
+	__u64 conn;
+	__u64 time_ns; /* at the system call's end */
+	__u32 tgid;
+	__u32 tid;
+	__u32 len;    /* bytes that passed */
+	__u32 copied; /* the first of them, behind this struct */
+	__u32 seq;    /* TCP sequence number of the first; 0 where there is none */
+	__u32 number; /* among the records of this connection, from 1: those of one pass may come from several rings */
+	__u8 link;    /* enum sh_link */
+	__u8 tail_len;
+	__u16 pad[3];
+	struct sh_span_context self; /* of the exchange's span */
+	__u64 parent_id;
+	__u8 tail[SH_TAIL_LEN]; /* the last tail_len bytes, when not all were copied */
+};
+
+struct sh_ev_close {
+	struct sh_ev_hdr hdr;
+	__u64 conn;
+	__u64 time_ns;
+	__u32 state;  /* enum sh_conn_end */
+	__u32 error;  /* errno; 0: none */
+	__u32 number; /* as of sh_ev_data */
+	__u32 pad;
+};
+
+enum sh_conn_end {
+	SH_CONN_SHUT = 1,   /* this side sends no more */
+	SH_CONN_CLOSED = 2, /* gone */
 };
 
 #define SH_COMM_LEN 16 /* TASK_COMM_LEN of the kernel */
@@ -89,5 +170,8 @@ _Static_assert(sizeof(struct sh_ev_call) == 80, "ABI");
 _Static_assert(sizeof(struct sh_ev_gone) == 56, "ABI");
 _Static_assert(sizeof(struct sh_ev_proc) == 48, "ABI");
 _Static_assert(sizeof(struct sh_capture) == 8, "ABI");
+_Static_assert(sizeof(struct sh_ev_conn) == 104, "ABI");
+_Static_assert(sizeof(struct sh_ev_data) == 96, "ABI");
+_Static_assert(sizeof(struct sh_ev_close) == 40, "ABI");
 
 #endif

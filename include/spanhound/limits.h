@@ -4,12 +4,17 @@
 
 /* The sizes both halves must agree on, and the drop reasons they count. */
 
-#define SH_MAX_FRAMES    128   /* open probed calls of one thread */
-#define SH_ARENA_SZ      4096  /* captured values of a thread's open calls, bytes; a power of two */
-#define SH_MAX_THREADS   65536 /* execution contexts; memory is taken only for those in use */
+#define SH_MAX_FRAMES	 128   /* open probed calls of one thread */
+#define SH_ARENA_SZ	 4096  /* captured values of a thread's open calls, bytes; a power of two */
+#define SH_MAX_THREADS	 65536 /* execution contexts; memory is taken only for those in use */
 #define SH_MAX_PROCESSES 16384 /* chosen processes, children included */
-#define SH_KERNEL_NEST   64    /* MAX_URETPROBE_DEPTH of kernel/events/uprobes.c */
-#define SH_MAX_RECORD    2560  /* bound of one call record with all its captures */
+#define SH_KERNEL_NEST	 64    /* MAX_URETPROBE_DEPTH of kernel/events/uprobes.c */
+#define SH_MAX_RECORD	 2560  /* bound of one call record with all its captures */
+#define SH_MAX_CONNS	 65536 /* sockets of chosen processes; memory is taken only for those in use */
+#define SH_MAX_HEAD	 4096  /* most bytes copied of one message */
+#define SH_HEAD_DEFAULT	 1024
+#define SH_MAX_IOVECS	 8   /* of one vectored call, looked at */
+#define SH_MAX_SYSCALLS	 512 /* system call numbers looked at */
 
 enum sh_drop {
 #define DROP(id, name, help) SH_DROP_##name = id,
@@ -17,6 +22,6 @@ enum sh_drop {
 #undef DROP
 };
 #define SH_KERNEL_DROPS 32 /* ids below are counted by the kernel half */
-#define SH_MAX_DROPS    64
+#define SH_MAX_DROPS	64
 
 #endif

@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 #include "app/cmd.h"
+#include "app/environment.h"
 #include "app/exporters.h"
 #include "app/functions.h"
 #include "app/recorder.h"
@@ -41,8 +42,9 @@ struct replay {
 	struct replayed *processes;
 	struct arena arena;
 	struct chunk_pool *pool;
-	struct assembly *assembly;
-	struct calls *calls;
+	struct http_settings *http;
+	struct propagation_settings propagation;
+	struct flow *flow;
 	struct export_queue *queue;
 	struct diagnostics diagnostics;
 	uint64_t now_ns, records;
@@ -160,8 +162,8 @@ static int add_process(struct replay *r, const struct capture_entry *e, const vo
 	}
 	process_info_unref(p->info);
 	p->info = info;
-	if (r->calls)
-		calls_refresh(r->calls);
+	if (r->flow)
+		flow_refresh(r->flow);
 	return 0;
 }
 
@@ -186,17 +188,28 @@ static int add_probes(struct replay *r, const struct capture_entry *e, const voi
 
 static int replay_open_flow(struct replay *r)
 {
-	struct assembly_options assembly = {.max_chunks = MAX_CHUNKS, .max_spans = MAX_SPANS,
-					    .partial_min_spans = PARTIAL_SPANS, .max_idle_ns = IDLE_NS,
-					    .sink = replay_sink, .sink_arg = r, .pool = r->pool};
-	r->functions = functions_new(r->list, MAX_FUNCTIONS);
-	r->assembly = assembly_new(&assembly);
-	struct calls_options calls = {.assembly = r->assembly, .function = replay_function, .process = replay_process,
-				      .process_event = replay_process_event, .arg = r, .max_functions = MAX_FUNCTIONS};
-	r->calls = r->functions && r->assembly ? calls_new(&calls) : NULL;
-	if (!r->calls)
+	struct flow_options flow = {
+		.assembly = {.max_chunks = MAX_CHUNKS,
+			     .max_spans = MAX_SPANS,
+			     .partial_min_spans = PARTIAL_SPANS,
+			     .max_idle_ns = IDLE_NS,
+			     .sink = replay_sink,
+			     .sink_arg = r,
+			     .pool = r->pool},
+		.actors = {.process = replay_process, .process_event = replay_process_event, .arg = r},
+		.function = replay_function,
+		.function_arg = r,
+		.max_functions = MAX_FUNCTIONS,
+		.propagation = &r->propagation,
+	};
+	if (http_environment(&r->http, &r->propagation) < 0)
 		return -ENOMEM;
-	calls_set_clock(r->calls, r->reader.header.unix_minus_mono_ns);
+	flow.http = r->http;
+	r->functions = functions_new(r->list, MAX_FUNCTIONS);
+	r->flow = r->functions ? flow_new(&flow) : NULL;
+	if (!r->flow)
+		return -ENOMEM;
+	flow_set_clock(r->flow, r->reader.header.unix_minus_mono_ns);
 	return 0;
 }
 
@@ -205,19 +218,21 @@ static int replay_record(struct replay *r, const struct capture_entry *e, const 
 	const struct sh_ev_hdr *h = body;
 	if (e->size < sizeof(*h) || h->size > e->size || h->size < sizeof(*h))
 		return -EBADMSG;
-	r->records += h->kind == SH_EV_CALL;
+	r->records += h->kind == SH_EV_CALL || (h->kind == SH_EV_DATA && h->flags & SH_DATA_REQUEST);
 	/* Until the first pass says what time it is; else that pass would take every open trace for idle since boot. */
 	if (!r->now_ns && h->kind == SH_EV_CALL && h->size >= sizeof(struct sh_ev_call))
 		r->now_ns = ((const struct sh_ev_call *)h)->end_ns;
-	calls_record(r->calls, h, r->now_ns);
+	else if (!r->now_ns && h->kind == SH_EV_DATA && h->size >= sizeof(struct sh_ev_data))
+		r->now_ns = ((const struct sh_ev_data *)h)->time_ns;
+	flow_record(r->flow, h, r->now_ns);
 	return 0;
 }
 
 static int replay_entry(struct replay *r, const struct capture_entry *e, const void *body)
 {
 	if (e->kind == CAPTURE_PROBES)
-		return r->calls ? -EBADMSG : add_probes(r, e, body);
-	int rc = r->calls ? 0 : replay_open_flow(r);
+		return r->flow ? -EBADMSG : add_probes(r, e, body);
+	int rc = r->flow ? 0 : replay_open_flow(r);
 	if (rc < 0)
 		return rc;
 	switch (e->kind) {
@@ -230,12 +245,12 @@ static int replay_entry(struct replay *r, const struct capture_entry *e, const v
 	case CAPTURE_PASS:
 		if (e->size >= 8)
 			memcpy(&r->now_ns, body, 8);
-		calls_pass(r->calls, r->now_ns);
+		flow_pass(r->flow, r->now_ns);
 		return 0;
 	case CAPTURE_CLOCK: {
 		int64_t offset = 0;
 		memcpy(&offset, body, e->size >= 8 ? 8 : 0);
-		calls_set_clock(r->calls, offset);
+		flow_set_clock(r->flow, offset);
 		return 0;
 	}
 	case CAPTURE_ACCOUNT:
@@ -269,16 +284,16 @@ static int replay_all(struct replay *r, const char *path)
 /* Where every call of the capture went: what the kernel half dropped when it was made, and what we drop now. */
 static void replay_account(struct replay *r, struct session_account *ret)
 {
-	struct calls_stats calls = {0};
 	struct export_queue_stats queue;
-	if (r->calls)
-		calls_stats(r->calls, &calls);
+	uint64_t own = 0;
 	export_queue_stats(r->queue, &queue);
-	*ret = (struct session_account){.seen = r->has_account ? r->account.seen : r->records, .exported = queue.exported};
+	*ret = (struct session_account){.seen = r->has_account ? r->account.seen : r->records,
+					.exported = queue.exported};
 	for (unsigned i = 0; i < SH_KERNEL_DROPS; i++)
 		ret->dropped[i] = r->account.dropped[i];
-	ret->dropped[SH_DROP_trace_limit] = calls.trace_limit;
-	ret->dropped[SH_DROP_malformed] = calls.malformed;
+	if (r->flow)
+		flow_account(r->flow, &own, ret->dropped);
+	ret->seen += own;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
 	uint64_t sum = ret->exported;
@@ -291,8 +306,8 @@ static int replay_finish(struct replay *r, const char *summary, uint64_t start_n
 {
 	struct session_account a;
 	struct sbuf text = {0};
-	if (r->calls)
-		assembly_flush(r->assembly);
+	if (r->flow)
+		flow_flush(r->flow, r->now_ns);
 	export_queue_stop(r->queue, FLUSH_TIMEOUT_NS);
 	double seconds = (double)(clock_mono_ns() - start_ns) / NSEC_PER_SEC;
 	replay_account(r, &a);
@@ -312,13 +327,13 @@ static int replay_finish(struct replay *r, const char *summary, uint64_t start_n
 static void replay_release(struct replay *r)
 {
 	struct replayed *p, *next;
-	calls_free(r->calls);
-	assembly_free(r->assembly);
+	flow_free(r->flow);
+	http_settings_unref(r->http);
 	if (r->queue)
 		export_queue_free(r->queue);
 	chunk_pool_free(r->pool);
 	functions_free(r->functions);
-	HASH_ITER(hh, r->processes, p, next) {
+	HASH_ITER (hh, r->processes, p, next) {
 		HASH_DEL(r->processes, p);
 		process_info_unref(p->info);
 		free(p);

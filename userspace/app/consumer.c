@@ -28,7 +28,7 @@ static void consumer_record(void *arg, const struct sh_ev_hdr *record)
 	struct consumer *c = arg;
 	if (c->session->recorder)
 		recorder_record(c->session->recorder, record);
-	calls_record(c->session->calls, record, c->now_ns);
+	flow_record(c->session->flow, record, c->now_ns);
 }
 
 static void consumer_clock(struct consumer *c)
@@ -38,7 +38,7 @@ static void consumer_clock(struct consumer *c)
 		return;
 	int64_t offset = clock_mono_to_unix_ns();
 	kernel_shared(s->kernel)->unix_minus_mono_ns = (uint64_t)offset;
-	calls_set_clock(s->calls, offset);
+	flow_set_clock(s->flow, offset);
 	if (s->recorder)
 		recorder_clock(s->recorder, offset);
 	c->clock_due_ns = c->now_ns + CLOCK_EVERY_NS;
@@ -55,20 +55,20 @@ static bool consumer_pass(struct consumer *c)
 	unsigned epoch = atomic_load(&s->process_epoch);
 	if (epoch != c->epoch) {
 		c->epoch = epoch;
-		calls_refresh(s->calls);
+		flow_refresh(s->flow);
 	}
 	size_t cnt = ring_set_drain(kernel_rings(s->kernel), consumer_record, c, &pass);
 	c->more = pass.more;
 	c->unpassed += cnt;
 	if (pass.whole) {
-		calls_pass(s->calls, c->now_ns);
+		flow_pass(s->flow, c->now_ns);
 		if (s->recorder && c->unpassed)
 			recorder_pass(s->recorder, c->now_ns);
 		c->unpassed = 0;
 	}
-	struct calls_stats stats;
-	calls_stats(s->calls, &stats);
-	if (s->options.count && !s->count_reached && stats.spans >= s->options.count) {
+	struct flow_stats stats;
+	flow_stats(s->flow, &stats);
+	if (s->options.count && !s->count_reached && stats.calls.spans + stats.exchanges.spans >= s->options.count) {
 		uint64_t one = 1;
 		s->count_reached = true;
 		if (write(s->count_fd, &one, sizeof(one)) < 0)

@@ -132,6 +132,10 @@ void recorder_record(struct recorder *r, const struct sh_ev_hdr *record)
 		recorder_process(r, e->tgid);
 	} else if (record->kind == SH_EV_GONE && record->size >= sizeof(struct sh_ev_gone)) {
 		recorder_process(r, ((const struct sh_ev_gone *)record)->tgid);
+	} else if (record->kind == SH_EV_DATA && record->size >= sizeof(struct sh_ev_data)) {
+		recorder_process(r, ((const struct sh_ev_data *)record)->tgid);
+	} else if (record->kind == SH_EV_CONN || record->kind == SH_EV_CLOSE) {
+		/* their process is told with the first bytes */
 	} else if (record->size >= sizeof(struct sh_ev_proc) && record->kind != SH_EV_EXEC) {
 		recorder_process(r, ((const struct sh_ev_proc *)record)->tgid);
 	}
@@ -156,7 +160,7 @@ int recorder_close(struct recorder *r, const struct capture_account *account, st
 		capture_write(r->writer, CAPTURE_ACCOUNT, 0, account, sizeof(*account));
 	int rc = capture_writer_close(r->writer, err);
 	struct recorded *p, *next;
-	HASH_ITER(hh, r->processes, p, next) {
+	HASH_ITER (hh, r->processes, p, next) {
 		HASH_DEL(r->processes, p);
 		process_info_unref(p->info);
 		free(p);

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "app/environment.h"
 #include "app/exporters.h"
 #include "app/session_private.h"
 #include "base/clock.h"
@@ -55,7 +56,8 @@ static const struct function_info *session_function(void *arg, uint32_t index)
 	return functions_get(s->functions, index);
 }
 
-/* A process the kernel half chose by its image, or whose fork was lost to a full ring: the supervisor has not looked at it yet. */
+/* A process the kernel half chose by its image, or whose fork was lost to a full ring: the supervisor has not looked at
+ * it yet. */
 static struct process_info *session_find_process(struct session *s, uint32_t tgid)
 {
 	const struct probe_list *list = s->options.list;
@@ -116,8 +118,8 @@ static void session_skipped(void *arg, struct sv display, struct sv module, cons
 {
 	(void)arg;
 	/* Who named it wants to know; a glob just means those that can be probed. */
-	log_write(by_name ? LOG_WARN : LOG_DEBUG, "not probed: " SV_FMT " in " SV_FMT ": %s", SV_ARG(display), SV_ARG(module),
-		  why);
+	log_write(by_name ? LOG_WARN : LOG_DEBUG, "not probed: " SV_FMT " in " SV_FMT ": %s", SV_ARG(display),
+		  SV_ARG(module), why);
 }
 
 static uint32_t or_default(uint32_t value, uint32_t standard)
@@ -142,6 +144,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.max_specs = (uint32_t)list->probes.cnt,
 		.specs = probe_list_has_specs(list),
 		.captures = probe_list_captures(list),
+		.sockets = true,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
 	};
 	return kernel_open(&s->kernel, &options, err);
@@ -167,7 +170,8 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 
 static uint32_t partial_flush_spans(void)
 {
-	const char *enabled = getenv("DD_TRACE_PARTIAL_FLUSH_ENABLED"), *min = getenv("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS");
+	const char *enabled = getenv("DD_TRACE_PARTIAL_FLUSH_ENABLED"),
+		   *min = getenv("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS");
 	if (enabled && (!strcasecmp(enabled, "false") || !strcmp(enabled, "0")))
 		return 0;
 	long n = min ? strtol(min, NULL, 10) : 0;
@@ -177,30 +181,31 @@ static uint32_t partial_flush_spans(void)
 static int session_open_flow(struct session *s)
 {
 	const struct probe_limits *limits = &s->options.list->limits;
-	struct assembly_options assembly = {
-		.max_chunks = or_default(limits->max_traces, DEFAULT_MAX_TRACES),
-		.max_spans = or_default(limits->max_spans, DEFAULT_MAX_SPANS),
-		.partial_min_spans = partial_flush_spans(),
-		.max_idle_ns = TRACE_IDLE_NS,
-		.sink = session_sink,
-		.sink_arg = s,
-		.pool = s->pool,
-	};
-	s->assembly = assembly_new(&assembly);
-	if (!s->assembly)
-		return -ENOMEM;
-	struct calls_options calls = {
-		.assembly = s->assembly,
+	struct flow_options flow = {
+		.assembly =
+			{
+				.max_chunks = or_default(limits->max_traces, DEFAULT_MAX_TRACES),
+				.max_spans = or_default(limits->max_spans, DEFAULT_MAX_SPANS),
+				.partial_min_spans = partial_flush_spans(),
+				.max_idle_ns = TRACE_IDLE_NS,
+				.sink = session_sink,
+				.sink_arg = s,
+				.pool = s->pool,
+			},
+		.actors = {.process = session_process, .process_event = session_process_event, .arg = s},
 		.function = session_function,
-		.process = session_process,
-		.process_event = session_process_event,
-		.arg = s,
+		.function_arg = s,
 		.max_functions = s->options.max_functions,
+		.propagation = &s->propagation,
 	};
-	s->calls = calls_new(&calls);
-	if (!s->calls)
+	int rc = http_environment(&s->http, &s->propagation);
+	if (rc < 0)
+		return rc;
+	flow.http = s->http;
+	s->flow = flow_new(&flow);
+	if (!s->flow)
 		return -ENOMEM;
-	calls_set_clock(s->calls, clock_mono_to_unix_ns());
+	flow_set_clock(s->flow, clock_mono_to_unix_ns());
 	return 0;
 }
 
@@ -234,13 +239,16 @@ static int session_open_recorder(struct session *s, struct sbuf *err)
 	if (rc < 0)
 		return rc;
 	recorder_probes(s->recorder, s->options.diagnostics->text);
-	vec_foreach(text, &s->options.function_options) recorder_function_option(s->recorder, *text);
+	vec_foreach (text, &s->options.function_options)
+		recorder_function_option(s->recorder, *text);
 	return 0;
 }
 
 static int session_open_base(struct session *s)
 {
-	struct processes_options processes = {.root = "/proc", .max = SH_MAX_PROCESSES, .keep_ended_ns = PROCESS_KEEP_NS,
+	struct processes_options processes = {.root = "/proc",
+					      .max = SH_MAX_PROCESSES,
+					      .keep_ended_ns = PROCESS_KEEP_NS,
 					      .hostname = identify_hostname()};
 	uint32_t max = or_default(s->options.list->limits.max_functions, DEFAULT_MAX_FUNCTIONS);
 	s->options.max_functions = or_default(s->options.max_functions, max);
@@ -274,8 +282,11 @@ enum session_end session_open(struct session **ret, const struct session_options
 	if (!s)
 		return SESSION_FAILED;
 	s->options = *options;
-	s->own = (struct target_spec){.follow_exec = true, .service = options->list->service, .env = options->list->env,
-				      .version = options->list->version, .tags = options->list->tags};
+	s->own = (struct target_spec){.follow_exec = true,
+				      .service = options->list->service,
+				      .env = options->list->env,
+				      .version = options->list->version,
+				      .tags = options->list->tags};
 	s->events[0] = s->events[1] = s->count_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	enum session_end end = session_open_all(s, err);
@@ -295,8 +306,8 @@ void session_free(struct session *s)
 		return;
 	consumer_stop(s);
 	plan_free(s->plan);
-	calls_free(s->calls);
-	assembly_free(s->assembly);
+	flow_free(s->flow);
+	http_settings_unref(s->http);
 	recorder_close(s->recorder, NULL, NULL);
 	if (s->queue)
 		export_queue_free(s->queue);
@@ -313,20 +324,18 @@ void session_free(struct session *s)
 
 void session_account(struct session *s, struct session_account *ret)
 {
-	struct calls_stats calls;
 	struct export_queue_stats queue;
-	struct assembly_stats assembly;
+	struct flow_stats flow;
 	const struct sh_shared *shared = kernel_shared(s->kernel);
+	uint64_t own;
 
 	*ret = (struct session_account){0};
-	ret->seen = s->ended ? s->seen : kernel_contexts(s->kernel, NULL, NULL);
-	calls_stats(s->calls, &calls);
-	export_queue_stats(s->queue, &queue);
-	assembly_stats(s->assembly, &assembly);
 	for (unsigned i = 0; i < SH_KERNEL_DROPS; i++)
 		ret->dropped[i] = shared->drops[i];
-	ret->dropped[SH_DROP_trace_limit] = calls.trace_limit;
-	ret->dropped[SH_DROP_malformed] = calls.malformed;
+	flow_stats(s->flow, &flow);
+	flow_account(s->flow, &own, ret->dropped);
+	export_queue_stats(s->queue, &queue);
+	ret->seen = (s->ended ? s->seen : kernel_seen(s->kernel)) + own;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
 	ret->exported = queue.exported;
@@ -334,7 +343,7 @@ void session_account(struct session *s, struct session_account *ret)
 	for (unsigned i = 0; i < SH_MAX_DROPS; i++)
 		sum += ret->dropped[i];
 	ret->unaccounted = (int64_t)(ret->seen - sum);
-	ret->pending = assembly.open_spans + queue.held;
+	ret->pending = flow.assembly.open_spans + queue.held;
 }
 
 void session_view(struct session *s, struct session_view *ret)
@@ -342,7 +351,8 @@ void session_view(struct session *s, struct session_view *ret)
 	*ret = (struct session_view){
 		.list = s->options.list,
 		.plan = s->plan,
-		.calls = s->calls,
+		.calls = flow_calls(s->flow),
+		.flow = s->flow,
 		.kernel = s->kernel,
 		.queue = s->queue,
 		.rings = kernel_rings(s->kernel),

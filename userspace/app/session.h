@@ -3,7 +3,7 @@
 #define APP_SESSION_H
 
 #include "export/exporter.h"
-#include "flow/calls.h"
+#include "flow/flow.h"
 #include "kernel/kernel.h"
 #include "probe/plan.h"
 #include "target/processes.h"
@@ -11,22 +11,22 @@
 /* One tracing session: from targets and a probe list to spans in a receiver.
  *
  * Three threads. The caller's is the supervisor: it looks at processes, attaches, and waits for signals. The consumer
- * drains the rings and makes spans. The exporter thread ships them (export/queue.c). What they share: the function table
- * (append-only, published by index), the process table (under `lock`), counters (atomic). */
+ * drains the rings and makes spans. The exporter thread ships them (export/queue.c). What they share: the function
+ * table (append-only, published by index), the process table (under `lock`), counters (atomic). */
 
 struct session_options {
 	struct probe_list *list; /* owned by the caller, outlives the session */
-	struct sv_vec exports;   /* as --export takes them; empty: the agent if one answers, else console */
-	const char *capture;     /* file for the raw stream, or NULL */
-	int link;                /* enum link_kind, or -1: the best one that works */
+	struct sv_vec exports;	 /* as --export takes them; empty: the agent if one answers, else console */
+	const char *capture;	 /* file for the raw stream, or NULL */
+	int link;		 /* enum link_kind, or -1: the best one that works */
 	enum site_ends_wanted ends;
 	uint32_t max_functions;
 	uint64_t ring_size;   /* bytes for all CPUs; 0: default */
 	uint64_t duration_ns; /* 0: until a signal */
-	uint64_t count;       /* spans after which to stop; 0: no limit */
-	bool wait;            /* no matching process is no error: wait for one */
+	uint64_t count;	      /* spans after which to stop; 0: no limit */
+	bool wait;	      /* no matching process is no error: wait for one */
 	bool quiet;
-	struct sv_vec function_options; /* as -f gave them; already in the list */
+	struct sv_vec function_options;	 /* as -f gave them; already in the list */
 	struct diagnostics *diagnostics; /* of the list's file */
 };
 
@@ -39,9 +39,9 @@ void session_free(struct session *s); /* NULL is fine */
 
 enum session_end {
 	SESSION_CLEAN = 0,
-	SESSION_FAILED = 1,    /* something broke; it was said */
+	SESSION_FAILED = 1,  /* something broke; it was said */
 	SESSION_MISTAKE = 2, /* nothing to trace, or a mistake in the command line or the probe list */
-	SESSION_LOSSY = 3,     /* the identity does not hold, or the receiver refused spans */
+	SESSION_LOSSY = 3,   /* the identity does not hold, or the receiver refused spans */
 };
 
 /* Attaches, runs until a signal or a limit, detaches, flushes. `child`: a process of ours that waits to execute
@@ -63,7 +63,8 @@ const char *session_drop_help(unsigned drop);
 struct session_view {
 	const struct probe_list *list;
 	struct plan *plan;
-	struct calls *calls;
+	const struct calls *calls;
+	const struct flow *flow;
 	struct kernel *kernel;
 	struct export_queue *queue;
 	const struct ring_set *rings;

@@ -19,8 +19,9 @@ struct session {
 	struct functions *functions;
 	struct target_spec own; /* of processes that no target of the list asked for: run's */
 	struct chunk_pool *pool;
-	struct assembly *assembly;
-	struct calls *calls;
+	struct http_settings *http;
+	struct propagation_settings propagation;
+	struct flow *flow;
 	struct export_queue *queue;
 	struct recorder *recorder; /* NULL: no capture was asked for */
 
@@ -29,17 +30,17 @@ struct session {
 
 	pthread_t consumer;
 	bool consuming;
-	atomic_bool stopping;       /* tells the consumer to make its last passes */
-	atomic_uint process_epoch;  /* bumped when identities changed: the consumer asks anew */
-	atomic_bool events_lost;    /* the pipe was full: look at every process again */
-	int events[2];              /* pipe: struct sh_ev_proc from the consumer to the supervisor */
-	int count_fd;               /* eventfd: the wanted number of spans was reached */
-	bool count_reached;         /* consumer's */
+	atomic_bool stopping;	   /* tells the consumer to make its last passes */
+	atomic_uint process_epoch; /* bumped when identities changed: the consumer asks anew */
+	atomic_bool events_lost;   /* the pipe was full: look at every process again */
+	int events[2];		   /* pipe: struct sh_ev_proc from the consumer to the supervisor */
+	int count_fd;		   /* eventfd: the wanted number of spans was reached */
+	bool count_reached;	   /* consumer's */
 
 	uint64_t start_ns, end_ns;
 	uint64_t gap_ns, gaps;
 	uint32_t chosen;
-	uint64_t seen;              /* final, from the kernel's contexts */
+	uint64_t seen; /* final, from the kernel's contexts */
 	bool ended;
 	bool started; /* run's child executed its program */
 	enum session_end failure;

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define TICK_MS		 1000
+#define TICK_MS 1000
 /* What removing one perf link took, on 6.1 and 6.18 alike; from so many sites on it is worth a word. */
 #define PERF_DETACH_MS	 100
 #define PERF_MANY_SITES	 200
@@ -42,8 +42,8 @@ static void say_ready(struct session *s)
 	plan_stats(s->plan, &stats);
 	log_write(LOG_WARN + 1, "ready: %u process%s, %u function%s, %u skipped", stats.processes,
 		  stats.processes == 1 ? "" : "es", stats.functions, stats.functions == 1 ? "" : "s", stats.skipped);
-	log_debug("functions found and placed in %.1f ms, attached in %.1f ms", (double)stats.resolve_ns / NSEC_PER_MSEC,
-		  (double)stats.attach_ns / NSEC_PER_MSEC);
+	log_debug("functions found and placed in %.1f ms, attached in %.1f ms",
+		  (double)stats.resolve_ns / NSEC_PER_MSEC, (double)stats.attach_ns / NSEC_PER_MSEC);
 	struct sbuf where = {0};
 	for (unsigned i = 0; export_queue_sink(s->queue, i, NULL, &where) == 0; i++) {
 		if (where.len)
@@ -52,10 +52,11 @@ static void say_ready(struct session *s)
 	}
 	sbuf_release(&where);
 	if (stats.limited)
-		log_warn("%u functions beyond the limit of %u are not probed; raise it with --max-functions", stats.limited,
-			 s->options.max_functions);
+		log_warn("%u functions beyond the limit of %u are not probed; raise it with --max-functions",
+			 stats.limited, s->options.max_functions);
 	if (s->link == LINK_PERF && stats.sites >= PERF_MANY_SITES)
-		log_warn("this kernel removes probes one by one: ending will take some %u s for the %u there are; fewer functions end sooner",
+		log_warn("this kernel removes probes one by one: ending will take some %u s for the %u there are; "
+			 "fewer functions end sooner",
 			 stats.sites * PERF_DETACH_MS / 1000, stats.sites);
 }
 
@@ -144,7 +145,8 @@ static void wait_for_events(struct session *s, int signal_fd, struct child *c)
 {
 	uint64_t end = s->options.duration_ns ? clock_mono_ns() + s->options.duration_ns : UINT64_MAX;
 	for (;;) {
-		struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN}, {.fd = s->events[0], .events = POLLIN},
+		struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
+				       {.fd = s->events[0], .events = POLLIN},
 				       {.fd = s->count_fd, .events = POLLIN}};
 		uint64_t now = clock_mono_ns();
 		if (now >= end)
@@ -167,7 +169,7 @@ static void final_record(void *arg, const struct sh_ev_hdr *record)
 	struct session *s = arg;
 	if (s->recorder)
 		recorder_record(s->recorder, record);
-	calls_record(s->calls, record, clock_mono_ns());
+	flow_record(s->flow, record, clock_mono_ns());
 }
 
 /* From here on nothing of ours is in any process; what was captured goes out. */
@@ -183,7 +185,7 @@ static void wind_up(struct session *s)
 	consumer_stop(s);
 	s->seen = kernel_contexts(s->kernel, final_record, s);
 	s->ended = true;
-	assembly_flush(s->assembly);
+	flow_flush(s->flow, clock_mono_ns());
 	export_queue_stop(s->queue, FLUSH_TIMEOUT_NS);
 	if (s->recorder) {
 		struct capture_account account = {.seen = s->seen};
@@ -214,12 +216,6 @@ static enum session_end attach_running(struct session *s)
 	}
 	if (!check_list(s))
 		return SESSION_MISTAKE;
-	struct plan_stats stats;
-	plan_stats(s->plan, &stats);
-	if (!stats.functions && !s->options.wait) {
-		log_error("no function to probe: name some with -f 'GLOB' or a probe list (-c FILE); `spanhound functions` lists them");
-		return SESSION_MISTAKE;
-	}
 	say_ready(s);
 	return SESSION_CLEAN;
 }
@@ -233,6 +229,11 @@ enum session_end session_run(struct session *s, pid_t child, int release_fd, int
 	s->start_ns = clock_mono_ns();
 	kernel_shared(s->kernel)->watch_exec = s->options.list->targets.cnt > 0;
 	if (kernel_attach_process_events(s->kernel, &err) < 0 || consumer_start(s, &err) < 0) {
+		log_error("%s", sbuf_str(&err));
+		sbuf_release(&err);
+		return SESSION_FAILED;
+	}
+	if (kernel_watch_sockets(s->kernel, true, &err) < 0) {
 		log_error("%s", sbuf_str(&err));
 		sbuf_release(&err);
 		return SESSION_FAILED;

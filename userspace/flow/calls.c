@@ -2,29 +2,11 @@
 #include "flow/calls.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 #include "base/histogram.h"
 #include "base/sbuf.h"
 #include "binary/demangle.h"
 #include "spanhound/limits.h"
-
-/* How long what is known of a process outlives it: records of its last calls may still be in another CPU's ring. */
-#define PROCESS_LINGER_NS 1000000000ULL
-
-struct thread {
-	uint32_t tid;
-	char name[SH_COMM_LEN + 1];
-	UT_hash_handle hh;
-};
-
-struct known_process {
-	uint32_t tgid;
-	uint64_t gone_ns; /* 0: alive */
-	struct process_info *info;
-	struct thread *threads;
-	UT_hash_handle hh;
-};
 
 struct function_record {
 	uint64_t errors;
@@ -34,9 +16,6 @@ struct function_record {
 struct calls {
 	struct calls_options options;
 	int64_t unix_minus_mono_ns;
-	struct known_process *processes;
-	struct known_process *last; /* of the last record: records of one process come in runs */
-	uint64_t next_sweep_ns;
 	struct function_record **functions; /* made at the first call */
 	struct calls_stats stats;
 };
@@ -55,26 +34,10 @@ struct calls *calls_new(const struct calls_options *options)
 	return c;
 }
 
-static void known_process_free(struct calls *c, struct known_process *p)
-{
-	struct thread *t, *next;
-	HASH_ITER(hh, p->threads, t, next) {
-		HASH_DEL(p->threads, t);
-		free(t);
-	}
-	HASH_DEL(c->processes, p);
-	if (c->last == p)
-		c->last = NULL;
-	process_info_unref(p->info);
-	free(p);
-}
-
 void calls_free(struct calls *c)
 {
 	if (!c)
 		return;
-	struct known_process *p, *next;
-	HASH_ITER(hh, c->processes, p, next) known_process_free(c, p);
 	for (uint32_t i = 0; i < c->options.max_functions; i++)
 		free(c->functions[i]);
 	free(c->functions);
@@ -84,83 +47,6 @@ void calls_free(struct calls *c)
 void calls_set_clock(struct calls *c, int64_t unix_minus_mono_ns)
 {
 	c->unix_minus_mono_ns = unix_minus_mono_ns;
-}
-
-void calls_refresh(struct calls *c)
-{
-	struct known_process *p, *next;
-	HASH_ITER(hh, c->processes, p, next) {
-		struct process_info *info = c->options.process(c->options.arg, p->tgid);
-		if (!info)
-			continue;
-		process_info_unref(p->info);
-		p->info = info;
-	}
-}
-
-static struct known_process *calls_process(struct calls *c, uint32_t tgid)
-{
-	if (c->last && c->last->tgid == tgid)
-		return c->last;
-	struct known_process *p;
-	HASH_FIND_INT(c->processes, &tgid, p);
-	if (!p) {
-		struct process_info *info = c->options.process(c->options.arg, tgid);
-		p = info ? calloc(1, sizeof(*p)) : NULL;
-		if (!p) {
-			process_info_unref(info);
-			return NULL;
-		}
-		p->tgid = tgid;
-		p->info = info;
-		HASH_ADD_INT(c->processes, tgid, p);
-	}
-	c->last = p;
-	return p;
-}
-
-static void calls_forget_process(struct calls *c, uint32_t tgid)
-{
-	struct known_process *p;
-	HASH_FIND_INT(c->processes, &tgid, p);
-	if (p)
-		known_process_free(c, p);
-}
-
-static void calls_thread(struct calls *c, const struct sh_ev_proc *e)
-{
-	struct known_process *p = calls_process(c, e->tgid);
-	if (!p)
-		return;
-	struct thread *t;
-	HASH_FIND_INT(p->threads, &e->tid, t);
-	if (!t) {
-		t = calloc(1, sizeof(*t));
-		if (!t)
-			return;
-		t->tid = e->tid;
-		HASH_ADD_INT(p->threads, tid, t);
-	}
-	memcpy(t->name, e->comm, SH_COMM_LEN);
-}
-
-static void calls_process_event(struct calls *c, const struct sh_ev_proc *e, uint64_t now_ns)
-{
-	switch (e->hdr.kind) {
-	case SH_EV_THREAD:
-		calls_thread(c, e);
-		return;
-	case SH_EV_FORK: /* the number may have been another process's */
-		calls_forget_process(c, e->tgid);
-		break;
-	case SH_EV_EXIT: {
-		struct known_process *p = calls_process(c, e->tgid);
-		if (p)
-			p->gone_ns = now_ns;
-		break;
-	}
-	}
-	c->options.process_event(c->options.arg, e);
 }
 
 static size_t capture_size(const struct sh_capture *cap)
@@ -234,17 +120,16 @@ static void span_add_exception(struct span *s, struct arena *arena, const struct
 
 enum { SPAN_OWN_TAGS = 4, SPAN_OWN_METRICS = 1 };
 
-static void span_add_thread(struct span *s, struct arena *arena, struct known_process *p, uint32_t tid)
+static void span_add_thread(struct span *s, struct arena *arena, const struct actor *p, uint32_t tid)
 {
-	struct thread *t;
-	HASH_FIND_INT(p->threads, &tid, t);
-	if (t && t->name[0])
-		span_add_tag(s, SV("thread.name"), arena_dup(arena, sv_of(t->name)));
+	struct sv name = actor_thread_name(p, tid);
+	if (name.len)
+		span_add_tag(s, SV("thread.name"), arena_dup(arena, name));
 	s->metrics[s->metric_cnt++] = (struct metric){SV("thread.id"), tid};
 }
 
 static void span_fill(struct calls *c, struct span *s, struct arena *arena, const struct sh_ev_call *e,
-		      const struct function_info *f, struct known_process *p)
+		      const struct function_info *f, const struct actor *p)
 {
 	s->span_id = e->span_id;
 	s->parent_id = e->parent_id;
@@ -272,15 +157,15 @@ static void span_fill(struct calls *c, struct span *s, struct arena *arena, cons
 
 static void calls_call(struct calls *c, const struct sh_ev_call *e, uint64_t now_ns)
 {
-	const struct function_info *f = e->func < c->options.max_functions ?
-						c->options.function(c->options.arg, e->func) : NULL;
-	struct known_process *p = f && e->hdr.size >= sizeof(*e) ? calls_process(c, e->tgid) : NULL;
+	const struct function_info *f =
+		e->func < c->options.max_functions ? c->options.function(c->options.arg, e->func) : NULL;
+	struct actor *p = f && e->hdr.size >= sizeof(*e) ? actors_get(c->options.actors, e->tgid) : NULL;
 	if (!p || !e->span_id) {
 		c->stats.malformed++;
 		return;
 	}
 	struct chunk *chunk;
-	struct span *s = assembly_add(c->options.assembly, e->trace_hi, e->trace_lo, p->info, now_ns, &chunk);
+	struct span *s = assembly_add(c->options.assembly, e->trace_hi, e->trace_lo, actor_info(p), now_ns, &chunk);
 	if (!s) {
 		c->stats.trace_limit++;
 		return;
@@ -293,9 +178,9 @@ static void calls_call(struct calls *c, const struct sh_ev_call *e, uint64_t now
 
 static void calls_gone(struct calls *c, const struct sh_ev_gone *e, uint64_t now_ns)
 {
-	struct known_process *p = e->hdr.size >= sizeof(*e) ? calls_process(c, e->tgid) : NULL;
+	struct actor *p = e->hdr.size >= sizeof(*e) ? actors_get(c->options.actors, e->tgid) : NULL;
 	if (p)
-		assembly_forget(c->options.assembly, e->trace_hi, e->trace_lo, p->info, e->span_id, e->parent_id,
+		assembly_forget(c->options.assembly, e->trace_hi, e->trace_lo, actor_info(p), e->span_id, e->parent_id,
 				e->hdr.flags & SH_CALL_ROOT, now_ns);
 }
 
@@ -308,29 +193,8 @@ void calls_record(struct calls *c, const struct sh_ev_hdr *record, uint64_t now_
 	case SH_EV_GONE:
 		calls_gone(c, (const struct sh_ev_gone *)record, now_ns);
 		break;
-	case SH_EV_THREAD:
-	case SH_EV_FORK:
-	case SH_EV_EXEC:
-	case SH_EV_EXIT:
-	case SH_EV_MAP:
-		if (record->size >= sizeof(struct sh_ev_proc))
-			calls_process_event(c, (const struct sh_ev_proc *)record, now_ns);
-		break;
 	default:
 		c->stats.malformed++;
-	}
-}
-
-void calls_pass(struct calls *c, uint64_t now_ns)
-{
-	assembly_pass(c->options.assembly, now_ns);
-	if (now_ns < c->next_sweep_ns)
-		return;
-	c->next_sweep_ns = now_ns + PROCESS_LINGER_NS;
-	struct known_process *p, *next;
-	HASH_ITER(hh, c->processes, p, next) {
-		if (p->gone_ns && now_ns - p->gone_ns > PROCESS_LINGER_NS)
-			known_process_free(c, p);
 	}
 }
 

@@ -2,7 +2,7 @@
 #ifndef FLOW_CALLS_H
 #define FLOW_CALLS_H
 
-#include "spanhound/events.h"
+#include "flow/actors.h"
 #include "trace/assembly.h"
 #include "trace/span.h"
 
@@ -11,14 +11,14 @@
 
 /* What is known of a probed function. Published once, then constant, for as long as records may name it. */
 struct function_info {
-	struct sv name;     /* span name */
+	struct sv name;	    /* span name */
 	struct sv resource; /* default resource */
 	struct sv service, type;
 	const struct tag *tags; /* of every span of this function */
 	uint16_t tag_cnt;
 	uint32_t probe;
-	/* Adds what depends on the record's values: resource, tags, metrics, error. NULL: nothing does. `record` is whole:
-	 * its size covers a struct sh_ev_call. Strings it keeps go into the arena. */
+	/* Adds what depends on the record's values: resource, tags, metrics, error. NULL: nothing does. `record` is
+	 * whole: its size covers a struct sh_ev_call. Strings it keeps go into the arena. */
 	void (*decorate)(const struct function_info *f, const struct sh_ev_call *record, struct span *span,
 			 struct arena *arena);
 	const void *decorate_arg;
@@ -27,13 +27,10 @@ struct function_info {
 struct calls;
 
 struct calls_options {
+	struct actors *actors; /* a record of an unknown process is dropped{malformed} */
 	struct assembly *assembly;
 	/* NULL when the index is unknown. */
 	const struct function_info *(*function)(void *arg, uint32_t index);
-	/* A new reference to what is known of a process; NULL when nothing is (then the record is dropped{malformed}). */
-	struct process_info *(*process)(void *arg, uint32_t tgid);
-	/* Births, deaths, new images and maps. Called in order with the calls. */
-	void (*process_event)(void *arg, const struct sh_ev_proc *event);
 	void *arg;
 	uint32_t max_functions;
 };
@@ -43,11 +40,8 @@ void calls_free(struct calls *c); /* NULL is fine */
 
 /* What to add to a record's times for Unix time. */
 void calls_set_clock(struct calls *c, int64_t unix_minus_mono_ns);
-/* Forgets who the processes are; they are asked for again. */
-void calls_refresh(struct calls *c);
+/* SH_EV_CALL and SH_EV_GONE. */
 void calls_record(struct calls *c, const struct sh_ev_hdr *record, uint64_t now_ns);
-/* After a whole pass over all rings. */
-void calls_pass(struct calls *c, uint64_t now_ns);
 
 struct calls_stats {
 	uint64_t spans; /* calls that became spans */

@@ -15,11 +15,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/vec.h"
+#include "kernel/syscalls.h"
 #include "spanhound.skel.h"
 
 #define RING_TOTAL_DEFAULT (4u << 20)
 #define RING_MIN	   (64u << 10)
 #define MAX_PROCESS_LINKS  3
+#define MAX_SOCKET_LINKS   2
 
 struct kernel {
 	struct spanhound *skel;
@@ -27,7 +29,7 @@ struct kernel {
 	struct kernel_options options;
 	struct sh_func *functions; /* mapped */
 	size_t functions_sz;
-	struct bpf_link *process_links[MAX_PROCESS_LINKS];
+	struct bpf_link *process_links[MAX_PROCESS_LINKS], *socket_links[MAX_SOCKET_LINKS];
 	pthread_t detacher;
 	pthread_mutex_t detach_lock;
 	pthread_cond_t detach_more;
@@ -105,9 +107,9 @@ static void kernel_enable(const struct kernel *k, struct bpf_program *p, enum ke
 	bpf_program__set_autoload(p, true);
 	if (k->options.link == LINK_PERF)
 		return;
-	bpf_program__set_expected_attach_type(p, (enum bpf_attach_type)(hook == HOOK_CALL_SESSION ?
-										LINK_ATTACH_UPROBE_SESSION :
-										LINK_ATTACH_UPROBE_MULTI));
+	bpf_program__set_expected_attach_type(p, (enum bpf_attach_type)(hook == HOOK_CALL_SESSION
+										? LINK_ATTACH_UPROBE_SESSION
+										: LINK_ATTACH_UPROBE_MULTI));
 }
 
 static void kernel_select_programs(struct kernel *k)
@@ -123,6 +125,8 @@ static void kernel_select_programs(struct kernel *k)
 	bpf_program__set_autoload(k->skel->progs.process_fork, true);
 	bpf_program__set_autoload(k->skel->progs.process_exec, true);
 	bpf_program__set_autoload(k->skel->progs.process_exit, true);
+	bpf_program__set_autoload(k->skel->progs.socket_exit, k->options.sockets);
+	bpf_program__set_autoload(k->skel->progs.socket_state, k->options.sockets);
 }
 
 static size_t ring_size_per_cpu(size_t total, unsigned cpu_cnt)
@@ -149,8 +153,8 @@ static int kernel_make_rings(struct kernel *k, unsigned cpu_cnt, struct sbuf *er
 static int kernel_map_functions(struct kernel *k, struct sbuf *err)
 {
 	k->functions_sz = (size_t)k->options.max_functions * sizeof(struct sh_func);
-	void *p = mmap(NULL, k->functions_sz, PROT_READ | PROT_WRITE, MAP_SHARED,
-		       bpf_map__fd(k->skel->maps.functions), 0);
+	void *p = mmap(NULL, k->functions_sz, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(k->skel->maps.functions),
+		       0);
 	if (p == MAP_FAILED) {
 		sbuf_addf(err, "cannot map the table of functions: %s", strerror(errno));
 		return -errno;
@@ -163,7 +167,8 @@ static void kernel_load_error(struct kernel *k, int rc, struct sbuf *err)
 {
 	if (rc == -EPERM || rc == -EACCES)
 		sbuf_addf(err,
-			  "the kernel refused the BPF programs (%s); run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE",
+			  "the kernel refused the BPF programs (%s); run as root, or with CAP_BPF, CAP_PERFMON and "
+			  "CAP_SYS_PTRACE",
 			  strerror(-rc));
 	else
 		sbuf_addf(err, "the kernel did not load the BPF programs: %s", strerror(-rc));
@@ -195,6 +200,8 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 		bpf_map__set_value_size(k->skel->maps.contexts, (uint32_t)kernel_context_sz(k));
 		k->skel->rodata->settings.specs = k->options.specs;
 		k->skel->rodata->settings.captures = k->options.captures;
+		k->skel->rodata->settings.head = k->options.head ? k->options.head : SH_HEAD_DEFAULT;
+		syscalls_fill(k->skel->rodata->settings.syscalls);
 		kernel_select_programs(k);
 		rc = spanhound__load(k->skel);
 	}
@@ -231,6 +238,7 @@ void kernel_close(struct kernel *k)
 	if (!k)
 		return;
 	kernel_finish_detach(k);
+	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++)
 		bpf_link__destroy(k->process_links[i]);
 	if (k->functions)
@@ -262,8 +270,8 @@ int kernel_set_spec(struct kernel *k, uint32_t index, const struct sh_spec *spec
 
 int kernel_attach_process_events(struct kernel *k, struct sbuf *err)
 {
-	struct bpf_program *programs[MAX_PROCESS_LINKS] = {
-		k->skel->progs.process_fork, k->skel->progs.process_exec, k->skel->progs.process_exit};
+	struct bpf_program *programs[MAX_PROCESS_LINKS] = {k->skel->progs.process_fork, k->skel->progs.process_exec,
+							   k->skel->progs.process_exit};
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		struct bpf_link *link = bpf_program__attach(programs[i]);
 		if (!link) {
@@ -273,6 +281,29 @@ int kernel_attach_process_events(struct kernel *k, struct sbuf *err)
 			return rc;
 		}
 		k->process_links[i] = link;
+	}
+	return 0;
+}
+
+int kernel_watch_sockets(struct kernel *k, bool wanted, struct sbuf *err)
+{
+	for (int i = 0; i < MAX_SOCKET_LINKS && !wanted; i++) {
+		bpf_link__destroy(k->socket_links[i]);
+		k->socket_links[i] = NULL;
+	}
+	if (!wanted || !k->options.sockets)
+		return 0;
+	struct bpf_program *programs[MAX_SOCKET_LINKS] = {k->skel->progs.socket_state, k->skel->progs.socket_exit};
+	for (int i = 0; i < MAX_SOCKET_LINKS; i++) {
+		if (k->socket_links[i])
+			continue;
+		k->socket_links[i] = bpf_program__attach(programs[i]);
+		if (!k->socket_links[i]) {
+			int rc = -errno;
+			sbuf_addf(err, "cannot watch sockets (%s): %s", bpf_program__section_name(programs[i]),
+				  strerror(-rc));
+			return rc;
+		}
 	}
 	return 0;
 }
@@ -338,7 +369,8 @@ void kernel_detach(struct kernel_attachment *a)
 	if (!a)
 		return;
 	closep(&a->multi_fd);
-	vec_foreach(fd, &a->perf_fds) closep(fd);
+	vec_foreach (fd, &a->perf_fds)
+		closep(fd);
 	vec_release(&a->perf_fds);
 	free(a);
 }
@@ -396,11 +428,13 @@ static void kernel_finish_detach(struct kernel *k)
 void kernel_quiesce(struct kernel *k)
 {
 	kernel_finish_detach(k);
+	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		bpf_link__destroy(k->process_links[i]);
 		k->process_links[i] = NULL;
 	}
-	/* An update of a map of maps returns only when no program can be using the old value (maybe_wait_bpf_programs). */
+	/* An update of a map of maps returns only when no program can be using the old value (maybe_wait_bpf_programs).
+	 */
 	uint32_t zero = 0;
 	int fd = ring_set_map_fd(k->rings, 0);
 	bpf_map_update_elem(bpf_map__fd(k->skel->maps.rings), &zero, &fd, BPF_ANY);
@@ -442,7 +476,7 @@ static void context_report(const struct sh_context *c, uint64_t key, uint64_t no
 uint64_t kernel_contexts(struct kernel *k, void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg)
 {
 	int fd = bpf_map__fd(k->skel->maps.contexts);
-	uint64_t seen = kernel_shared(k)->seen, now = clock_mono_ns(), key, next;
+	uint64_t seen = kernel_shared(k)->seen + kernel_shared(k)->exchanges, now = clock_mono_ns(), key, next;
 	__cleanup(freep) struct sh_context *c = malloc(kernel_context_sz(k));
 	if (!c)
 		return seen;
@@ -458,11 +492,17 @@ uint64_t kernel_contexts(struct kernel *k, void (*fn)(void *arg, const struct sh
 	return seen;
 }
 
+uint64_t kernel_seen(struct kernel *k)
+{
+	return kernel_contexts(k, NULL, NULL);
+}
+
 uint64_t kernel_missed(struct kernel *k)
 {
 	uint64_t missed = 0;
 	struct bpf_program *p;
-	bpf_object__for_each_program(p, k->skel->obj) {
+	bpf_object__for_each_program(p, k->skel->obj)
+	{
 		struct bpf_prog_info info = {0};
 		uint32_t len = sizeof(info);
 		int fd = bpf_program__fd(p);

@@ -11,17 +11,20 @@
 #include "spanhound/spec.h"
 
 /* The kernel half as an object: open and load its programs, fill its maps, attach its probes, read what it left.
- * One thread calls the functions here; ring_set is for the consumer thread. Releasing it, or dying, detaches everything. */
+ * One thread calls the functions here; ring_set is for the consumer thread. Releasing it, or dying, detaches
+ * everything. */
 struct kernel;
 
 struct kernel_options {
 	enum link_kind link;
-	bool sleepable;         /* load the variants that may wait for a page of the target */
+	bool sleepable;		/* load the variants that may wait for a page of the target */
 	uint32_t max_functions; /* indexes of functions are below this */
-	uint32_t max_specs;     /* at most 65536 */
-	bool specs;             /* some spec asks for more than to record each call */
-	bool captures;          /* some spec records values */
-	size_t ring_size; /* bytes for all CPUs together; 0: default */
+	uint32_t max_specs;	/* at most 65536 */
+	bool specs;		/* some spec asks for more than to record each call */
+	bool captures;		/* some spec records values */
+	bool sockets;		/* follow the sockets of chosen processes */
+	uint32_t head;		/* bytes copied of each message on them; 0: SH_HEAD_DEFAULT */
+	size_t ring_size;	/* bytes for all CPUs together; 0: default */
 };
 
 int kernel_open(struct kernel **ret, const struct kernel_options *options, struct sbuf *err);
@@ -36,6 +39,8 @@ int kernel_set_spec(struct kernel *k, uint32_t index, const struct sh_spec *spec
 
 /* fork, exec and exit of the host. Before any process is chosen. */
 int kernel_attach_process_events(struct kernel *k, struct sbuf *err);
+/* The sockets of chosen processes; `wanted` false: of none, and the host's system calls run without us. */
+int kernel_watch_sockets(struct kernel *k, bool wanted, struct sbuf *err);
 int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags);
 int kernel_release_process(struct kernel *k, uint32_t tgid);
 
@@ -76,6 +81,8 @@ void kernel_quiesce(struct kernel *k);
 
 /* Calls that are open now, as the records they would become if their threads ended; and counts seen so far.
  * Exact only once every probe is detached. Returns the sum of calls seen. */
+/* Calls and requests seen so far. */
+uint64_t kernel_seen(struct kernel *k);
 uint64_t kernel_contexts(struct kernel *k, void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg);
 /* Runs of our programs that the kernel skipped because one was already running on that CPU. */
 uint64_t kernel_missed(struct kernel *k);

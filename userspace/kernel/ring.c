@@ -13,7 +13,8 @@
 #include "base/clock.h"
 #include "spanhound/limits.h"
 
-/* Time that one pass covers at most: what is in flight between it and the next is bounded by time, not by a full ring. */
+/* Time that one pass covers at most: what is in flight between it and the next is bounded by time, not by a full ring.
+ */
 #define PASS_NS (2 * NSEC_PER_MSEC)
 /* Room is given back in pieces: producers read this position at every record, and each change takes its cache line from
  * them. */
@@ -46,7 +47,8 @@ static int ring_open(struct ring_set *s, struct ring *r)
 	if (consumer == MAP_FAILED)
 		return -errno;
 	r->consumer_pos = consumer;
-	/* The kernel offers the data twice in a row, for records that wrap; once is enough for us and half the memory. */
+	/* The kernel offers the data twice in a row, for records that wrap; once is enough for us and half the memory.
+	 */
 	void *producer = mmap(NULL, s->page + s->size, PROT_READ, MAP_SHARED, r->map_fd, (off_t)s->page);
 	if (producer == MAP_FAILED)
 		return -errno;
@@ -72,11 +74,13 @@ int ring_set_open(struct ring_set **ret, unsigned cnt, size_t size, struct sbuf 
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct epoll_event e = {.events = EPOLLIN};
-	int rc = s->epoll_fd < 0 || s->wake_fd < 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->wake_fd, &e) < 0 ? -errno : 0;
+	int rc = s->epoll_fd < 0 || s->wake_fd < 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->wake_fd, &e) < 0 ? -errno
+														: 0;
 	for (unsigned i = 0; i < cnt && rc == 0; i++)
 		rc = ring_open(s, &s->rings[i]);
 	if (rc < 0) {
-		sbuf_addf(err, "cannot make a ring buffer of %zu KiB for each of %u CPUs: %s", size / 1024, cnt, strerror(-rc));
+		sbuf_addf(err, "cannot make a ring buffer of %zu KiB for each of %u CPUs: %s", size / 1024, cnt,
+			  strerror(-rc));
 		ring_set_close(s);
 		return rc;
 	}
@@ -127,6 +131,10 @@ static uint64_t record_time(const struct sh_ev_hdr *h)
 		return h->size >= sizeof(struct sh_ev_call) ? ((const struct sh_ev_call *)h)->end_ns : 0;
 	case SH_EV_GONE:
 		return h->size >= sizeof(struct sh_ev_gone) ? ((const struct sh_ev_gone *)h)->time_ns : 0;
+	case SH_EV_CONN:
+	case SH_EV_DATA:
+	case SH_EV_CLOSE: /* all three: header, connection, time */
+		return h->size >= sizeof(struct sh_ev_close) ? ((const struct sh_ev_close *)h)->time_ns : 0;
 	default:
 		return h->size >= sizeof(struct sh_ev_proc) ? ((const struct sh_ev_proc *)h)->time_ns : 0;
 	}
@@ -221,8 +229,9 @@ static uint64_t ring_set_oldest(struct ring_set *s, const uint64_t *end)
 		const struct ring *r = &s->rings[i];
 		uint64_t pos = *r->consumer_pos;
 		uint32_t length = pos < end[i] ? ring_length(s, r, pos) : BPF_RINGBUF_BUSY_BIT;
-		const struct sh_ev_hdr *h = length & (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT) ? NULL :
-												     ring_checked(s, r, pos, length);
+		const struct sh_ev_hdr *h = length & (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT)
+						    ? NULL
+						    : ring_checked(s, r, pos, length);
 		if (h && record_time(h) < oldest)
 			oldest = record_time(h);
 	}

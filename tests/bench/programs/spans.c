@@ -117,11 +117,11 @@ static size_t put_trace(char *at, uint64_t trace, unsigned spans, bool values)
 	return (size_t)(at - start);
 }
 
-static void name_thread(struct calls *calls, uint32_t tid)
+static void name_thread(struct flow *flow, uint32_t tid)
 {
 	struct sh_ev_proc e = {
 		.hdr = {.size = sizeof(e), .kind = SH_EV_THREAD}, .tgid = TGID, .tid = tid, .comm = "worker"};
-	calls_record(calls, &e.hdr, 1);
+	flow_record(flow, &e.hdr, 1);
 }
 
 static void publish_functions(struct bench *b, bool values)
@@ -164,6 +164,13 @@ static void bench_init(struct bench *b, const struct probe_list *list, bool valu
 	publish_functions(b, values);
 }
 
+static struct sv no_variable(void *arg, const char *name)
+{
+	(void)arg;
+	(void)name;
+	return SV_NULL;
+}
+
 static uint64_t cpu_ns(void)
 {
 	struct timespec ts;
@@ -171,14 +178,14 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-static void run_batch(struct calls *calls, const char *records, size_t len, uint64_t now)
+static void run_batch(struct flow *flow, const char *records, size_t len, uint64_t now)
 {
 	for (size_t at = 0; at < len;) {
 		const struct sh_ev_hdr *h = (const struct sh_ev_hdr *)(records + at);
-		calls_record(calls, h, now);
+		flow_record(flow, h, now);
 		at += h->size;
 	}
-	calls_pass(calls, now);
+	flow_pass(flow, now);
 }
 
 int main(int argc, char **argv)
@@ -193,35 +200,39 @@ int main(int argc, char **argv)
 	double seconds = atof(argv[3]);
 
 	bench_init(&b, list, values);
-	struct assembly_options assembly = {.max_chunks = 2 * PASS_SPANS,
-					    .max_spans = 1000000,
-					    .partial_min_spans = 300,
-					    .max_idle_ns = UINT64_MAX,
-					    .sink = bench_sink,
-					    .sink_arg = &b,
-					    .pool = b.pool};
-	struct calls_options options = {.assembly = assembly_new(&assembly),
-					.function = bench_function,
-					.process = bench_process,
-					.process_event = bench_process_event,
-					.arg = &b,
-					.max_functions = FUNCTIONS};
-	struct calls *calls = options.assembly ? calls_new(&options) : NULL;
+	struct propagation_settings propagation;
+	propagation_settings_init(&propagation);
+	struct flow_options options = {
+		.assembly = {.max_chunks = 2 * PASS_SPANS,
+			     .max_spans = 1000000,
+			     .partial_min_spans = 300,
+			     .max_idle_ns = UINT64_MAX,
+			     .sink = bench_sink,
+			     .sink_arg = &b,
+			     .pool = b.pool},
+		.actors = {.process = bench_process, .process_event = bench_process_event, .arg = &b},
+		.function = bench_function,
+		.function_arg = &b,
+		.max_functions = FUNCTIONS,
+		.http = http_settings_new(no_variable, NULL, NULL, NULL),
+		.propagation = &propagation,
+	};
+	struct flow *flow = options.http ? flow_new(&options) : NULL;
 	char *records = malloc((size_t)PASS_SPANS * 256);
 	size_t len = 0;
-	if (!calls || !records)
+	if (!flow || !records)
 		return 1;
 	for (unsigned i = 0; i < 4; i++)
-		name_thread(calls, TGID + i);
+		name_thread(flow, TGID + i);
 	for (uint64_t i = 0; i < traces; i++)
 		len += put_trace(records + len, i, spans, values);
 	for (uint64_t now = 1; now < 100; now++)
-		run_batch(calls, records, len, now);
+		run_batch(flow, records, len, now);
 	payload_end(&b);
 	b.spans = b.bytes = 0;
 	uint64_t start = cpu_ns(), end = start + (uint64_t)(seconds * 1e9), now = 100;
 	while (cpu_ns() < end)
-		run_batch(calls, records, len, now++);
+		run_batch(flow, records, len, now++);
 	uint64_t took = cpu_ns() - start;
 	payload_end(&b);
 	printf("%llu %llu %llu\n", (unsigned long long)b.spans, (unsigned long long)b.bytes, (unsigned long long)took);

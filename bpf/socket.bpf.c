@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Bytes on the stream sockets of chosen processes. At a system call's exit the saved registers still hold its arguments, so
+ * one hook sees who read or wrote how much of what on which socket; nothing is remembered from entry to exit.
+ *
+ *   socket_exit    every system call's exit: of chosen processes those that SH_SYS_* knows
+ *   socket_state   TCP's state changes: connect, close, reset
+ *
+ * Here it is decided what causes what, because here it is known when it happens: a request read begins an exchange, and the
+ * thread works for it from then on; a request written is an exchange caused by what the thread works for.
+ */
+#include "connection.bpf.h"
+
+#define MSG_OOB	  0x01
+#define MSG_PEEK  0x02
+#define MSG_TRUNC 0x20
+
+#define MAX_MISSES 8 /* messages of an unknown protocol, after which a connection is not looked at any more */
+
+enum { DIR_READ = 1, DIR_WRITE = 2 };
+
+/* What a system call did to one socket. */
+struct io {
+	u64 key; /* of the thread */
+	struct socket_place socket;
+	u64 data; /* where the bytes are, in the process: by `form` */
+	u32 count;
+	u32 form;
+	u32 len; /* bytes that passed */
+	u32 direction;
+	u32 want, copied, passed; /* of a vectored call, while its pieces are gathered */
+};
+
+struct user_iovec {
+	u64 base, len;
+};
+
+struct user_msghdr { /* struct user_msghdr of linux/socket.h, to its iovecs */
+	u64 name;
+	u32 namelen, pad;
+	u64 iov, iovlen;
+};
+
+static __always_inline u32 at_most(u64 n, u32 limit)
+{
+	return n > limit ? limit : n;
+}
+
+/* Each a global function: verified once, on its own, whatever is around it. */
+int io_piece(struct io *io, struct data_scratch *s, u32 i);
+u32 io_copy(struct io *io, struct data_scratch *s, u32 want);
+int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e);
+int socket_io(struct io *io);
+int socket_ended(struct io *io, u32 error);
+
+/* The i-th iovec's part of what is to be copied. Nonzero: there is no more. */
+GLOBAL int io_piece(struct io *io, struct data_scratch *s, u32 i)
+{
+	struct user_iovec v;
+
+	if (!io || !s || i >= io->count || io->passed >= io->len ||
+	    bpf_probe_read_user(&v, sizeof(v), (void *)(io->data + i * sizeof(v))))
+		return 1;
+	u32 here = at_most(v.len, io->len - io->passed);
+	if (io->copied < io->want && here) {
+		u32 n = at_most(here, io->want - io->copied);
+		u32 at = io->copied;
+		if (n > SH_MAX_HEAD || at > SH_MAX_HEAD || bpf_probe_read_user(s->bytes + at, n, (void *)v.base))
+			return 1;
+		io->copied += n;
+	}
+	io->passed += here;
+	if (io->passed == io->len && io->copied < io->len && here >= SH_TAIL_LEN &&
+	    !bpf_probe_read_user(s->event.tail, SH_TAIL_LEN, (void *)(v.base + here - SH_TAIL_LEN)))
+		s->event.tail_len = SH_TAIL_LEN;
+	return 0;
+}
+
+/* Copies the first `want` bytes; when that is not all, the last ones, too. Returns how many were copied. */
+GLOBAL u32 io_copy(struct io *io, struct data_scratch *s, u32 want)
+{
+	if (!io || !s)
+		return 0;
+	s->event.tail_len = 0;
+	want = at_most(io->len, at_most(want, SH_MAX_HEAD));
+	if (io->form == SH_SYS_BUFFER) {
+		if (want > SH_MAX_HEAD || (want && bpf_probe_read_user(s->bytes, want, (void *)io->data)))
+			return 0;
+		if (want < io->len && io->len >= SH_TAIL_LEN &&
+		    !bpf_probe_read_user(s->event.tail, SH_TAIL_LEN, (void *)(io->data + io->len - SH_TAIL_LEN)))
+			s->event.tail_len = SH_TAIL_LEN;
+		return want;
+	}
+	if (io->form != SH_SYS_VECTOR)
+		return 0;
+	io->copied = io->passed = 0;
+	io->want = want;
+	for (u32 i = 0; i < SH_MAX_IOVECS; i++)
+		if (io_piece(io, s, i))
+			break;
+	return io->copied;
+}
+
+enum { LOOKS_UNDECIDED, LOOKS_REQUEST, LOOKS_RESPONSE, LOOKS_OTHER };
+
+#define FOUR(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
+
+/* The methods of HTTP and WebDAV (IANA's registry) by their first four bytes. User space reads the whole line and may say
+ * that it is no request after all. */
+static __always_inline u32 looks_like(u32 first)
+{
+	switch (first) {
+	case FOUR('H', 'T', 'T', 'P'):
+		return LOOKS_RESPONSE;
+	case FOUR('G', 'E', 'T', ' '):
+	case FOUR('P', 'O', 'S', 'T'):
+	case FOUR('P', 'U', 'T', ' '):
+	case FOUR('H', 'E', 'A', 'D'):
+	case FOUR('D', 'E', 'L', 'E'):
+	case FOUR('P', 'A', 'T', 'C'):
+	case FOUR('O', 'P', 'T', 'I'):
+	case FOUR('C', 'O', 'N', 'N'):
+	case FOUR('T', 'R', 'A', 'C'):
+	case FOUR('P', 'R', 'O', 'P'):
+	case FOUR('M', 'K', 'C', 'O'):
+	case FOUR('M', 'O', 'V', 'E'):
+	case FOUR('C', 'O', 'P', 'Y'):
+	case FOUR('L', 'O', 'C', 'K'):
+	case FOUR('U', 'N', 'L', 'O'):
+	case FOUR('R', 'E', 'P', 'O'):
+	case FOUR('S', 'E', 'A', 'R'):
+		return LOOKS_REQUEST;
+	}
+	return LOOKS_OTHER;
+}
+
+/* Sequence number of the first byte of what just passed. */
+static __always_inline u32 io_seq(const struct io *io)
+{
+	if (io->socket.family == AF_UNIX)
+		return 0;
+	struct tcp_sock *tp = (struct tcp_sock *)io->socket.sk;
+	u32 end = io->direction == DIR_WRITE ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+	return end - io->len;
+}
+
+/* --- causes ------------------------------------------------------------------------------------------------------- */
+
+static __always_inline void context_work_for(struct sh_context *c, const struct sh_span_context *span, u32 link)
+{
+	c->base = *span;
+	c->base_depth = c->depth;
+	c->base_flags = SH_BASE_LINK(link);
+}
+
+static __always_inline void context_idle(u64 key)
+{
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (c)
+		c->base.span_id = 0;
+}
+
+/* The span a request written now is caused by, into conn->self's trace. Returns the parent's id. */
+static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn *conn, struct sh_ev_data *e)
+{
+	u32 depth = c->depth;
+	bool based = c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED);
+
+	if (depth && (!c->base.span_id || depth > c->base_depth)) {
+		struct sh_frame *f = frame_at(c, depth - 1);
+		f->flags |= SH_FRAME_HAD_CHILD;
+		conn->self.trace_hi = f->self.trace_hi;
+		conn->self.trace_lo = f->self.trace_lo;
+		e->link = based ? c->base_flags >> 8 : SH_LINK_FUNCTION;
+		if (based)
+			conn->resume = c->base;
+		return f->self.span_id;
+	}
+	if (based) {
+		conn->resume = c->base;
+		e->link = c->base_flags & SH_BASE_FORKED ? SH_LINK_FORK : c->base_flags >> 8;
+	} else if (conn->flags & SH_CONN_FLAG_CONNECT && conn->resume.span_id) {
+		e->link = SH_LINK_CONNECTION;
+	} else {
+		context_start_trace(c, &conn->self, bpf_ktime_get_ns());
+		return 0;
+	}
+	conn->self.trace_hi = conn->resume.trace_hi;
+	conn->self.trace_lo = conn->resume.trace_lo;
+	return conn->resume.span_id;
+}
+
+GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e)
+{
+	u32 reason;
+
+	if (!io || !conn || !e)
+		return 0;
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &io->key);
+	if (!c)
+		c = context_create(io->key, &reason);
+	__sync_fetch_and_add(&shared.exchanges, 1);
+	if (!c) {
+		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
+		conn->self.span_id = 0;
+		return 0;
+	}
+	conn->self.span_id = context_new_id(c);
+	e->hdr.flags |= SH_DATA_REQUEST;
+	e->link = SH_LINK_NONE;
+	if (io->direction == DIR_READ) {
+		conn->flags |= SH_CONN_FLAG_SERVER;
+		context_start_trace(c, &conn->self, bpf_ktime_get_ns());
+		e->parent_id = 0;
+		context_work_for(c, &conn->self, SH_LINK_THREAD);
+	} else {
+		conn->flags &= ~SH_CONN_FLAG_SERVER;
+		if (!(conn->flags & SH_CONN_FLAG_CONNECT))
+			conn->resume.span_id = 0;
+		e->parent_id = exchange_parent(c, conn, e);
+		conn->flags &= ~SH_CONN_FLAG_CONNECT; /* what was connected for is asked for */
+	}
+	if (!e->parent_id || e->link == SH_LINK_FORK)
+		e->hdr.flags |= SH_DATA_ROOT;
+	e->self = conn->self;
+	return 0;
+}
+
+/* A response passes: whom does the thread work for from here on? */
+static __always_inline void exchange_answer(struct io *io, struct sh_conn *conn)
+{
+	bool served = conn->flags & SH_CONN_FLAG_SERVER;
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &io->key);
+
+	if (!c || !conn->self.span_id)
+		return;
+	if (served && io->direction == DIR_WRITE) {
+		if (c->base.span_id != conn->self.span_id)
+			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
+		c->base_flags |= SH_BASE_ANSWERED;
+	} else if (!served && io->direction == DIR_READ) {
+		if (!conn->resume.span_id)
+			c->base.span_id = 0;
+		else if (c->base.span_id != conn->resume.span_id)
+			context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
+	}
+}
+
+/* --- records ------------------------------------------------------------------------------------------------------ */
+
+static __always_inline void data_head(struct sh_ev_data *e, struct io *io, struct sh_conn *conn)
+{
+	e->hdr.kind = SH_EV_DATA;
+	e->hdr.flags = (io->direction == DIR_WRITE ? SH_DATA_WRITE : 0) |
+		       (conn->flags & SH_CONN_FLAG_LOST ? SH_DATA_LOST : 0) | (io->form == SH_SYS_FILE ? SH_DATA_UNSEEN : 0);
+	e->conn = conn->id;
+	e->time_ns = bpf_ktime_get_ns();
+	e->tgid = io->key >> 32;
+	e->tid = (u32)io->key;
+	e->len = io->len;
+	e->seq = io_seq(io);
+	e->copied = 0;
+	e->link = 0;
+	e->number = ++conn->number;
+	__builtin_memset(e->pad, 0, sizeof(e->pad));
+	__builtin_memset(&e->self, 0, sizeof(e->self) + sizeof(e->parent_id));
+}
+
+static __always_inline void data_emit(struct data_scratch *s, struct sh_conn *conn)
+{
+	u32 size = sizeof(s->event) + ((s->event.copied + 7) & ~7u);
+	void *ring = ring_here();
+
+	if (size > sizeof(s->event) + SH_MAX_HEAD)
+		return;
+	s->event.hdr.size = size;
+	conn->flags &= ~SH_CONN_FLAG_LOST;
+	if (ring && !bpf_ringbuf_output(ring, s, size, wakeup_flags()))
+		return;
+	conn->flags |= SH_CONN_FLAG_LOST;
+	if (s->event.hdr.flags & SH_DATA_REQUEST)
+		__sync_fetch_and_add(&shared.drops[SH_DROP_ring_full], 1);
+	else
+		__sync_fetch_and_add(&shared.data_lost, 1);
+}
+
+/* Takes note of the message's first four bytes as they come. */
+static __always_inline u32 message_kind(struct sh_conn *conn, const u8 *bytes, u32 len)
+{
+	u32 cnt = conn->first_cnt;
+
+	for (u32 i = 0; i < 4; i++)
+		if (i < len && cnt < 4) {
+			conn->first |= (u32)bytes[i] << (8 * cnt & 31);
+			cnt++;
+		}
+	conn->first_cnt = cnt;
+	return cnt < 4 ? LOOKS_UNDECIDED : looks_like(conn->first);
+}
+
+/* After this response the connection speaks something else: 101, or 2xx to CONNECT (RFC 9110, 15.2.2 and 9.3.6). */
+static __always_inline bool leaves_http(const struct sh_conn *conn, const u8 *bytes, u32 copied)
+{
+	if (copied < 12)
+		return false;
+	if (conn->flags & SH_CONN_FLAG_TUNNEL && bytes[9] == '2')
+		return true;
+	return bytes[9] == '1' && bytes[10] == '0' && bytes[11] == '1';
+}
+
+/* False: nothing of these bytes matters. */
+static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, struct data_scratch *s)
+{
+	bool turn = conn->direction != io->direction;
+	bool http = conn->protocol == SH_PROTO_HTTP1;
+	bool requests = conn->flags & SH_CONN_FLAG_SERVER ? io->direction == DIR_READ : io->direction == DIR_WRITE;
+	u32 want = turn ? settings.head : conn->budget;
+	bool begins = turn || (http && conn->first_cnt == 4);
+
+	/* A message may follow another one without an answer between them: pipelined requests, 100 and then 200. */
+	u32 copied = io_copy(io, s, !want && begins && (requests || conn->first_cnt == 4) ? 8 : want);
+	u32 kind, before = conn->first_cnt;
+	if (begins) {
+		u32 first = conn->first;
+		conn->first = conn->first_cnt = 0;
+		kind = message_kind(conn, s->bytes, copied);
+		if (!turn && kind != LOOKS_REQUEST && kind != LOOKS_RESPONSE) { /* more of the same message */
+			conn->first = first;
+			conn->first_cnt = before;
+			kind = LOOKS_OTHER;
+			begins = false;
+		} else if (!turn && !want) {
+			want = settings.head;
+			copied = io_copy(io, s, want);
+		}
+	} else {
+		kind = message_kind(conn, s->bytes, copied);
+		if (before == 4)
+			kind = LOOKS_OTHER;
+	}
+	conn->direction = io->direction;
+	if (begins)
+		want = settings.head;
+	if (begins && kind == LOOKS_OTHER)
+		want = 0; /* a body, after 100 Continue */
+	if (copied > want)
+		copied = want;
+	conn->budget = want - copied;
+
+	data_head(&s->event, io, conn);
+	s->event.copied = copied;
+	if (begins)
+		s->event.hdr.flags |= SH_DATA_START;
+	if (kind == LOOKS_REQUEST) {
+		conn->protocol = SH_PROTO_HTTP1;
+		conn->flags &= ~SH_CONN_FLAG_TUNNEL;
+		if (conn->first == FOUR('C', 'O', 'N', 'N'))
+			conn->flags |= SH_CONN_FLAG_TUNNEL;
+		exchange_begin(io, conn, &s->event);
+	} else if (kind == LOOKS_RESPONSE) {
+		conn->protocol = SH_PROTO_HTTP1;
+		exchange_answer(io, conn);
+	} else if (!http && kind == LOOKS_OTHER) {
+		if (++conn->misses >= MAX_MISSES)
+			conn->protocol = SH_PROTO_OTHER;
+		return false;
+	}
+	return true;
+}
+
+GLOBAL int socket_io(struct io *io)
+{
+	u32 zero = 0;
+
+	if (!io)
+		return 0;
+	struct sh_conn *conn = conn_get(&io->socket);
+	if (!conn)
+		conn = conn_make(io->socket.sk, io->socket.ino, io->socket.family, io->key >> 32);
+	if (!conn || conn->protocol == SH_PROTO_OTHER)
+		return 0;
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	if (!s || !conn_follow(io, conn, s))
+		return 0;
+	if (!(conn->flags & SH_CONN_FLAG_TOLD))
+		conn_tell(conn, io->socket.sk, io->key);
+	data_emit(s, conn);
+	if (conn->first == FOUR('H', 'T', 'T', 'P') && s->event.hdr.flags & SH_DATA_START &&
+	    leaves_http(conn, s->bytes, s->event.copied))
+		conn->protocol = SH_PROTO_OTHER;
+	return 0;
+}
+
+/* End of file, or an error that ends the connection. */
+GLOBAL int socket_ended(struct io *io, u32 error)
+{
+	u32 zero = 0;
+
+	if (!io)
+		return 0;
+	struct sh_conn *conn = conn_get(&io->socket);
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	if (!conn || !s || conn->protocol != SH_PROTO_HTTP1)
+		return 0;
+	io->len = 0;
+	s->event.tail_len = 0;
+	data_head(&s->event, io, conn);
+	s->event.hdr.flags |= error ? SH_DATA_ERROR : SH_DATA_END;
+	s->event.len = error;
+	data_emit(s, conn);
+	return 0;
+}
+
+/* --- hooks -------------------------------------------------------------------------------------------------------- */
+
+struct syscall {
+	u64 args[4];
+	s64 ret;
+	u32 what; /* SH_SYS_* */
+};
+
+#if defined(__TARGET_ARCH_x86)
+static __always_inline u64 syscall_number(struct pt_regs *regs)
+{
+	u64 number = 0;
+	bpf_probe_read_kernel(&number, sizeof(number), &regs->orig_rax);
+	return number;
+}
+
+static __always_inline void syscall_args(struct pt_regs *regs, u64 *args)
+{
+	struct pt_regs copy = {};
+	bpf_probe_read_kernel(&copy, sizeof(copy), regs);
+	args[0] = copy.rdi;
+	args[1] = copy.rsi;
+	args[2] = copy.rdx;
+	args[3] = copy.r10;
+}
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs___syscall { /* the kernel's, of which user space knows the front alone */
+	u64 regs[31];
+	u64 orig_x0;
+	s32 syscallno;
+} __attribute__((preserve_access_index));
+
+static __always_inline u64 syscall_number(struct pt_regs *regs)
+{
+	return BPF_CORE_READ((struct pt_regs___syscall *)regs, syscallno);
+}
+
+static __always_inline void syscall_args(struct pt_regs *regs, u64 *args)
+{
+	struct pt_regs___syscall *r = (void *)regs;
+	args[0] = BPF_CORE_READ(r, orig_x0);
+	args[1] = BPF_CORE_READ(r, regs[1]);
+	args[2] = BPF_CORE_READ(r, regs[2]);
+	args[3] = BPF_CORE_READ(r, regs[3]);
+}
+#endif
+
+static __always_inline bool ends_connection(s64 ret)
+{
+	return ret == -ECONNRESET || ret == -EPIPE || ret == -ETIMEDOUT || ret == -EHOSTUNREACH || ret == -ENETUNREACH;
+}
+
+/* One struct msghdr: where its bytes are. */
+static __always_inline bool io_message(struct io *io, u64 msghdr)
+{
+	struct user_msghdr m;
+	if (bpf_probe_read_user(&m, sizeof(m), (void *)msghdr))
+		return false;
+	io->form = SH_SYS_VECTOR;
+	io->data = m.iov;
+	io->count = m.iovlen;
+	return true;
+}
+
+#define MMSGHDR_SZ  64 /* struct mmsghdr: a struct msghdr of 56 bytes, then the length */
+#define MMSGHDR_LEN 56
+#define MAX_MMSG    4
+
+static __always_inline int socket_messages(struct io *io, const struct syscall *call)
+{
+	for (u32 i = 0; i < MAX_MMSG; i++) {
+		u64 at = call->args[1] + i * MMSGHDR_SZ;
+		u32 len = 0;
+		if (i >= call->ret || bpf_probe_read_user(&len, sizeof(len), (void *)(at + MMSGHDR_LEN)) || !len ||
+		    !io_message(io, at))
+			break;
+		io->len = len;
+		socket_io(io);
+	}
+	return 0;
+}
+
+static __always_inline int socket_call(const struct syscall *call, u64 key)
+{
+	u32 form = call->what & SH_SYS_FORM;
+	struct io io = {.key = key, .data = call->args[1], .count = call->args[2], .form = form,
+			.direction = call->what & SH_SYS_WRITE ? DIR_WRITE : DIR_READ};
+	u32 flags = call->what & SH_SYS_FLAGS ? call->args[3] : form == SH_SYS_MESSAGE ? call->args[2] : 0;
+
+	if (flags & (MSG_PEEK | MSG_OOB) || !socket_of_fd(call->args[0], &io.socket))
+		return 0;
+	if (call->ret <= 0) {
+		if (call->ret < 0 ? ends_connection(call->ret) : io.direction == DIR_READ && form == SH_SYS_BUFFER && io.count)
+			return socket_ended(&io, -call->ret);
+		return 0;
+	}
+	if (form == SH_SYS_MESSAGES)
+		return socket_messages(&io, call);
+	io.len = call->ret;
+	if (flags & MSG_TRUNC)
+		io.form = SH_SYS_FILE;
+	else if (form == SH_SYS_MESSAGE && !io_message(&io, call->args[1]))
+		return 0;
+	return socket_io(&io);
+}
+
+static __always_inline int splice_call(const struct syscall *call, u64 key)
+{
+	struct io io = {.key = key, .form = SH_SYS_FILE, .len = call->ret};
+
+	if (call->ret <= 0)
+		return 0;
+	io.direction = DIR_READ;
+	if (!socket_of_fd(call->args[0], &io.socket)) {
+		io.direction = DIR_WRITE;
+		if (!socket_of_fd(call->args[2], &io.socket))
+			return 0;
+	}
+	return socket_io(&io);
+}
+
+SEC("?raw_tp/sys_exit") int socket_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (void *)ctx->args[0];
+	struct syscall call = {.ret = ctx->args[1]};
+	u64 number = syscall_number(regs);
+	if (number >= SH_MAX_SYSCALLS)
+		return 0;
+	call.what = settings.syscalls[number];
+	if (!call.what)
+		return 0;
+	u64 key = execution_key();
+	if (!process_chosen(key >> 32))
+		return 0;
+	if (call.what == SH_SYS_WAIT) {
+		context_idle(key);
+		return 0;
+	}
+	syscall_args(regs, call.args);
+	switch (call.what & SH_SYS_FORM) {
+	case SH_SYS_POLL: /* one descriptor, or no waiting: a blocking call of a thread that serves one request */
+		if (call.args[1] > 1 && call.args[2])
+			context_idle(key);
+		return 0;
+	case SH_SYS_URING:
+		__sync_fetch_and_add(&shared.unseen_uring, 1);
+		return 0;
+	case SH_SYS_SPLICE:
+		return splice_call(&call, key);
+	}
+	return socket_call(&call, key);
+}
+
+/* trace_inet_sock_set_state(sk, old, new). */
+SEC("?raw_tp/inet_sock_set_state") int socket_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sk = (void *)ctx->args[0];
+	int old = ctx->args[1], new = ctx->args[2];
+	u64 sock_key = (u64)sk;
+
+	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &sock_key);
+	if (new == TCP_SYN_SENT) { /* in connect(2) */
+		u64 key = execution_key();
+		if (conn || !process_chosen(key >> 32))
+			return 0;
+		conn = conn_make(sk, 0, BPF_CORE_READ(sk, __sk_common.skc_family), key >> 32);
+		if (!conn)
+			return 0;
+		conn->connect_ns = bpf_ktime_get_ns();
+		conn->flags |= SH_CONN_FLAG_CONNECT;
+		struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+		if (c && c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED))
+			conn->resume = c->base;
+		return 0;
+	}
+	if (!conn)
+		return 0;
+	if (old == TCP_SYN_SENT) {
+		u64 us = (bpf_ktime_get_ns() - conn->connect_ns) / 1000;
+		conn->connect_us = us ? us : 1;
+		if (new == TCP_ESTABLISHED)
+			return 0;
+	}
+	u32 error = BPF_CORE_READ(sk, sk_err);
+	if (new == TCP_CLOSE) {
+		if (old == TCP_SYN_SENT && error)
+			conn_tell(conn, sk, 0);
+		if (conn->flags & SH_CONN_FLAG_TOLD)
+			conn_tell_end(conn, SH_CONN_CLOSED, error);
+		bpf_map_delete_elem(&conns, &sock_key);
+	} else if ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) && conn->flags & SH_CONN_FLAG_TOLD) {
+		conn_tell_end(conn, SH_CONN_SHUT, error);
+	}
+	return 0;
+}

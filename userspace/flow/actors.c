@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flow/actors.h"
+
+#include <stdlib.h>
+#include <uthash.h>
+
+/* How long what is known of a process outlives it: records of its last calls may still be in another CPU's ring. */
+#define PROCESS_LINGER_NS 1000000000ULL
+
+struct thread {
+	uint32_t tid;
+	char name[SH_COMM_LEN + 1];
+	UT_hash_handle hh;
+};
+
+struct actor {
+	uint32_t tgid;
+	uint64_t gone_ns; /* 0: alive */
+	struct process_info *info;
+	struct thread *threads;
+	UT_hash_handle hh;
+};
+
+struct actors {
+	struct actors_options options;
+	struct actor *all;
+	struct actor *last; /* of the last record: records of one process come in runs */
+	uint64_t next_sweep_ns;
+};
+
+struct actors *actors_new(const struct actors_options *options)
+{
+	struct actors *a = calloc(1, sizeof(*a));
+	if (a)
+		a->options = *options;
+	return a;
+}
+
+static void actor_free(struct actors *a, struct actor *p)
+{
+	struct thread *t, *next;
+	HASH_ITER(hh, p->threads, t, next) {
+		HASH_DEL(p->threads, t);
+		free(t);
+	}
+	HASH_DEL(a->all, p);
+	if (a->last == p)
+		a->last = NULL;
+	process_info_unref(p->info);
+	free(p);
+}
+
+void actors_free(struct actors *a)
+{
+	if (!a)
+		return;
+	struct actor *p, *next;
+	HASH_ITER(hh, a->all, p, next) actor_free(a, p);
+	free(a);
+}
+
+void actors_refresh(struct actors *a)
+{
+	struct actor *p, *next;
+	HASH_ITER(hh, a->all, p, next) {
+		struct process_info *info = a->options.process(a->options.arg, p->tgid);
+		if (!info)
+			continue;
+		process_info_unref(p->info);
+		p->info = info;
+	}
+}
+
+struct actor *actors_get(struct actors *a, uint32_t tgid)
+{
+	if (a->last && a->last->tgid == tgid)
+		return a->last;
+	struct actor *p;
+	HASH_FIND_INT(a->all, &tgid, p);
+	if (!p) {
+		struct process_info *info = a->options.process(a->options.arg, tgid);
+		p = info ? calloc(1, sizeof(*p)) : NULL;
+		if (!p) {
+			process_info_unref(info);
+			return NULL;
+		}
+		p->tgid = tgid;
+		p->info = info;
+		HASH_ADD_INT(a->all, tgid, p);
+	}
+	return a->last = p;
+}
+
+struct process_info *actor_info(const struct actor *p)
+{
+	return p->info;
+}
+
+struct sv actor_thread_name(const struct actor *p, uint32_t tid)
+{
+	struct thread *t;
+	HASH_FIND_INT(p->threads, &tid, t);
+	return t ? sv_of(t->name) : SV_NULL;
+}
+
+static void actors_thread(struct actors *a, const struct sh_ev_proc *e)
+{
+	struct actor *p = actors_get(a, e->tgid);
+	if (!p)
+		return;
+	struct thread *t;
+	HASH_FIND_INT(p->threads, &e->tid, t);
+	if (!t) {
+		t = calloc(1, sizeof(*t));
+		if (!t)
+			return;
+		t->tid = e->tid;
+		HASH_ADD_INT(p->threads, tid, t);
+	}
+	memcpy(t->name, e->comm, SH_COMM_LEN);
+}
+
+void actors_event(struct actors *a, const struct sh_ev_proc *e, uint64_t now_ns)
+{
+	struct actor *p;
+	switch (e->hdr.kind) {
+	case SH_EV_THREAD:
+		actors_thread(a, e);
+		return;
+	case SH_EV_FORK: /* the number may have been another process's */
+		HASH_FIND_INT(a->all, &e->tgid, p);
+		if (p)
+			actor_free(a, p);
+		break;
+	case SH_EV_EXIT:
+		p = actors_get(a, e->tgid);
+		if (p)
+			p->gone_ns = now_ns;
+		break;
+	}
+	a->options.process_event(a->options.arg, e);
+}
+
+void actors_pass(struct actors *a, uint64_t now_ns)
+{
+	struct actor *p, *next;
+	if (now_ns < a->next_sweep_ns)
+		return;
+	a->next_sweep_ns = now_ns + PROCESS_LINGER_NS;
+	HASH_ITER(hh, a->all, p, next) {
+		if (p->gone_ns && now_ns - p->gone_ns > PROCESS_LINGER_NS)
+			actor_free(a, p);
+	}
+}

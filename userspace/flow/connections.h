@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FLOW_CONNECTIONS_H
+#define FLOW_CONNECTIONS_H
+
+#include "flow/exchanges.h"
+#include "protocol/http1.h"
+#include "spanhound/events.h"
+#include "trace/propagation/settings.h"
+
+/* From the bytes of connections to exchanges. Records of one connection may come from several rings and out of order within
+ * a pass: they are put in order by their numbers. Pure; used by one thread. */
+
+struct connections_options {
+	struct exchanges *exchanges;
+	struct http_settings *settings; /* whose header tags are wanted; borrowed */
+	const struct propagation_settings *propagation; /* whose styles are extracted; borrowed */
+	uint32_t max;			/* connections at one time */
+	uint32_t head_max;		/* bytes of a head that are looked at; 0: default */
+};
+
+struct connections;
+struct connections *connections_new(const struct connections_options *options); /* NULL when out of memory */
+void connections_free(struct connections *c);					/* NULL is fine */
+
+/* SH_EV_CONN, SH_EV_DATA, SH_EV_CLOSE. */
+void connections_record(struct connections *c, const struct sh_ev_hdr *record, uint64_t now_ns);
+/* After a whole pass: a record that is still missing is lost. */
+void connections_pass(struct connections *c, uint64_t now_ns);
+/* What is under way becomes unfinished spans, at the end. */
+void connections_flush(struct connections *c, uint64_t now_ns);
+
+struct connections_stats {
+	uint64_t open;
+	uint64_t not_http;  /* requests the kernel half saw begin that were none: dropped */
+	uint64_t torn;	    /* requests whose head never came: dropped */
+	uint64_t unasked;   /* responses to requests from before the attach */
+	uint64_t reordered; /* records that came before one that was made earlier */
+	uint64_t lost;	    /* records that never came */
+	uint64_t refused;   /* connections beyond the maximum; their requests are dropped */
+	uint64_t malformed;
+};
+void connections_stats(const struct connections *c, struct connections_stats *ret);
+
+#endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flow/exchanges.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/vec.h"
+
+/* How long the writer of a request may be behind its reader: its system call has yet to return. */
+#define SEARCH_NS (50 * NSEC_PER_MSEC)
+
+struct list {
+	struct exchange *first, **end;
+};
+
+struct exchanges {
+	struct exchanges_options options;
+	int64_t unix_minus_mono_ns;
+	VEC(struct exchange *) slots;
+	struct exchange *free;
+	uint32_t cnt;
+	struct exchange *searching, **searching_end; /* by deadline */
+	struct list held; /* finished; whose trace theirs is part of is not settled */
+	uint64_t rng;
+	struct exchanges_stats stats;
+};
+
+struct exchanges *exchanges_new(const struct exchanges_options *options)
+{
+	struct exchanges *x = calloc(1, sizeof(*x));
+	if (!x)
+		return NULL;
+	x->options = *options;
+	x->searching_end = &x->searching;
+	x->held.end = &x->held.first;
+	if (getrandom(&x->rng, sizeof(x->rng), 0) != sizeof(x->rng))
+		x->rng = clock_mono_ns();
+	return x;
+}
+
+void exchanges_free(struct exchanges *x)
+{
+	if (!x)
+		return;
+	vec_foreach (e, &x->slots) {
+		arena_release(&(*e)->arena);
+		free(*e);
+	}
+	vec_release(&x->slots);
+	free(x);
+}
+
+void exchanges_set_clock(struct exchanges *x, int64_t unix_minus_mono_ns)
+{
+	x->unix_minus_mono_ns = unix_minus_mono_ns;
+}
+
+/* --- making and giving back --------------------------------------------------------------------------------------- */
+
+struct exchange *exchanges_make(struct exchanges *x)
+{
+	struct exchange *e = x->free;
+	if (x->cnt >= x->options.max) {
+		x->stats.too_many++;
+		return NULL;
+	}
+	if (e) {
+		x->free = e->next;
+	} else {
+		e = calloc(1, sizeof(*e));
+		if (!e || vec_push(&x->slots, e)) {
+			free(e);
+			x->stats.too_many++;
+			return NULL;
+		}
+		e->slot = (uint32_t)x->slots.cnt - 1;
+	}
+	struct exchange blank = {.facts = HTTP_FACTS_INIT, .arena = e->arena, .slot = e->slot, .generation = e->generation + 1};
+	*e = blank;
+	x->cnt++;
+	return e;
+}
+
+static void exchanges_put(struct exchanges *x, struct exchange *e)
+{
+	arena_reset(&e->arena);
+	e->generation++;
+	e->next = x->free;
+	x->free = e;
+	x->cnt--;
+}
+
+static uint64_t exchanges_random(struct exchanges *x)
+{
+	/* splitmix64, as the kernel half makes its ids. */
+	uint64_t z = x->rng += 0x9e3779b97f4a7c15ULL;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	z ^= z >> 31;
+	return z ? z : 1;
+}
+
+void exchanges_own_ids(struct exchanges *x, struct exchange *e)
+{
+	uint64_t unix_ns = e->start_ns + (uint64_t)x->unix_minus_mono_ns;
+	x->stats.own++;
+	e->self.trace_hi = unix_ns / NSEC_PER_SEC << 32;
+	e->self.trace_lo = exchanges_random(x);
+	e->self.span_id = exchanges_random(x);
+	e->parent_id = 0;
+	e->root = true;
+}
+
+/* --- whose trace -------------------------------------------------------------------------------------------------- */
+
+static uint64_t exchange_token(const struct exchange *e)
+{
+	return (uint64_t)e->generation << 32 | e->slot;
+}
+
+static struct exchange *exchanges_by_token(struct exchanges *x, uint64_t token)
+{
+	struct exchange *e = (uint32_t)token < x->slots.cnt ? x->slots.data[(uint32_t)token] : NULL;
+	return e && e->generation == token >> 32 ? e : NULL;
+}
+
+static void exchange_joined(struct exchanges *x, struct exchange *e, const struct sh_span_context *writer)
+{
+	e->writer = *writer;
+	e->joined = true;
+	joins_same(x->options.joins, e->self.trace_lo, writer->trace_hi, writer->trace_lo);
+}
+
+/* Nobody here wrote it: its header says whose it is, or it is the first of its trace. */
+static void exchange_settle(struct exchanges *x, struct exchange *e)
+{
+	if (e->remote && (e->remote->trace_lo || e->remote->trace_hi))
+		joins_same(x->options.joins, e->self.trace_lo, e->remote->trace_hi, e->remote->trace_lo);
+	else
+		joins_settle(x->options.joins, e->self.trace_lo);
+}
+
+static uint64_t exchange_parent(const struct exchange *e)
+{
+	return e->joined ? e->writer.span_id : e->remote ? e->remote->span_id : e->parent_id;
+}
+
+void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, bool near, uint64_t now_ns)
+{
+	struct sh_span_context writer;
+	if (!e->facts.server) {
+		uint64_t token = key ? joins_written(x->options.joins, key, &e->self) : JOINS_NONE;
+		struct exchange *reader = token == JOINS_NONE ? NULL : exchanges_by_token(x, token);
+		if (reader && reader->searching)
+			exchange_joined(x, reader, &e->self);
+		return;
+	}
+	bool wait = near && key;
+	/* The header, too, waits: who forwards a header of its caller is not named by it, but by the join. */
+	joins_begin(x->options.joins, e->self.trace_lo, wait ? now_ns + SEARCH_NS : 0);
+	if (key && joins_read(x->options.joins, key, exchange_token(e), &writer)) {
+		exchange_joined(x, e, &writer);
+		return;
+	}
+	if (!wait) {
+		exchange_settle(x, e);
+		return;
+	}
+	e->searching = true;
+	e->deadline_ns = now_ns + SEARCH_NS;
+	e->next_searching = NULL;
+	*x->searching_end = e;
+	x->searching_end = &e->next_searching;
+}
+
+/* --- to spans ----------------------------------------------------------------------------------------------------- */
+
+static struct sv link_name(const struct exchange *e)
+{
+	if (e->facts.server)
+		return e->joined ? SV("peer") : e->remote && e->remote->span_id ? SV("header") : SV_NULL;
+	switch ((enum sh_link)e->link) {
+	case SH_LINK_THREAD:
+		return SV("thread");
+	case SH_LINK_CONNECTION:
+		return SV("connection");
+	case SH_LINK_HANDOFF:
+		return SV("handoff");
+	case SH_LINK_FORK:
+		return SV("fork");
+	case SH_LINK_FUNCTION:
+		return SV("function");
+	case SH_LINK_NONE:
+		break;
+	}
+	return SV_NULL;
+}
+
+enum { MORE_TAGS = 3, MORE_METRICS = 1 };
+
+static void exchange_span(struct exchanges *x, struct exchange *e, struct span *s, struct chunk *chunk,
+			  const struct actor *actor)
+{
+	s->span_id = e->self.span_id;
+	s->parent_id = exchange_parent(e);
+	s->start_ns = (int64_t)e->start_ns + x->unix_minus_mono_ns;
+	s->duration_ns = e->end_ns > e->start_ns ? (int64_t)(e->end_ns - e->start_ns) : 0;
+	s->probe = UINT32_MAX;
+	s->local_root = e->root || e->facts.server;
+	http_span(s, &chunk->arena, &e->facts, x->options.settings, &x->options.naming, MORE_TAGS, MORE_METRICS);
+	if (e->connect_only) {
+		s->name = s->resource = SV("tcp.connect");
+		s->type = SV_NULL;
+	}
+	struct sv thread = actor_thread_name(actor, e->tid), link = link_name(e);
+	if (!s->tags || !s->metrics)
+		return;
+	if (thread.len)
+		s->tags[s->tag_cnt++] = (struct tag){SV("thread.name"), arena_dup(&chunk->arena, thread)};
+	if (link.len)
+		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.link"), link};
+	if (e->unfinished)
+		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.unfinished"), SV("true")};
+	s->metrics[s->metric_cnt++] = (struct metric){SV("thread.id"), e->tid};
+}
+
+static void exchange_emit(struct exchanges *x, struct exchange *e, uint64_t now_ns)
+{
+	struct actor *actor = actors_get(x->options.actors, e->tgid);
+	struct chunk *chunk;
+	struct span *s = actor ? assembly_add(x->options.assembly, e->self.trace_hi, e->self.trace_lo, actor_info(actor),
+					      now_ns, &chunk) : NULL;
+	if (s) {
+		exchange_span(x, e, s, chunk, actor);
+		x->stats.spans++;
+		x->stats.errors += s->error;
+		if (s->local_root)
+			assembly_close(x->options.assembly, chunk);
+	} else if (actor) {
+		x->stats.trace_limit++;
+	} else {
+		x->stats.malformed++;
+	}
+	exchanges_put(x, e);
+}
+
+/* Into the assembly, unless it may still turn out that its trace is part of another one. */
+static void exchange_leave(struct exchanges *x, struct exchange *e, uint64_t now_ns)
+{
+	uint64_t hi = e->self.trace_hi, lo = e->self.trace_lo;
+	if (joins_resolve(x->options.joins, &hi, &lo, now_ns)) {
+		exchange_emit(x, e, now_ns);
+		return;
+	}
+	e->next = NULL;
+	*x->held.end = e;
+	x->held.end = &e->next;
+}
+
+void exchanges_finish(struct exchanges *x, struct exchange *e, uint64_t now_ns)
+{
+	e->finished = true;
+	if (!e->searching)
+		exchange_leave(x, e, now_ns);
+}
+
+void exchanges_drop(struct exchanges *x, struct exchange *e)
+{
+	x->stats.torn++;
+	if (!e->searching) {
+		exchanges_put(x, e);
+		return;
+	}
+	/* It is on the list of those that search; its trace's other spans are still to come. */
+	e->finished = true;
+	e->self.span_id = 0;
+}
+
+static void exchanges_searched(struct exchanges *x, struct exchange *e, uint64_t now_ns)
+{
+	e->searching = false;
+	if (!e->joined)
+		exchange_settle(x, e);
+	if (!e->finished)
+		return;
+	if (e->self.span_id)
+		exchange_leave(x, e, now_ns);
+	else
+		exchanges_put(x, e);
+}
+
+void exchanges_pass(struct exchanges *x, uint64_t now_ns)
+{
+	/* Joined ones need not wait for those before them. */
+	struct exchange **at = &x->searching;
+	while (*at) {
+		struct exchange *e = *at;
+		if (!e->joined && now_ns < e->deadline_ns) {
+			at = &e->next_searching;
+			continue;
+		}
+		*at = e->next_searching;
+		exchanges_searched(x, e, now_ns);
+	}
+	x->searching_end = at;
+	struct exchange *held = x->held.first, *next;
+	x->held.first = NULL;
+	x->held.end = &x->held.first;
+	for (; held; held = next) {
+		next = held->next;
+		exchange_leave(x, held, now_ns);
+	}
+}
+
+void exchanges_flush(struct exchanges *x)
+{
+	exchanges_pass(x, UINT64_MAX);
+}
+
+void exchanges_stats(const struct exchanges *x, struct exchanges_stats *ret)
+{
+	*ret = x->stats;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FLOW_EXCHANGES_H
+#define FLOW_EXCHANGES_H
+
+#include "flow/actors.h"
+#include "flow/joins.h"
+#include "trace/assembly.h"
+#include "trace/http.h"
+#include "trace/propagation/propagation.h"
+
+/* An exchange: a request and its response on one connection, from the request's head to its span. Pure; used by one thread.
+ * After warm-up nothing is allocated. */
+
+struct exchange {
+	struct exchange *next; /* of its owner's list */
+	struct sh_span_context self; /* as the kernel half made it */
+	uint64_t parent_id;	     /* in this process; 0: none here */
+	uint64_t start_ns, end_ns;   /* monotonic */
+	uint32_t tgid, tid;
+	uint8_t link; /* enum sh_link */
+	bool root;    /* first span of its trace in this process */
+	bool request_over, answered, unfinished;
+	bool connect_only; /* not even a connection came of it */
+	struct http_facts facts; /* strings in `arena` */
+	const struct propagation_context *remote; /* what a request read here says of its trace; NULL: nothing */
+	struct arena arena;
+	/* The rest is private. */
+	struct sh_span_context writer; /* of a request read here: who wrote it */
+	uint64_t deadline_ns;	       /* until when the writer may turn up */
+	uint32_t slot, generation;
+	bool searching, finished, joined;
+	struct exchange *next_searching;
+};
+
+struct exchanges_options {
+	struct assembly *assembly;
+	struct actors *actors;
+	struct joins *joins;
+	struct http_settings *settings; /* borrowed */
+	struct http_naming naming;
+	uint32_t max; /* at one time */
+};
+
+struct exchanges;
+struct exchanges *exchanges_new(const struct exchanges_options *options); /* NULL when out of memory */
+void exchanges_free(struct exchanges *x);				  /* NULL is fine */
+void exchanges_set_clock(struct exchanges *x, int64_t unix_minus_mono_ns);
+
+/* Zeroed but for its memory; NULL: there are too many (counted). */
+struct exchange *exchanges_make(struct exchanges *x);
+/* The ids for a request that the kernel half did not see begin: pipelined behind another one. */
+void exchanges_own_ids(struct exchanges *x, struct exchange *e);
+/* Both ends of the request's message, once ids and times are there. `near`: its writer may be a process of this host. */
+void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, bool near, uint64_t now_ns);
+/* Its facts are complete: it becomes a span, now or when it is known whose trace it belongs to. */
+void exchanges_finish(struct exchanges *x, struct exchange *e, uint64_t now_ns);
+/* It becomes none: counted as torn. */
+void exchanges_drop(struct exchanges *x, struct exchange *e);
+/* Before assembly_pass(). */
+void exchanges_pass(struct exchanges *x, uint64_t now_ns);
+/* Everything that still waits, at the end. */
+void exchanges_flush(struct exchanges *x);
+
+struct exchanges_stats {
+	uint64_t own;	  /* exchanges with ids of our own: the kernel half did not count them */
+	uint64_t spans, errors;
+	uint64_t torn;	  /* dropped: request or response was lost to a full ring, or was never whole */
+	uint64_t too_many, trace_limit, malformed; /* dropped likewise */
+};
+void exchanges_stats(const struct exchanges *x, struct exchanges_stats *ret);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flow/flow.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/sbuf.h"
+#include "spanhound/limits.h"
+
+#define DEFAULT_CONNECTIONS SH_MAX_CONNS
+#define DEFAULT_EXCHANGES   65536
+#define REMEMBERED	    131072 /* requests and traces of the last seconds */
+
+struct flow {
+	struct flow_options options;
+	struct actors *actors;
+	struct assembly *assembly;
+	struct calls *calls;
+	struct joins *joins;
+	struct exchanges *exchanges;
+	struct connections *connections;
+	struct resources resources;
+	struct sbuf scratch;
+	uint64_t now_ns, malformed;
+};
+
+/* A chunk leaves under the name of the trace that its own turned out to be part of. */
+static void flow_sink(void *arg, struct chunk *chunk)
+{
+	struct flow *f = arg;
+	joins_resolve(f->joins, &chunk->trace_hi, &chunk->trace_lo, f->now_ns);
+	f->options.assembly.sink(f->options.assembly.sink_arg, chunk);
+}
+
+static uint32_t or_default(uint32_t value, uint32_t standard)
+{
+	return value ? value : standard;
+}
+
+static bool flow_open(struct flow *f)
+{
+	struct flow_options *o = &f->options;
+	struct assembly_options assembly = o->assembly;
+	assembly.sink = flow_sink;
+	assembly.sink_arg = f;
+	f->actors = actors_new(&o->actors);
+	f->assembly = assembly_new(&assembly);
+	f->joins = joins_new(REMEMBERED);
+	if (!f->actors || !f->assembly || !f->joins)
+		return false;
+	struct calls_options calls = {.actors = f->actors, .assembly = f->assembly, .function = o->function,
+				      .arg = o->function_arg, .max_functions = o->max_functions};
+	f->calls = calls_new(&calls);
+	struct exchanges_options exchanges = {
+		.assembly = f->assembly, .actors = f->actors, .joins = f->joins, .settings = o->http,
+		.naming = {.routes = o->routes, .resources = &f->resources, .scratch = &f->scratch},
+		.max = DEFAULT_EXCHANGES};
+	f->exchanges = exchanges_new(&exchanges);
+	struct connections_options connections = {.exchanges = f->exchanges, .settings = o->http, .propagation = o->propagation,
+						  .max = or_default(o->max_connections, DEFAULT_CONNECTIONS),
+						  .head_max = o->head_max};
+	f->connections = f->exchanges ? connections_new(&connections) : NULL;
+	return f->calls && f->connections;
+}
+
+struct flow *flow_new(const struct flow_options *options)
+{
+	struct flow *f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->options = *options;
+	if (flow_open(f))
+		return f;
+	flow_free(f);
+	return NULL;
+}
+
+void flow_free(struct flow *f)
+{
+	if (!f)
+		return;
+	connections_free(f->connections);
+	exchanges_free(f->exchanges);
+	joins_free(f->joins);
+	calls_free(f->calls);
+	assembly_free(f->assembly);
+	actors_free(f->actors);
+	resources_release(&f->resources);
+	sbuf_release(&f->scratch);
+	free(f);
+}
+
+void flow_set_clock(struct flow *f, int64_t unix_minus_mono_ns)
+{
+	calls_set_clock(f->calls, unix_minus_mono_ns);
+	exchanges_set_clock(f->exchanges, unix_minus_mono_ns);
+}
+
+void flow_refresh(struct flow *f)
+{
+	actors_refresh(f->actors);
+}
+
+void flow_record(struct flow *f, const struct sh_ev_hdr *record, uint64_t now_ns)
+{
+	f->now_ns = now_ns;
+	switch (record->kind) {
+	case SH_EV_CALL:
+	case SH_EV_GONE:
+		calls_record(f->calls, record, now_ns);
+		return;
+	case SH_EV_CONN:
+	case SH_EV_DATA:
+	case SH_EV_CLOSE:
+		connections_record(f->connections, record, now_ns);
+		return;
+	case SH_EV_THREAD:
+	case SH_EV_FORK:
+	case SH_EV_EXEC:
+	case SH_EV_EXIT:
+	case SH_EV_MAP:
+		if (record->size >= sizeof(struct sh_ev_proc))
+			actors_event(f->actors, (const struct sh_ev_proc *)record, now_ns);
+		return;
+	}
+	f->malformed++;
+}
+
+void flow_pass(struct flow *f, uint64_t now_ns)
+{
+	f->now_ns = now_ns;
+	connections_pass(f->connections, now_ns);
+	exchanges_pass(f->exchanges, now_ns);
+	assembly_pass(f->assembly, now_ns);
+	actors_pass(f->actors, now_ns);
+}
+
+void flow_flush(struct flow *f, uint64_t now_ns)
+{
+	connections_flush(f->connections, now_ns);
+	exchanges_flush(f->exchanges);
+	f->now_ns = UINT64_MAX;
+	assembly_flush(f->assembly);
+}
+
+void flow_stats(const struct flow *f, struct flow_stats *ret)
+{
+	calls_stats(f->calls, &ret->calls);
+	exchanges_stats(f->exchanges, &ret->exchanges);
+	connections_stats(f->connections, &ret->connections);
+	joins_stats(f->joins, &ret->joins);
+	assembly_stats(f->assembly, &ret->assembly);
+	ret->malformed = f->malformed;
+}
+
+const struct calls *flow_calls(const struct flow *f)
+{
+	return f->calls;
+}
+
+void flow_account(const struct flow *f, uint64_t *ret_own, uint64_t dropped[])
+{
+	struct flow_stats s;
+	flow_stats(f, &s);
+	*ret_own = s.exchanges.own;
+	dropped[SH_DROP_trace_limit] += s.calls.trace_limit + s.exchanges.trace_limit;
+	dropped[SH_DROP_malformed] += s.calls.malformed + s.exchanges.malformed;
+	dropped[SH_DROP_exchange_torn] += s.exchanges.torn + s.connections.torn;
+	dropped[SH_DROP_not_http] += s.connections.not_http;
+	dropped[SH_DROP_exchange_limit] += s.exchanges.too_many + s.connections.refused;
+}

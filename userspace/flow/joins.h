@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FLOW_JOINS_H
+#define FLOW_JOINS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "spanhound/context.h"
+
+/* Which trace a request read here really belongs to. The kernel half begins a trace for every request that is read; whose it is
+ * says its header, or the process that wrote it, when that is traced, too: (4-tuple, TCP sequence number) of a message is
+ * the same at both ends. Everything that was made under the trace begun here then belongs to the other one: the consumer
+ * asks before it hands a chunk on.
+ *
+ * On one host the reader may be done before the writer's system call has returned, so either end may come first. Tables are
+ * bounded; what falls out is counted. Used by one thread. */
+struct joins;
+
+struct joins *joins_new(uint32_t max); /* messages and traces remembered; NULL when out of memory */
+void joins_free(struct joins *j);      /* NULL is fine */
+
+/* Two ends of one message. Addresses as IPv6 (IPv4-mapped). */
+struct join_key {
+	uint8_t client[16], server[16];
+	uint16_t client_port, server_port;
+	uint32_t seq;
+};
+
+#define JOINS_NONE UINT64_MAX
+
+/* A request was written for span `self`. Returns the token of the reader that waited for it, or JOINS_NONE. */
+uint64_t joins_written(struct joins *j, const struct join_key *key, const struct sh_span_context *self);
+/* A request was read. True: *ret_writer wrote it; else `token` waits for the writer. */
+bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, struct sh_span_context *ret_writer);
+
+/* Trace `lo` was begun for a request that was read; until `deadline_ns` its writer may turn up. */
+void joins_begin(struct joins *j, uint64_t lo, uint64_t deadline_ns);
+/* It is part of another one. */
+void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo);
+/* It is one of its own, as far as will ever be known. */
+void joins_settle(struct joins *j, uint64_t lo);
+
+/* Follows the trace to the one it is part of. False: what that is may still change, at the latest at its deadline. */
+bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns);
+
+struct joins_stats {
+	uint64_t joined;
+	uint64_t forgotten; /* traces that fell out of the table while they were part of another one */
+};
+void joins_stats(const struct joins *j, struct joins_stats *ret);
+
+#endif
