@@ -15,6 +15,8 @@
 #include "app/functions.h"
 #include "base/clock.h"
 #include "export/payload.h"
+#include "flow/flow.h"
+#include "trace/propagation/propagation.h"
 
 #define FUNCTIONS     64
 #define PASS_SPANS    2000 /* between two passes over the rings: 2 ms (PASS_NS of kernel/ring.c) at 1,000,000 a second */
