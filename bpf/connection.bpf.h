@@ -28,16 +28,35 @@ struct socket_place {
 	u16 family;
 };
 
-/* False: no stream socket of a family we follow. */
-static __always_inline bool socket_of_fd(u32 fd, struct socket_place *ret)
-{
-	struct task_struct *t = (void *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(t, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
-	struct file *file = NULL;
+/* Since 6.2: a pointer whose type the verifier believes and that may be read through at no cost. Before: each read is a call. */
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
+#define TYPED(type, pointer) ((type *)bpf_rdonly_cast((pointer), bpf_core_type_id_kernel(type)))
 
-	if (fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
+static __always_inline bool family_followed(u16 family)
+{
+	return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
+}
+
+static __always_inline bool socket_of_file_typed(struct file *untyped, struct socket_place *ret)
+{
+	struct file *file = TYPED(struct file, untyped);
+	struct inode *inode = file->f_inode;
+	if ((inode->i_mode & S_IFMT) != S_IFSOCK)
 		return false;
+	struct socket *socket = TYPED(struct socket, file->private_data);
+	if (socket->type != SOCK_STREAM)
+		return false;
+	struct sock *sk = socket->sk;
+	if (!sk)
+		return false;
+	ret->sk = sk;
+	ret->family = sk->__sk_common.skc_family;
+	ret->ino = inode->i_ino;
+	return family_followed(ret->family);
+}
+
+static __always_inline bool socket_of_file(struct file *file, struct socket_place *ret)
+{
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return false;
@@ -49,10 +68,23 @@ static __always_inline bool socket_of_fd(u32 fd, struct socket_place *ret)
 		return false;
 	ret->sk = sk;
 	ret->family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (ret->family != AF_INET && ret->family != AF_INET6 && ret->family != AF_UNIX)
-		return false;
 	ret->ino = BPF_CORE_READ(inode, i_ino);
-	return true;
+	return family_followed(ret->family);
+}
+
+/* False: no stream socket of a family we follow. */
+static __always_inline bool socket_of_fd(u32 fd, struct socket_place *ret)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct files_struct *files = t->files;
+	if (!files)
+		return false;
+	struct fdtable *table = files->fdt;
+	struct file *file = NULL;
+
+	if (fd >= table->max_fds || bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd) || !file)
+		return false;
+	return bpf_rdonly_cast ? socket_of_file_typed(file, ret) : socket_of_file(file, ret);
 }
 
 static __always_inline struct sh_conn *conn_get(const struct socket_place *s)

@@ -67,6 +67,14 @@ SUBPROGRAM struct sh_context *context_make(u64 key, u32 func)
 	return c;
 }
 
+/* What the thread does from here on, it does for this span. */
+static __always_inline void context_work_for(struct sh_context *c, const struct sh_span_context *span, u32 link)
+{
+	c->base = *span;
+	c->base_depth = c->depth;
+	c->base_flags = SH_BASE_LINK(link);
+}
+
 /* The first span of a new trace. */
 static __always_inline void context_start_trace(struct sh_context *c, struct sh_span_context *root, u64 now_ns)
 {

@@ -59,6 +59,14 @@ struct conns_map {
 	__type(value, struct sh_conn);
 };
 
+struct handoffs_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SH_MAX_HANDOFFS);
+	__type(key, struct sh_handoff);
+	__type(value, struct sh_span_context);
+};
+
 /* Where a record with bytes is put together: too large for the stack, too variable for a reservation. */
 struct data_scratch {
 	struct sh_ev_data event;
@@ -100,6 +108,7 @@ extern struct contexts_map contexts SEC(".maps");
 extern struct blanks_map blanks SEC(".maps");
 extern struct processes_map processes SEC(".maps");
 extern struct conns_map conns SEC(".maps");
+extern struct handoffs_map handoffs SEC(".maps");
 extern struct scratch_map scratch SEC(".maps");
 extern struct images_map images SEC(".maps");
 extern struct functions_map functions SEC(".maps");

@@ -140,18 +140,17 @@ static __always_inline u32 io_seq(const struct io *io)
 	if (io->socket.family == AF_UNIX)
 		return 0;
 	struct tcp_sock *tp = (struct tcp_sock *)io->socket.sk;
-	u32 end = io->direction == DIR_WRITE ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+	u32 end;
+	if (bpf_rdonly_cast) {
+		tp = TYPED(struct tcp_sock, tp);
+		end = io->direction == DIR_WRITE ? tp->write_seq : tp->copied_seq;
+	} else {
+		end = io->direction == DIR_WRITE ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+	}
 	return end - io->len;
 }
 
 /* --- causes ------------------------------------------------------------------------------------------------------- */
-
-static __always_inline void context_work_for(struct sh_context *c, const struct sh_span_context *span, u32 link)
-{
-	c->base = *span;
-	c->base_depth = c->depth;
-	c->base_flags = SH_BASE_LINK(link);
-}
 
 static __always_inline void context_idle(u64 key)
 {
@@ -182,7 +181,7 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 	} else if (conn->flags & SH_CONN_FLAG_CONNECT && conn->resume.span_id) {
 		e->link = SH_LINK_CONNECTION;
 	} else {
-		context_start_trace(c, &conn->self, bpf_ktime_get_ns());
+		context_start_trace(c, &conn->self, e->time_ns);
 		return 0;
 	}
 	conn->self.trace_hi = conn->resume.trace_hi;
@@ -210,7 +209,7 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	e->link = SH_LINK_NONE;
 	if (io->direction == DIR_READ) {
 		conn->flags |= SH_CONN_FLAG_SERVER;
-		context_start_trace(c, &conn->self, bpf_ktime_get_ns());
+		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
 		context_work_for(c, &conn->self, SH_LINK_THREAD);
 	} else {
@@ -289,6 +288,11 @@ static __always_inline u32 message_kind(struct sh_conn *conn, const u8 *bytes, u
 {
 	u32 cnt = conn->first_cnt;
 
+	if (!cnt && len >= 4) {
+		__builtin_memcpy(&conn->first, bytes, 4);
+		conn->first_cnt = 4;
+		return looks_like(conn->first);
+	}
 	for (u32 i = 0; i < 4; i++)
 		if (i < len && cnt < 4) {
 			conn->first |= (u32)bytes[i] << (8 * cnt & 31);
@@ -422,19 +426,15 @@ struct syscall {
 #if defined(__TARGET_ARCH_x86)
 static __always_inline u64 syscall_number(struct pt_regs *regs)
 {
-	u64 number = 0;
-	bpf_probe_read_kernel(&number, sizeof(number), &regs->orig_rax);
-	return number;
+	return regs->orig_rax;
 }
 
 static __always_inline void syscall_args(struct pt_regs *regs, u64 *args)
 {
-	struct pt_regs copy = {};
-	bpf_probe_read_kernel(&copy, sizeof(copy), regs);
-	args[0] = copy.rdi;
-	args[1] = copy.rsi;
-	args[2] = copy.rdx;
-	args[3] = copy.r10;
+	args[0] = regs->rdi;
+	args[1] = regs->rsi;
+	args[2] = regs->rdx;
+	args[3] = regs->r10;
 }
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs___syscall { /* the kernel's, of which user space knows the front alone */
@@ -445,16 +445,16 @@ struct pt_regs___syscall { /* the kernel's, of which user space knows the front 
 
 static __always_inline u64 syscall_number(struct pt_regs *regs)
 {
-	return BPF_CORE_READ((struct pt_regs___syscall *)regs, syscallno);
+	return ((struct pt_regs___syscall *)regs)->syscallno;
 }
 
 static __always_inline void syscall_args(struct pt_regs *regs, u64 *args)
 {
 	struct pt_regs___syscall *r = (void *)regs;
-	args[0] = BPF_CORE_READ(r, orig_x0);
-	args[1] = BPF_CORE_READ(r, regs[1]);
-	args[2] = BPF_CORE_READ(r, regs[2]);
-	args[3] = BPF_CORE_READ(r, regs[3]);
+	args[0] = r->orig_x0;
+	args[1] = r->regs[1];
+	args[2] = r->regs[2];
+	args[3] = r->regs[3];
 }
 #endif
 
@@ -503,7 +503,7 @@ static __always_inline int socket_call(const struct syscall *call, u64 key)
 	if (flags & (MSG_PEEK | MSG_OOB) || !socket_of_fd(call->args[0], &io.socket))
 		return 0;
 	if (call->ret <= 0) {
-		if (call->ret < 0 ? ends_connection(call->ret) : io.direction == DIR_READ && form == SH_SYS_BUFFER && io.count)
+		if (call->ret < 0 || (io.direction == DIR_READ && form == SH_SYS_BUFFER && io.count))
 			return socket_ended(&io, -call->ret);
 		return 0;
 	}
@@ -532,15 +532,16 @@ static __always_inline int splice_call(const struct syscall *call, u64 key)
 	return socket_io(&io);
 }
 
-SEC("?raw_tp/sys_exit") int socket_exit(struct bpf_raw_tracepoint_args *ctx)
+/* trace_sys_exit(regs, ret). */
+SEC("?tp_btf/sys_exit") int socket_exit(u64 *ctx)
 {
-	struct pt_regs *regs = (void *)ctx->args[0];
-	struct syscall call = {.ret = ctx->args[1]};
+	struct pt_regs *regs = (void *)ctx[0];
+	struct syscall call = {.ret = ctx[1]};
 	u64 number = syscall_number(regs);
 	if (number >= SH_MAX_SYSCALLS)
 		return 0;
 	call.what = settings.syscalls[number];
-	if (!call.what)
+	if (!call.what || (call.ret < 0 && call.what & SH_SYS_MOVES && !ends_connection(call.ret)))
 		return 0;
 	u64 key = execution_key();
 	if (!process_chosen(key >> 32))

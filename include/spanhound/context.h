@@ -84,7 +84,8 @@ struct sh_settings {
 #define SH_SYS_POLL	8 /* (fds, count, timeout): a wait, if for several descriptors */
 #define SH_SYS_URING	9 /* io_uring_enter: what it moves is not seen */
 #define SH_SYS_WRITE	0x10
-#define SH_SYS_FLAGS	0x20 /* MSG_* in the fourth argument */
+#define SH_SYS_FLAGS 0x20 /* MSG_* in the fourth argument */
+#define SH_SYS_MOVES 0x40 /* moves bytes: nothing happened when it failed for the moment */
 
 /* sh_context.base_flags; above them, from bit 8, the enum sh_link that made it. */
 #define SH_BASE_FORKED	   (1 << 0) /* taken over from the process that forked this one */
@@ -128,6 +129,13 @@ struct sh_process {
 };
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
+
+/* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
+struct sh_handoff {
+	__u64 value; /* what names it in the process: a pointer to it, mostly */
+	__u32 tgid;
+	__u32 pad;
+};
 
 enum sh_protocol {
 	SH_PROTO_UNKNOWN = 0, /* so far */
@@ -186,6 +194,7 @@ struct sh_shared {
 	__u64 conns_full;     /* sockets not followed: the table was full */
 	__u64 data_lost; /* SH_EV_DATA records lost to a full ring, those of requests (drops[ring_full]) not among them
 			  */
+	__u64 handoffs_full;  /* work given whose cause was not kept: the table was full */
 	__u64 unseen_uring; /* io_uring_enter() calls of chosen processes: their bytes are not seen */
 	__u64 read_faults;  /* captured values whose memory was not resident or not mapped */
 };

@@ -40,6 +40,9 @@ void connection_init(struct connection *n, struct connection_shared *shared)
 
 void connection_release(struct connection *n)
 {
+	if (n->is_asker)
+		HASH_DELETE(by_ends, n->shared->askers, n);
+	n->is_asker = false;
 	http1_release(&n->requests);
 	http1_release(&n->responses);
 }
@@ -169,9 +172,38 @@ static void exchange_take_ids(struct exchange *x, const struct sh_ev_data *e)
 	x->tid = e->tid;
 }
 
-/* May the other end be a process of this host? Its own addresses are known by being used at both ends. */
+static bool connection_is_tcp(const struct connection *n)
+{
+	return n->family == AF_INET || n->family == AF_INET6;
+}
+
+static void connection_set_role(struct connection *n, bool server)
+{
+	n->has_role = true;
+	n->server = server;
+	memcpy(n->ends.client, server ? n->remote : n->local, 16);
+	memcpy(n->ends.server, server ? n->local : n->remote, 16);
+	n->ends.client_port = server ? n->remote_port : n->local_port;
+	n->ends.server_port = server ? n->local_port : n->remote_port;
+	if (server || !connection_is_tcp(n))
+		return;
+	struct connection *other; /* one of the same ends that is gone, its end unseen; or in another network */
+	HASH_FIND(by_ends, n->shared->askers, &n->ends, sizeof(n->ends), other);
+	if (other)
+		return;
+	HASH_ADD(by_ends, n->shared->askers, ends, sizeof(n->ends), n);
+	n->is_asker = true;
+}
+
+/* May whoever wrote this request be traced, too, and just not be seen yet? */
 static bool connection_is_near(const struct connection *n)
 {
+	struct connection *asker;
+	HASH_FIND(by_ends, n->shared->askers, &n->ends, sizeof(n->ends), asker);
+	if (asker)
+		return true;
+	if (n->requests.messages) /* it would have been seen at the first request */
+		return false;
 	static const uint8_t loopback6[16] = {[15] = 1};
 	static const uint8_t mapped127[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
 	return !memcmp(n->local, n->remote, 16) || !memcmp(n->remote, mapped127, sizeof(mapped127)) ||
@@ -180,13 +212,10 @@ static bool connection_is_near(const struct connection *n)
 
 static void connection_join(struct connection *n, struct exchange *x, uint32_t seq, uint64_t now_ns)
 {
-	struct join_key key = {.seq = seq};
-	bool tcp = n->family == AF_INET || n->family == AF_INET6;
-	memcpy(key.client, n->server ? n->remote : n->local, 16);
-	memcpy(key.server, n->server ? n->local : n->remote, 16);
-	key.client_port = n->server ? n->remote_port : n->local_port;
-	key.server_port = n->server ? n->local_port : n->remote_port;
-	exchanges_join(n->shared->exchanges, x, tcp ? &key : NULL, connection_is_near(n), now_ns);
+	struct join_key key = {.client_port = n->ends.client_port, .server_port = n->ends.server_port, .seq = seq};
+	memcpy(key.client, n->ends.client, 16);
+	memcpy(key.server, n->ends.server, 16);
+	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, connection_is_near(n), now_ns);
 }
 
 static void connection_asked(struct connection *n, const struct sh_ev_data *e, const struct http1_head *head,
@@ -349,8 +378,7 @@ static bool connection_find_role(struct connection *n, const struct sh_ev_data *
 	struct sv bytes = {(const char *)(e + 1), e->copied};
 	bool written = e->hdr.flags & SH_DATA_WRITE;
 	if (e->hdr.flags & SH_DATA_REQUEST) {
-		n->has_role = true;
-		n->server = !written;
+		connection_set_role(n, !written);
 		return true;
 	}
 	size_t room = sizeof(n->early) - n->early_cnt, take = bytes.len < room ? bytes.len : room;
@@ -359,8 +387,7 @@ static bool connection_find_role(struct connection *n, const struct sh_ev_data *
 	memcpy(start + n->early_cnt, bytes.data, take);
 	struct sv all = {start, n->early_cnt + take};
 	if (http1_is_response(all) == PROTOCOL_SURE || http1_is_request(all) == PROTOCOL_SURE) {
-		n->has_role = true;
-		n->server = written == (http1_is_response(all) == PROTOCOL_SURE);
+		connection_set_role(n, written == (http1_is_response(all) == PROTOCOL_SURE));
 		return true;
 	}
 	memcpy(n->early, start, all.len);

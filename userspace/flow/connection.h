@@ -13,11 +13,18 @@ struct connection_shared {
 	struct http1_shared http1;
 	struct exchanges *exchanges;
 	struct connections_stats *stats;
+	struct connection *askers; /* those of chosen processes that ask, by their ends */
 	const struct propagation_settings *propagation;
 	uint8_t context_header[HTTP1_MAX_WANTED]; /* of each wanted one: enum propagation_header + 1; 0: none of them */
 };
 
 struct stashed;
+
+/* Who is connected with whom, the one that asks first. */
+struct connection_ends {
+	uint8_t client[16], server[16];
+	uint16_t client_port, server_port;
+};
 
 struct connection {
 	uint64_t id;
@@ -45,7 +52,9 @@ struct connection {
 	char early[8]; /* first bytes, too few to tell who asks whom */
 	uint8_t early_cnt;
 	uint64_t early_ns;
-	UT_hash_handle hh;
+	struct connection_ends ends; /* once it has a role */
+	UT_hash_handle hh, by_ends;
+	bool is_asker;
 };
 
 void connection_init(struct connection *n, struct connection_shared *shared);

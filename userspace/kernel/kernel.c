@@ -87,6 +87,10 @@ static struct hook_program kernel_hook_program(struct kernel *k, enum kernel_hoo
 		return (struct hook_program){s->progs.exception_catch, NULL};
 	case HOOK_MAP:
 		return (struct hook_program){s->progs.process_map, NULL};
+	case HOOK_HANDOFF_GIVE:
+		return (struct hook_program){s->progs.handoff_give, NULL};
+	case HOOK_HANDOFF_TAKE:
+		return (struct hook_program){s->progs.handoff_take, NULL};
 	case KERNEL_HOOKS:
 		break;
 	}
@@ -99,6 +103,8 @@ static bool kernel_hook_used(const struct kernel *k, enum kernel_hook hook)
 		return k->options.link == LINK_SESSION;
 	if (hook == HOOK_CALL_RETURN)
 		return k->options.link != LINK_SESSION;
+	if (hook == HOOK_HANDOFF_GIVE || hook == HOOK_HANDOFF_TAKE)
+		return k->options.handoffs;
 	return true;
 }
 

@@ -22,6 +22,7 @@ struct kernel_options {
 	uint32_t max_specs;	/* at most 65536 */
 	bool specs;		/* some spec asks for more than to record each call */
 	bool captures;		/* some spec records values */
+	bool handoffs;		/* the probe list declares some */
 	bool sockets;		/* follow the sockets of chosen processes */
 	uint32_t head;		/* bytes copied of each message on them; 0: SH_HEAD_DEFAULT */
 	size_t ring_size;	/* bytes for all CPUs together; 0: default */
@@ -64,6 +65,8 @@ enum kernel_hook {
 	HOOK_LAND,
 	HOOK_CATCH,
 	HOOK_MAP,
+	HOOK_HANDOFF_GIVE, /* cookie: argument with the value, 0: the return value (at an end of the function) */
+	HOOK_HANDOFF_TAKE,
 	KERNEL_HOOKS,
 };
 

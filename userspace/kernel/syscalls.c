@@ -6,7 +6,7 @@
 
 static const struct {
 	unsigned number;
-	__u8 what;
+	__u8 what; /* SH_SYS_MOVES is added to those with a form up to SPLICE */
 } syscalls[] = {
 	{__NR_read, SH_SYS_BUFFER},
 	{__NR_write, SH_SYS_BUFFER | SH_SYS_WRITE},
@@ -36,5 +36,6 @@ void syscalls_fill(__u8 table[SH_MAX_SYSCALLS])
 	memset(table, 0, SH_MAX_SYSCALLS);
 	for (size_t i = 0; i < sizeof(syscalls) / sizeof(syscalls[0]); i++)
 		if (syscalls[i].number < SH_MAX_SYSCALLS)
-			table[syscalls[i].number] = syscalls[i].what;
+			table[syscalls[i].number] = syscalls[i].what |
+						    ((syscalls[i].what & SH_SYS_FORM) <= SH_SYS_SPLICE ? SH_SYS_MOVES : 0);
 }
