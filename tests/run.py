@@ -7,6 +7,7 @@
 
 Exit status 0 only when nothing failed. -k goes to pytest."""
 import argparse
+import concurrent.futures
 import glob
 import os
 import re
@@ -19,6 +20,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "5"))
 UNIT_TIMEOUT_S = 300
 E2E_TIMEOUT_S = 3600 if os.environ.get("SPANHOUND_SOAK") == "1" else 1500
+GOLDEN_TIMEOUT_S = 300
+CPUS = len(os.sched_getaffinity(0))
+E2E_WORKERS = CPUS
 # A failure is shown in full, but not a novel.
 MAX_SHOWN = 6000
 
@@ -48,6 +52,17 @@ def run(command, timeout, **kwargs):
     except subprocess.TimeoutExpired as e:
         out = e.stdout.decode(errors="replace") if isinstance(e.stdout, bytes) else e.stdout or ""
         return None, f"{out}\nkilled after {timeout} s"
+
+
+def run_all(commands, timeout, **kwargs):
+    """run() of each, as many at a time as there are CPUs; the results in their order."""
+    with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
+        return list(pool.map(lambda c: run(c, timeout, **kwargs), commands))
+
+
+def binaries(output, folder, prefix):
+    found = sorted(glob.glob(os.path.join(output, folder, f"{prefix}*")))
+    return [os.path.abspath(x) for x in found if os.access(x, os.X_OK) and os.path.isfile(x) and not os.path.splitext(x)[1]]
 
 
 def read_tap(part, prefix, status, output):
@@ -80,27 +95,23 @@ def read_tap(part, prefix, status, output):
 
 def unit(output):
     part = Part("unit")
-    for binary in sorted(glob.glob(os.path.join(output, "unit", "test_*"))):
-        if not os.access(binary, os.X_OK) or os.path.splitext(binary)[1]:
-            continue
-        name = os.path.basename(binary).removeprefix("test_")
-        status, out = run([os.path.abspath(binary)], UNIT_TIMEOUT_S, env=dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP"))
-        read_tap(part, f"{name}/", status, out)
+    found = binaries(output, "unit", "test_")
+    results = run_all([[x] for x in found], UNIT_TIMEOUT_S, env=dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP"))
+    for binary, (status, out) in zip(found, results):
+        read_tap(part, f"{os.path.basename(binary).removeprefix('test_')}/", status, out)
     return part.end()
 
 
 def fuzz(output):
     part = Part("fuzz")
-    for binary in sorted(glob.glob(os.path.join(output, "fuzz", "fuzz_*"))):
-        if not os.access(binary, os.X_OK) or os.path.splitext(binary)[1] or os.path.isdir(binary):
-            continue
-        name = os.path.basename(binary)
-        status, out = run([os.path.join(HERE, "fuzz", "run"), binary, str(FUZZ_SECONDS)], FUZZ_SECONDS + 60)
+    found = binaries(output, "fuzz", "fuzz_")
+    results = run_all([[os.path.join(HERE, "fuzz", "run"), x, str(FUZZ_SECONDS)] for x in found], FUZZ_SECONDS + 60)
+    for binary, (status, out) in zip(found, results):
         runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", out)
         if status == 0 and runs and int(runs.group(1)) > 0:
             part.passed += 1
         else:
-            part.failed.append((name, out[-MAX_SHOWN:]))
+            part.failed.append((os.path.basename(binary), out[-MAX_SHOWN:]))
     return part.end()
 
 
@@ -111,27 +122,34 @@ def lint(_output):
     return part.end()
 
 
-def pytest(name, folder, output, expression, timeout):
-    part = Part(name)
-    results = os.path.join(output, f"{name}-results.xml")
+def pytest(part, output, folder, expression, timeout, process="all", options=()):
+    """One process of pytest (with the workers it starts), its results added to the part."""
+    results = os.path.join(output, f"{part.name}-{process}.xml")
     if os.path.exists(results):
         os.unlink(results)
-    command = [sys.executable, "-m", "pytest", folder, "-q", "-p", "no:cacheprovider", f"--junit-xml={results}", "--tb=short",
-               "--no-header", "-o", "console_output_style=count", "--show-capture=no", *(["-k", expression] if expression else [])]
+    command = [sys.executable, "-m", "pytest", os.path.join(HERE, folder), "-q", "-p", "no:cacheprovider",
+               f"--junit-xml={results}", "--tb=short", "--no-header", "-o", "console_output_style=count", "--show-capture=no",
+               *options, *(["-k", expression] if expression else [])]
     env = dict(os.environ, SPANHOUND_OUTPUT=os.path.abspath(output), PYTHONDONTWRITEBYTECODE="1", PYTHONUNBUFFERED="1")
-    process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, start_new_session=True)
+    p = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        status = process.wait(timeout)
+        status = p.wait(timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.wait()
+        os.killpg(p.pid, 9)
+        p.wait()
         status = None
+    read_junit(part, f"{part.name}, {process}", results, status, timeout)
+    return part
+
+
+def read_junit(part, process, results, status, timeout):
+    """A process that ended without results, or badly in spite of good ones, has failed, too."""
     try:
         tree = ElementTree.parse(results)
     except (OSError, ElementTree.ParseError):
-        part.failed.append((f"{name} (process)", f"pytest gave no results: exit status {status}"
+        part.failed.append((f"{process} (process)", f"pytest gave no results: exit status {status}"
                             + (f", killed after {timeout} s" if status is None else "")))
-        return part.end()
+        return
     for case in tree.iter("testcase"):
         test = f"{case.get('classname', '').split('.')[-1]}::{case.get('name')}"
         bad = case.find("failure") if case.find("failure") is not None else case.find("error")
@@ -143,7 +161,19 @@ def pytest(name, folder, output, expression, timeout):
         else:
             part.passed += 1
     if status not in (0, 1, 5):
-        part.failed.append((f"{name} (process)", f"pytest ended with {status}"))
+        part.failed.append((f"{process} (process)", f"pytest ended with {status}"))
+
+
+def golden(output, expression):
+    return pytest(Part("golden"), output, "golden", expression, GOLDEN_TIMEOUT_S).end()
+
+
+def e2e(output, expression):
+    """Most tests run side by side, and mostly wait: for the kernel to let go of probes. Those that load the machine or
+    measure time come after them, one by one."""
+    part = Part("e2e")
+    pytest(part, output, "e2e", expression, E2E_TIMEOUT_S, "together", ["-m", "not alone", "-n", str(E2E_WORKERS), "--dist", "loadgroup"])
+    pytest(part, output, "e2e", expression, E2E_TIMEOUT_S, "alone", ["-m", "alone"])
     return part.end()
 
 
@@ -173,8 +203,8 @@ def main():
         "unit": lambda: unit(o.output),
         "lint": lambda: lint(o.output),
         "fuzz": lambda: fuzz(o.output),
-        "golden": lambda: pytest("golden", os.path.join(HERE, "golden"), o.output, o.k, 300),
-        "e2e": lambda: pytest("e2e", os.path.join(HERE, "e2e"), o.output, o.k, E2E_TIMEOUT_S),
+        "golden": lambda: golden(o.output, o.k),
+        "e2e": lambda: e2e(o.output, o.k),
     }
     only = [x for x in o.only.split(",") if x]
     unknown = set(only) - set(runners)

@@ -16,10 +16,25 @@ DEFAULT_TIMEOUT_S = 120
 def pytest_configure(config):
     config.addinivalue_line("markers", "timeout(seconds): longer or shorter than the default")
     config.addinivalue_line("markers", "soak: only with SPANHOUND_SOAK=1")
+    config.addinivalue_line("markers", "alone: loads the machine or measures time: no other test runs beside it (run.py)")
+    config.addinivalue_line("markers", "xdist_group(name): all of a name run in one worker (pytest-xdist)")
 
 
+def pytest_sessionstart():
+    harness.take_programs()
+
+
+def pytest_sessionfinish():
+    harness.leave_programs()
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items):
     for item in items:
+        # Tests that look at one session's result belong together.
+        group_of = getattr(item.module, "group_of", None)
+        if group_of:
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
         if item.get_closest_marker("soak") and not harness.SOAK:
             item.add_marker(pytest.mark.skip(reason="long: run with SPANHOUND_SOAK=1 (make soak)"))
 

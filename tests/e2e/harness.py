@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import threading
@@ -13,7 +14,10 @@ import truth
 
 OUTPUT = os.path.abspath(os.environ.get("SPANHOUND_OUTPUT", ".output"))
 BINARY = os.path.join(OUTPUT, "spanhound")
-PROGRAMS = os.path.realpath(os.path.join(OUTPUT, "programs"))  # as /proc/PID/exe will say
+# One of the processes that run tests at the same time (pytest-xdist), or None.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+BUILT = os.path.realpath(os.path.join(OUTPUT, "programs"))  # as /proc/PID/exe will say
+PROGRAMS = f"{BUILT}-{WORKER}" if WORKER else BUILT
 SOAK = os.environ.get("SPANHOUND_SOAK") == "1"
 
 # Emulated machines (tests/kernels) are slower than any real one: that many times all timeouts.
@@ -35,6 +39,18 @@ def wait_for(condition, what, timeout=PATIENCE_S):
         if time.monotonic() > end:
             raise AssertionError(f"waited {timeout} s in vain for {what}")
         time.sleep(0.005)
+
+
+def take_programs():
+    """Breakpoints sit in a file, for all who run it: each worker has the programs to itself, in files of its own."""
+    if WORKER:
+        shutil.rmtree(PROGRAMS, ignore_errors=True)
+        shutil.copytree(BUILT, PROGRAMS, ignore=shutil.ignore_patterns("*.o", "*.d"))
+
+
+def leave_programs():
+    if WORKER:
+        shutil.rmtree(PROGRAMS, ignore_errors=True)
 
 
 def program_path(variant, program):

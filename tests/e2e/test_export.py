@@ -177,7 +177,7 @@ def test_replay_of_a_broken_file(spanhound, program, tmp_path, cut):
     s.stop()
     data = capture.read_bytes()
     if cut == "truncated":
-        capture.write_bytes(data[:len(data) * 2 // 3 + 3])
+        capture.write_bytes(data[:-3])  # within the last entry (test_golden.py cuts everywhere)
     elif cut == "garbage":
         half = len(data) // 2
         capture.write_bytes(data[:half] + bytes((7 * i) & 255 for i in range(512)) + data[half + 512:])

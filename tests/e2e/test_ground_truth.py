@@ -30,6 +30,18 @@ def session(tmp_path_factory, info, program, variant="o2", link=None, end=None, 
     return ground.ground(tmp_path_factory, program, variant, options, case)
 
 
+PROGRAM_OF = {"test_signal_stacks": "altstack", "test_stack_switches": "coroutines", "test_exceptions": "throws",
+              "test_exceptions_built": "throws", "test_exception_types": "throws", "test_panics": "panics",
+              "test_symbols": "symbols", "test_symbols_built": "symbols"}
+
+
+def group_of(item):
+    """The session (ground.py) that a test looks at."""
+    of = item.callspec.params if hasattr(item, "callspec") else {}
+    program = of.get("program") or PROGRAM_OF.get(item.originalname, "calls")
+    return "-".join((program, of.get("variant", "o2"), of.get("link", "best"), of.get("end", "auto")))
+
+
 def check(g, case):
     p = g.programs[case]
     c = g.cases[case]

@@ -65,6 +65,7 @@ def test_more_links_than_files(spanhound, program, tmp_path):
     truth.assert_same_tree(p.calls, r.spans, r.offset_ns)
 
 
+@pytest.mark.alone
 def test_figures(tmp_path, hot, record_property):
     """Not judged: what loading, attaching and detaching take here."""
     h = hot(1, 500).go()

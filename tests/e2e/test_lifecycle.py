@@ -54,6 +54,7 @@ def test_code_is_restored_after_kill_9(spanhound, info, hot, link):
     h.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_killed_under_load_many_times(tmp_path, hot):
     """SIGKILL while the target runs at full speed; its own checks stay right."""
@@ -73,6 +74,7 @@ def test_killed_under_load_many_times(tmp_path, hot):
     wait_for(lambda: are_gone(objects), "programs, maps and links to be gone")
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_attach_detach_under_load(tmp_path, hot):
     """On every path in turn; each round sees calls, and the target's own checks stay right."""
@@ -188,6 +190,7 @@ def test_target_under_gdb(spanhound, program):
         gdb.wait()
 
 
+@pytest.mark.alone
 def test_attached_in_mid_flight(spanhound, hot):
     """Calls that were open when the probes came are not spans; everything after is."""
     h = hot(4, 0).go()

@@ -7,6 +7,8 @@ import pytest
 
 import harness
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("link,end", [(a, b) for a in harness.LINKS for b in harness.ENDS],
                          ids=lambda x: x)

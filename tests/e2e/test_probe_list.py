@@ -270,6 +270,7 @@ probes:
     assert len(r.spans) == 2 and r.dropped == {"when": 1}
 
 
+@pytest.mark.alone
 def test_min_duration(traced):
     _, r = traced("""
 probes:

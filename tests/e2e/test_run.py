@@ -75,6 +75,7 @@ def test_no_such_program(spanhound, tmp_path):
     assert "/no/such/program" in s.stderr
 
 
+@pytest.mark.alone
 def test_children_of_the_command(spanhound, tmp_path):
     """A shell that starts the program: what the command starts is traced, too."""
     log = str(tmp_path / "log")

@@ -141,7 +141,7 @@ def build(path, output, e2e, command):
         c.tree(stdlib, LEFT_OUT + tuple(map(os.path.basename, glob.glob(os.path.join(stdlib, "config-*")))))
         for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "msgpack"):
             c.tree(os.path.join(site, name), ("__pycache__",))
-        for name in (*glob.glob(os.path.join(site, "pytest*.dist-info", "*")), *glob.glob(os.path.join(site, "*.py"))):
+        for name in (*glob.glob(os.path.join(site, "pytest-[0-9]*.dist-info", "*")), *glob.glob(os.path.join(site, "*.py"))):
             c.copy(name)
         c.tree(programs)
         c.tree(e2e, ("__pycache__",))

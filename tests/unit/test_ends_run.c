@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <elf.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -303,6 +304,16 @@ static uint64_t load_base(pid_t pid, uint64_t entry)
 	return 0;
 }
 
+/* Tracer and child take turns: on one CPU a turn is a context switch, on two each waits for the other CPU to wake up.
+ */
+static void stay_on_this_cpu(void)
+{
+	cpu_set_t cpus;
+	CPU_ZERO(&cpus);
+	CPU_SET(sched_getcpu(), &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
 static void start(struct run *r, char *const argv[])
 {
 	r->pid = fork();
@@ -443,6 +454,7 @@ int main(void)
 		cmocka_unit_test(rust_programs),
 		cmocka_unit_test(installed_programs),
 	};
+	stay_on_this_cpu();
 	return cmocka_run_group_tests(tests, compiled_setup, compiled_teardown);
 }
 
