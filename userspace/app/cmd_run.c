@@ -80,6 +80,7 @@ int cmd_run(int argc, char **argv)
 		log_error("no function to probe: name some with -f 'GLOB' or a probe list (-c FILE)");
 		status = EXIT_USAGE;
 	} else if (rc == 0) {
+		o.session.has_child = true;
 		status = (int)session_open(&s, &o.session, &err);
 		if (status != SESSION_CLEAN)
 			log_error("%s", sbuf_str(&err));

@@ -267,7 +267,7 @@ static int session_open_base(struct session *s)
 /* What the user asked for wrongly fails first. */
 static enum session_end session_open_all(struct session *s, struct sbuf *err)
 {
-	if (session_open_base(s) < 0)
+	if (session_take_signals(s) < 0 || session_open_base(s) < 0)
 		return SESSION_FAILED;
 	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0)
 		return SESSION_MISTAKE;
@@ -287,7 +287,7 @@ enum session_end session_open(struct session **ret, const struct session_options
 				      .env = options->list->env,
 				      .version = options->list->version,
 				      .tags = options->list->tags};
-	s->events[0] = s->events[1] = s->count_fd = -1;
+	s->events[0] = s->events[1] = s->count_fd = s->signal_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	enum session_end end = session_open_all(s, err);
 	if (end != SESSION_CLEAN) {
@@ -318,6 +318,7 @@ void session_free(struct session *s)
 	closep(&s->events[0]);
 	closep(&s->events[1]);
 	closep(&s->count_fd);
+	closep(&s->signal_fd);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }

@@ -26,6 +26,7 @@ struct session_options {
 	uint64_t count;	      /* spans after which to stop; 0: no limit */
 	bool wait;	      /* no matching process is no error: wait for one */
 	bool quiet;
+	bool has_child;			 /* session_run() gets one; signals go on to it */
 	struct sv_vec function_options;	 /* as -f gave them; already in the list */
 	struct diagnostics *diagnostics; /* of the list's file */
 };
@@ -33,7 +34,7 @@ struct session_options {
 struct session;
 
 /* Opens everything that can fail before a process is touched: exporters, kernel half. SESSION_CLEAN, or why not, with a
- * sentence in err. */
+ * sentence in err. From here on a signal no longer ends the program: session_run() does, at once if one came before. */
 enum session_end session_open(struct session **ret, const struct session_options *options, struct sbuf *err);
 void session_free(struct session *s); /* NULL is fine */
 

@@ -34,8 +34,9 @@ struct session {
 	atomic_uint process_epoch; /* bumped when identities changed: the consumer asks anew */
 	atomic_bool events_lost;   /* the pipe was full: look at every process again */
 	int events[2];		   /* pipe: struct sh_ev_proc from the consumer to the supervisor */
-	int count_fd;		   /* eventfd: the wanted number of spans was reached */
-	bool count_reached;	   /* consumer's */
+	int signal_fd;
+	int count_fd;	    /* eventfd: the wanted number of spans was reached */
+	bool count_reached; /* consumer's */
 
 	uint64_t start_ns, end_ns;
 	uint64_t gap_ns, gaps;
@@ -45,6 +46,12 @@ struct session {
 	bool started; /* run's child executed its program */
 	enum session_end failure;
 };
+
+/* First of all, before there is a thread that would not inherit it, or anything to undo: from here on signals wait for
+ * the supervisor. 0 or -errno. */
+int session_take_signals(struct session *s);
+/* A signal that ends the session is waiting. */
+bool session_interrupted(const struct session *s);
 
 int consumer_start(struct session *s, struct sbuf *err);
 /* Drains what is left and joins. */

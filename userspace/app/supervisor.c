@@ -21,19 +21,31 @@
 
 /* SIGUSR1 asks for the summary, SIGCHLD is about run's child; the others end a session, or go on to run's child. */
 static const int handled_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD};
+static const int ending_signals[] = {SIGINT, SIGTERM, SIGHUP};
 static const int passed_signals[] = {SIGQUIT, SIGUSR2, SIGALRM, SIGWINCH};
 
-static int open_signals(bool has_child)
+int session_take_signals(struct session *s)
 {
 	sigset_t mask;
 	sigemptyset(&mask);
 	for (size_t i = 0; i < sizeof(handled_signals) / sizeof(handled_signals[0]); i++)
 		sigaddset(&mask, handled_signals[i]);
-	for (size_t i = 0; has_child && i < sizeof(passed_signals) / sizeof(passed_signals[0]); i++)
+	for (size_t i = 0; s->options.has_child && i < sizeof(passed_signals) / sizeof(passed_signals[0]); i++)
 		sigaddset(&mask, passed_signals[i]);
-	/* Before any thread is made: they all inherit it. */
 	pthread_sigmask(SIG_BLOCK, &mask, NULL);
-	return signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	return s->signal_fd < 0 ? -errno : 0;
+}
+
+bool session_interrupted(const struct session *s)
+{
+	sigset_t pending;
+	if (s->options.has_child || sigpending(&pending) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof(ending_signals) / sizeof(ending_signals[0]); i++)
+		if (sigismember(&pending, ending_signals[i]) == 1)
+			return true;
+	return false;
 }
 
 static void say_ready(struct session *s)
@@ -124,11 +136,11 @@ static void reap(struct session *s, struct child *c)
 }
 
 /* False: time to stop. */
-static bool handle_signals(struct session *s, int fd, struct child *c)
+static bool handle_signals(struct session *s, struct child *c)
 {
 	struct signalfd_siginfo info;
 	bool go_on = true;
-	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
+	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGUSR1)
 			summary_print(s, stderr);
 		else if (info.ssi_signo == SIGCHLD)
@@ -141,11 +153,11 @@ static bool handle_signals(struct session *s, int fd, struct child *c)
 	return go_on;
 }
 
-static void wait_for_events(struct session *s, int signal_fd, struct child *c)
+static void wait_for_events(struct session *s, struct child *c)
 {
 	uint64_t end = s->options.duration_ns ? clock_mono_ns() + s->options.duration_ns : UINT64_MAX;
 	for (;;) {
-		struct pollfd fds[] = {{.fd = signal_fd, .events = POLLIN},
+		struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
 				       {.fd = s->events[0], .events = POLLIN},
 				       {.fd = s->count_fd, .events = POLLIN}};
 		uint64_t now = clock_mono_ns();
@@ -153,7 +165,7 @@ static void wait_for_events(struct session *s, int signal_fd, struct child *c)
 			return;
 		uint64_t left_ms = end == UINT64_MAX ? TICK_MS : (end - now) / NSEC_PER_MSEC + 1;
 		poll(fds, 3, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
-		if (fds[0].revents && !handle_signals(s, signal_fd, c))
+		if (fds[0].revents && !handle_signals(s, c))
 			return;
 		drain_events(s);
 		if (fds[2].revents || (c->pid && c->ended))
@@ -206,6 +218,8 @@ static enum session_end attach_running(struct session *s)
 	int found = targets_attach_all(s);
 	if (found < 0)
 		return SESSION_FAILED;
+	if (session_interrupted(s))
+		return SESSION_CLEAN; /* not all were looked at: whoever waits for events sees why */
 	if (!found && !s->options.wait) {
 		targets_explain_none(s);
 		return SESSION_MISTAKE;
@@ -224,7 +238,6 @@ enum session_end session_run(struct session *s, pid_t child, int release_fd, int
 {
 	struct sbuf err = {0};
 	struct child c = {.pid = child};
-	__cleanup(closep) int signal_fd = open_signals(child != 0);
 
 	s->start_ns = clock_mono_ns();
 	kernel_shared(s->kernel)->watch_exec = s->options.list->targets.cnt > 0;
@@ -244,7 +257,7 @@ enum session_end session_run(struct session *s, pid_t child, int release_fd, int
 			kernel_stop_at_exec(s->kernel, (uint32_t)child);
 			close(release_fd);
 		}
-		wait_for_events(s, signal_fd, &c);
+		wait_for_events(s, &c);
 	}
 	wind_up(s);
 	if (ret_child_status)

@@ -122,7 +122,7 @@ static int targets_attach_matches(struct session *s, struct sbuf *err)
 	int found = 0;
 	int rc = scan_processes(PROC_ROOT, list->targets.data, list->targets.cnt, &scan, err);
 
-	for (size_t i = 0; rc >= 0 && i < scan.cnt; i++) {
+	for (size_t i = 0; rc >= 0 && i < scan.cnt && !session_interrupted(s); i++) {
 		const struct scan_match *m = &scan.data[i];
 		struct proc p = PROC_INIT;
 		if (processes_find(s->processes, (uint32_t)m->pid) || proc_open(&p, PROC_ROOT, m->pid) < 0)
@@ -150,7 +150,7 @@ int targets_attach_all(struct session *s)
 		scan_each(PROC_ROOT, attach_if_child, &f, NULL);
 		found += f.found;
 		total += found;
-		if (!found)
+		if (!found || session_interrupted(s))
 			break;
 	}
 	sbuf_release(&err);

@@ -18,18 +18,34 @@ PROBED static long p_load(const char *path)
 	RETURN((long)dlsym(library, "p_plug_work"));
 }
 
-static void case_dlopen(int argc, char **argv)
+static void work_often(long (*work)(long))
 {
 	struct timespec step = {0, 5000000};
-	long (*work)(long);
 
-	if (argc < 1)
-		exit(2);
-	work = (long (*)(long))p_load(argv[0]);
 	for (int i = 0; i < 100; i++) {
 		work(i);
 		nanosleep(&step, NULL);
 	}
+}
+
+static void case_dlopen(int argc, char **argv)
+{
+	if (argc < 1)
+		exit(2);
+	work_often((long (*)(long))p_load(argv[0]));
+}
+
+/* The same, with another line awaited between the load and the calls. */
+static void case_dlopen_hold(int argc, char **argv)
+{
+	long (*work)(long);
+	char line[16];
+
+	if (argc < 1)
+		exit(2);
+	work = (long (*)(long))p_load(argv[0]);
+	if (fgets(line, sizeof(line), stdin))
+		work_often(work);
 }
 
 /* The same calls over and over, for a process that is found only after it began. argv[0]: milliseconds */
@@ -50,7 +66,8 @@ static void case_tick(int argc, char **argv)
 	}
 }
 
-static const struct truth_case cases[] = {{"dlopen", case_dlopen}, {"tick", case_tick}, {NULL, NULL}};
+static const struct truth_case cases[] = {
+	{"dlopen", case_dlopen}, {"dlopen_hold", case_dlopen_hold}, {"tick", case_tick}, {NULL, NULL}};
 
 int main(int argc, char **argv)
 {
