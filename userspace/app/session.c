@@ -158,7 +158,7 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.link = s->link,
 		.ends = s->options.ends,
 		.cost = {.optimised_nop_sz = 0},
-		.seccomp_return = capability_seccomp_return(s->link),
+		.seccomp_return = capability_seccomp_return,
 		.proc_root = "/proc",
 		.max_functions = s->options.max_functions,
 		.publish = session_publish,

@@ -141,10 +141,11 @@ static void settle(struct capability *c, int rc, const char *what)
 		snprintf(c->why_not, sizeof(c->why_not), "%s: %s", what, strerror(-rc));
 }
 
+/* Return probes came with the kind of link, or before it. */
 static int try_link(enum link_kind kind)
 {
 	struct trial t;
-	int rc = trial_begin(&t, kind, true, spanhound_price_emulated);
+	int rc = trial_begin(&t, kind, false, spanhound_price_emulated);
 	if (rc == 0)
 		trial_end(&t);
 	return rc;

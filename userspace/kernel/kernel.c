@@ -22,6 +22,7 @@
 #define RING_MIN	   (64u << 10)
 #define MAX_PROCESS_LINKS  3
 #define MAX_SOCKET_LINKS   2
+#define DETACHERS	   8
 
 struct kernel {
 	struct spanhound *skel;
@@ -30,11 +31,12 @@ struct kernel {
 	struct sh_func *functions; /* mapped */
 	size_t functions_sz;
 	struct bpf_link *process_links[MAX_PROCESS_LINKS], *socket_links[MAX_SOCKET_LINKS];
-	pthread_t detacher;
+	pthread_t detachers[DETACHERS];
+	unsigned detacher_cnt;
 	pthread_mutex_t detach_lock;
 	pthread_cond_t detach_more;
-	VEC(struct kernel_attachment *) detach; /* for the detacher */
-	bool detaching, detach_stop;
+	VEC(struct kernel_attachment *) detach; /* for the detachers */
+	bool detach_stop;
 	struct sbuf log; /* libbpf's words while loading, for the error message */
 };
 
@@ -42,8 +44,6 @@ struct kernel_attachment {
 	int multi_fd;
 	VEC(int) perf_fds;
 };
-
-static void kernel_finish_detach(struct kernel *k);
 
 static struct kernel *loading; /* libbpf's print callback has no argument */
 
@@ -243,7 +243,7 @@ void kernel_close(struct kernel *k)
 {
 	if (!k)
 		return;
-	kernel_finish_detach(k);
+	kernel_detach_finish(k);
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++)
 		bpf_link__destroy(k->process_links[i]);
@@ -408,32 +408,30 @@ void kernel_detach_later(struct kernel *k, struct kernel_attachment *a)
 {
 	if (!a)
 		return;
-	if (!k->detaching)
-		k->detaching = pthread_create(&k->detacher, NULL, detacher_main, k) == 0;
+	if (k->detacher_cnt < DETACHERS && pthread_create(&k->detachers[k->detacher_cnt], NULL, detacher_main, k) == 0)
+		k->detacher_cnt++;
 	pthread_mutex_lock(&k->detach_lock);
-	bool queued = k->detaching && vec_push(&k->detach, a) == 0;
+	bool queued = k->detacher_cnt && vec_push(&k->detach, a) == 0;
 	pthread_cond_signal(&k->detach_more);
 	pthread_mutex_unlock(&k->detach_lock);
 	if (!queued)
 		kernel_detach(a);
 }
 
-static void kernel_finish_detach(struct kernel *k)
+void kernel_detach_finish(struct kernel *k)
 {
-	if (!k->detaching)
-		return;
 	pthread_mutex_lock(&k->detach_lock);
 	k->detach_stop = true;
-	pthread_cond_signal(&k->detach_more);
+	pthread_cond_broadcast(&k->detach_more);
 	pthread_mutex_unlock(&k->detach_lock);
-	pthread_join(k->detacher, NULL);
-	k->detaching = k->detach_stop = false;
+	while (k->detacher_cnt)
+		pthread_join(k->detachers[--k->detacher_cnt], NULL);
+	k->detach_stop = false;
 	vec_release(&k->detach);
 }
 
 void kernel_quiesce(struct kernel *k)
 {
-	kernel_finish_detach(k);
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		bpf_link__destroy(k->process_links[i]);

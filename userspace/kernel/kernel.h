@@ -76,8 +76,11 @@ struct kernel_attachment;
 int kernel_attach(struct kernel *k, enum kernel_hook hook, bool sleepable, const struct link_sites *sites,
 		  struct kernel_attachment **ret, struct sbuf *err);
 void kernel_detach(struct kernel_attachment *a); /* NULL is fine */
-/* The same, on a thread of its own: the kernel waits for grace periods, some 10 ms each. NULL is fine. */
+/* The same, on threads of its own: removing a link waits some 50 ms for a grace period of the kernel, which several
+ * links removed at a time share. NULL is fine. */
 void kernel_detach_later(struct kernel *k, struct kernel_attachment *a);
+/* Waits for all that was to be detached later. */
+void kernel_detach_finish(struct kernel *k);
 
 /* Ends the watch over processes and waits until no program of ours runs any more. After every kernel_detach(). */
 void kernel_quiesce(struct kernel *k);

@@ -62,9 +62,11 @@ static void plan_process_free(struct plan_process *process, struct kernel *later
 void plan_detach(struct plan *p)
 {
 	uint64_t start = clock_mono_ns();
-	vec_foreach(process, &p->processes) plan_process_free(*process, NULL);
+	vec_foreach(process, &p->processes) plan_process_free(*process, p->options.kernel);
 	vec_release(&p->processes);
-	vec_foreach(m, &p->modules) attachment_vec_detach(&(*m)->attached, NULL);
+	vec_foreach(m, &p->modules) attachment_vec_detach(&(*m)->attached, p->options.kernel);
+	if (p->options.kernel)
+		kernel_detach_finish(p->options.kernel);
 	p->stats.detach_ns += clock_mono_ns() - start;
 }
 
@@ -294,10 +296,19 @@ static int plan_settle(struct plan *p, struct plan_process *process, struct sbuf
 	return rc;
 }
 
+/* Tried when it first matters. */
+static bool plan_seccomp_lets_return(struct plan *p)
+{
+	if (!p->seccomp_tried)
+		p->seccomp_return = !p->options.seccomp_return || p->options.seccomp_return(p->options.link);
+	p->seccomp_tried = true;
+	return p->seccomp_return;
+}
+
 static void plan_read_seccomp(struct plan *p, struct proc *proc, struct plan_process *process)
 {
 	const struct proc_status *status;
-	if (!p->options.seccomp_return && proc_status(proc, &status) == 0 && status->seccomp == SECCOMP_MODE_FILTER)
+	if (proc_status(proc, &status) == 0 && status->seccomp == SECCOMP_MODE_FILTER && !plan_seccomp_lets_return(p))
 		process->no_return = "its seccomp filter would kill it";
 }
 

@@ -37,7 +37,7 @@ struct plan_options {
 	enum link_kind link;
 	enum site_ends_wanted ends;
 	struct cost_kernel cost;
-	bool seccomp_return; /* return probes are safe under a seccomp filter */
+	bool (*seccomp_return)(enum link_kind link); /* are return probes safe under a seccomp filter? NULL: they are */
 	const char *proc_root;
 	uint32_t max_functions;
 	/* Called before the function's probes are attached. */

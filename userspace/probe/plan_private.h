@@ -78,6 +78,7 @@ struct plan {
 	struct plan_stats stats;
 	bool has_target_probes;
 	bool has_library_probes;
+	bool seccomp_tried, seccomp_return;
 };
 
 /* Finds the probed functions of a module and their sites. 0 or -errno. */
