@@ -74,6 +74,8 @@ static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
 		if (!c)
 			return CALL_IGNORED;
 	}
+	if (__builtin_expect(shared.winding_up, 0))
+		return call_ignored(c, sp);
 	c->seen++;
 	if (c->depth) {
 		struct sh_frame *top = frame_at(c, c->depth - 1);
@@ -211,7 +213,8 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 	if (cookie & SH_COOKIE_CONDITION && !condition_taken(regs, cookie >> SH_COOKIE_CC_SHIFT & 15))
 		return;
 	if (!c->depth) {
-		__sync_fetch_and_add(&shared.strange_ends, 1);
+		if (!shared.winding_up)
+			__sync_fetch_and_add(&shared.strange_ends, 1);
 		return;
 	}
 	struct sh_frame *f = frame_at(c, c->depth - 1);

@@ -179,11 +179,11 @@ struct sh_image {
 
 /* The one struct of settings and counters both halves share by memory. */
 struct sh_shared {
-	__u64 unix_minus_mono_ns; /* kept by the user half */
-	__u32 watch_exec;	  /* report every exec of the host, not only those of chosen processes */
-	__u32 consumer_asleep;	  /* the next record is to wake the consumer */
-	__u32 stop_at_exec;	  /* tgid that gets SIGSTOP when it executes a program; 0: none */
-	__u32 pad;
+	__u64 unix_minus_mono_ns;  /* kept by the user half */
+	__u32 watch_exec;	   /* report every exec of the host, not only those of chosen processes */
+	__u32 consumer_asleep;	   /* the next record is to wake the consumer */
+	__u32 stop_at_exec;	   /* tgid that gets SIGSTOP when it executes a program; 0: none */
+	__u32 winding_up;	   /* calls that begin now are nobody's: their ends may not be seen */
 	__u64 seen;		   /* calls of threads that are gone */
 	__u64 process_events_lost; /* events about processes (not calls) lost to a full ring */
 	__u64 drops[SH_KERNEL_DROPS];

@@ -205,6 +205,26 @@ def test_attached_in_mid_flight(spanhound, hot):
     h.stop()
 
 
+@pytest.mark.parametrize("link,end", [(a, b) for a in harness.LINKS for b in harness.ENDS], ids=lambda x: x)
+def test_detach_under_calls(spanhound, hot, info, link, end):
+    """Probes go one after the other, while the program goes on calling: no call is seen to begin that is not seen to end."""
+    why = harness.link_missing(info, link)
+    if why:
+        pytest.skip(why)
+    h = hot(16, 1600).go()
+    s = spanhound("--pid", h.pid, "-f", "p_hot*", "--link", link, "--end", end)
+    wait_for(lambda: os.path.exists(s.spans_path) and os.path.getsize(s.spans_path) > 100000, "some calls")
+    r = s.stop()
+    assert h.stop()["calls"] > 100
+    # Each takes microseconds, a few hundred times a second: hardly one is open at that moment.
+    open_calls = [x for x in r.spans if truth.is_unfinished(x)]
+    assert len(open_calls) <= 2, f"{len(open_calls)} of {len(r.spans)} calls never ended"
+    ids = {x["span_id"]: x for x in r.spans}
+    for x in r.spans:
+        if x["resource"] == "p_hot_inner" and x["parent_id"]:
+            assert ids[x["parent_id"]]["resource"] == "p_hot"
+
+
 def test_detach_with_open_calls(spanhound, program):
     """A call that is open when spanhound goes is accounted for, and its process lives on."""
     p = program("args", "count", "200", "100")

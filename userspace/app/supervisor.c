@@ -192,6 +192,7 @@ static void wind_up(struct session *s)
 	s->end_ns = clock_mono_ns();
 	if (s->started)
 		check_list(s); /* of `run`: only now is it known what was never loaded */
+	kernel_wind_up(s->kernel);
 	plan_detach(s->plan);
 	kernel_quiesce(s->kernel);
 	consumer_stop(s);

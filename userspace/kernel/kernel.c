@@ -430,6 +430,11 @@ void kernel_detach_finish(struct kernel *k)
 	vec_release(&k->detach);
 }
 
+void kernel_wind_up(struct kernel *k)
+{
+	__atomic_store_n(&kernel_shared(k)->winding_up, 1, __ATOMIC_RELEASE);
+}
+
 void kernel_quiesce(struct kernel *k)
 {
 	kernel_watch_sockets(k, false, NULL);

@@ -82,6 +82,10 @@ void kernel_detach_later(struct kernel *k, struct kernel_attachment *a);
 /* Waits for all that was to be detached later. */
 void kernel_detach_finish(struct kernel *k);
 
+/* Before the first kernel_detach() of the end: calls that begin from now on are not seen, those that are open go on to
+ * their ends. A call whose entry is seen when its end is detached already would look as if it never ended. */
+void kernel_wind_up(struct kernel *k);
+
 /* Ends the watch over processes and waits until no program of ours runs any more. After every kernel_detach(). */
 void kernel_quiesce(struct kernel *k);
 
