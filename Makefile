@@ -30,9 +30,11 @@ endif
 # --- what a machine needs: one list, used by demo, test and CI alike -------------------------------------------------
 DEBS := gcc g++ make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev liblzma-dev libcapstone-dev \
         libfyaml-dev uthash-dev libmsgpack-dev libcurl4-openssl-dev libpcre2-dev libiberty-dev linux-libc-dev git
-DEMO_DEBS := redis-server
-TEST_DEBS := $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3-venv redis-tools gdb \
-             rustc binutils xz-utils strace
+DEMO_DEBS := redis-server procps
+# Who has a Rust of their own (rustup) needs no other. Asked when it matters, not at every make.
+TEST_DEBS  = $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3 python3-venv ca-certificates \
+             redis-tools gdb binutils xz-utils strace mount util-linux \
+             $(if $(shell rustc --version 2>/dev/null),,rustc)
 KERNEL_DEBS := qemu-system-x86 seabios busybox-static
 
 # --- flags -----------------------------------------------------------------------------------------------------------
@@ -192,7 +194,8 @@ bench: deps-test
 
 .PHONY: demo
 demo: deps-demo
-	@$(MAKE) --no-print-directory $(O)/spanhound programs
+	@$(MAKE) --no-print-directory $(O)/spanhound
+	@$(MAKE) -s -C tests/e2e/programs O=$(abspath $(O))/programs CC=$(CC) $(abspath $(O))/programs/o2/shop
 	@tests/demo $(O)
 
 .PHONY: lint format
