@@ -17,14 +17,16 @@
 #include "target/match.h"
 
 #define DEFAULT_MAX_FUNCTIONS 16384
-#define DEFAULT_MAX_TRACES    16384
-#define DEFAULT_MAX_SPANS     200000
-#define DEFAULT_QUEUE_SPANS   200000
-#define DEFAULT_PARTIAL_SPANS 300 /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of dd-trace-py */
-#define TRACE_IDLE_NS	      (30 * NSEC_PER_SEC)
-#define POOL_IDLE_SPANS	      65536
-#define PROCESS_KEEP_NS	      (10 * NSEC_PER_SEC)
-#define EVENT_PIPE_SZ	      (1 << 20)
+/* By perf links: the kernel takes a tenth of a second to remove one, and a function has two or more. */
+#define DEFAULT_MAX_PERF_FUNCTIONS 250
+#define DEFAULT_MAX_TRACES	   16384
+#define DEFAULT_MAX_SPANS	   200000
+#define DEFAULT_QUEUE_SPANS	   200000
+#define DEFAULT_PARTIAL_SPANS	   300 /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of dd-trace-py */
+#define TRACE_IDLE_NS		   (30 * NSEC_PER_SEC)
+#define POOL_IDLE_SPANS		   65536
+#define PROCESS_KEEP_NS		   (10 * NSEC_PER_SEC)
+#define EVENT_PIPE_SZ		   (1 << 20)
 
 const char *session_drop_name(unsigned drop)
 {
@@ -137,6 +139,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 	if (link < 0)
 		link = rc;
 	s->link = (enum link_kind)link;
+	if (link == LINK_PERF && !s->limit_was_asked_for)
+		s->options.max_functions = DEFAULT_MAX_PERF_FUNCTIONS;
 	struct kernel_options options = {
 		.link = s->link,
 		.sleepable = probe_list_reads_memory(list) && capability_sleepable(s->link),
@@ -250,8 +254,9 @@ static int session_open_base(struct session *s)
 					      .max = SH_MAX_PROCESSES,
 					      .keep_ended_ns = PROCESS_KEEP_NS,
 					      .hostname = identify_hostname()};
-	uint32_t max = or_default(s->options.list->limits.max_functions, DEFAULT_MAX_FUNCTIONS);
-	s->options.max_functions = or_default(s->options.max_functions, max);
+	uint32_t asked = or_default(s->options.max_functions, s->options.list->limits.max_functions);
+	s->limit_was_asked_for = asked != 0;
+	s->options.max_functions = or_default(asked, DEFAULT_MAX_FUNCTIONS);
 	s->processes = processes_new(&processes);
 	s->pool = chunk_pool_new(POOL_IDLE_SPANS);
 	s->functions = functions_new(s->options.list, s->options.max_functions);
@@ -362,5 +367,6 @@ void session_view(struct session *s, struct session_view *ret)
 		.gap_ns = s->gap_ns,
 		.gaps = s->gaps,
 		.processes = s->chosen,
+		.max_functions = s->options.max_functions,
 	};
 }

@@ -73,6 +73,7 @@ struct session_view {
 	uint64_t elapsed_ns;
 	uint64_t gap_ns, gaps; /* time in which libraries of forked children were not probed yet */
 	uint32_t processes;    /* chosen over the whole session */
+	uint32_t max_functions;
 };
 void session_view(struct session *s, struct session_view *ret);
 

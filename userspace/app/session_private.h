@@ -14,6 +14,7 @@
 struct session {
 	struct session_options options;
 	enum link_kind link;
+	bool limit_was_asked_for; /* of functions */
 	struct kernel *kernel;
 	struct plan *plan;
 	struct functions *functions;

@@ -64,8 +64,10 @@ static void say_ready(struct session *s)
 	}
 	sbuf_release(&where);
 	if (stats.limited)
-		log_warn("%u functions beyond the limit of %u are not probed; raise it with --max-functions",
-			 stats.limited, s->options.max_functions);
+		log_warn("%u functions beyond the limit of %u are not probed%s; raise it with --max-functions",
+			 stats.limited, s->options.max_functions,
+			 s->link == LINK_PERF ? ", because this kernel takes a tenth of a second to remove each probe"
+					      : "");
 	if (s->link == LINK_PERF && stats.sites >= PERF_MANY_SITES)
 		log_warn("this kernel removes probes one by one: ending will take some %u s for the %u there are; "
 			 "fewer functions end sooner",
