@@ -112,13 +112,16 @@ static void print_functions(const struct resolve *r, const struct options *o, st
 	sbuf_release(&err);
 }
 
-static void print_totals(const struct plan_stats *s, unsigned skipped)
+static void print_totals(const struct plan_stats *s, unsigned skipped, uint32_t pages)
 {
 	printf("\n%u functions: entry fast at %u (%.0f %%); end by return %u, by end sites %u, not at all %u; %u cannot be probed\n",
 	       s->functions, s->fast_entries, s->functions ? 100.0 * s->fast_entries / s->functions : 0, s->by_return,
 	       s->by_sites, s->entry_only, skipped);
-	puts("entry: what the entry probe's instruction costs; nop and emulated are fast. end: how the end of a call is seen.\n"
-	     "A probe makes the 4 KiB page under it private in each process that maps the file.");
+	printf("entry: what the entry probe's instruction costs; nop and emulated are fast. end: how the end of a call "
+	       "is seen.\n"
+	       "A probe makes the 4 KiB page under it private in each process that maps the file: %u pages, %u KiB, "
+	       "for all of these.\n",
+	       pages, pages * (PLAN_PAGE_SZ / 1024));
 }
 
 static int list_functions(struct options *o)
@@ -141,8 +144,8 @@ static int list_functions(struct options *o)
 		plan_stats(r.plan, &stats);
 		print_functions(&r, o, &json);
 		if (o->json)
-			printf("{\"functions\":[%s%s%s]}\n", sbuf_str(&json), json.len && skipped.text.len ? ",\n" : "",
-			       sbuf_str(&skipped.text));
+			printf("{\"functions\":[%s%s%s],\"pages\":%u}\n", sbuf_str(&json),
+			       json.len && skipped.text.len ? ",\n" : "", sbuf_str(&skipped.text), plan_pages(r.plan));
 		else
 			fputs(sbuf_str(&skipped.text), stdout);
 		plan_report(r.plan, &o->diagnostics);
@@ -150,7 +153,7 @@ static int list_functions(struct options *o)
 		diagnostics_print(&o->diagnostics, &err);
 		fputs(sbuf_str(&err), stderr);
 		if (!o->json)
-			print_totals(&stats, skipped.cnt);
+			print_totals(&stats, skipped.cnt, plan_pages(r.plan));
 		if (o->diagnostics.error_cnt)
 			rc = SESSION_MISTAKE;
 	}

@@ -127,10 +127,15 @@ void summary_print(struct session *s, FILE *out)
 	session_view(s, &v);
 	session_account(s, &a);
 	plan_stats(v.plan, &plan);
-	fprintf(out, "spanhound: %u process%s, %u function%s in %s by %s links", v.processes, v.processes == 1 ? "" : "es",
-		plan.functions, plan.functions == 1 ? "" : "s", duration_text(v.elapsed_ns, text), link_kind_names[v.link]);
-	fprintf(out, "; ends seen by return %u, by end sites %u, not at all %u\n", plan.by_return, plan.by_sites,
-		plan.entry_only);
+	fprintf(out, "spanhound: %u process%s, %u function%s in %s by %s links", v.processes,
+		v.processes == 1 ? "" : "es", plan.functions, plan.functions == 1 ? "" : "s",
+		duration_text(v.elapsed_ns, text), link_kind_names[v.link]);
+	uint32_t pages = plan_pages(v.plan);
+	fprintf(out,
+		"; ends seen by return %u, by end sites %u, not at all %u; %u page%s of code private (%u KiB a "
+		"process)\n",
+		plan.by_return, plan.by_sites, plan.entry_only, pages, pages == 1 ? "" : "s",
+		pages * (PLAN_PAGE_SZ / 1024));
 	print_rows(&v, out);
 	print_account(&a, out);
 	print_notes(&v, out);
@@ -199,6 +204,8 @@ void summary_json(struct session *s, struct sbuf *out)
 	summary_json_account(&a, out);
 	sbuf_addf(out, ",\"processes\":%u,\"functions\":%u,\"skipped\":%u,\"sites\":%u,\"link\":\"%s\"", v.processes,
 		  plan.functions, plan.skipped, plan.sites, link_kind_names[v.link]);
+	sbuf_addf(out, ",\"pages\":%u", plan_pages(v.plan));
+	sbuf_addf(out, ",\"max_functions\":%u,\"limited\":%u", v.max_functions, plan.limited);
 	sbuf_addf(out, ",\"ends\":{\"return\":%u,\"sites\":%u,\"none\":%u},\"fast_entries\":%u", plan.by_return,
 		  plan.by_sites, plan.entry_only, plan.fast_entries);
 	sbuf_addf(out, ",\"resolve_ns\":%" PRIu64 ",\"attach_ns\":%" PRIu64 ",\"detach_ns\":%" PRIu64, plan.resolve_ns,

@@ -436,6 +436,38 @@ void plan_stats(const struct plan *p, struct plan_stats *ret)
 	}
 }
 
+static int compare_pages(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static uint32_t module_pages(const struct plan_module *m)
+{
+	VEC(uint64_t) pages = {0};
+	uint32_t cnt = 0;
+	int rc = 0;
+	vec_foreach (f, &m->functions) {
+		rc |= vec_push(&pages, f->site.offset / PLAN_PAGE_SZ);
+		vec_foreach (end, &f->site.ends)
+			rc |= vec_push(&pages, end->offset / PLAN_PAGE_SZ);
+	}
+	if (pages.cnt && rc == 0)
+		qsort(pages.data, pages.cnt, sizeof(*pages.data), compare_pages);
+	for (size_t i = 0; i < pages.cnt && rc == 0; i++)
+		cnt += i == 0 || pages.data[i] != pages.data[i - 1];
+	vec_release(&pages);
+	return cnt;
+}
+
+uint32_t plan_pages(const struct plan *p)
+{
+	uint32_t cnt = 0;
+	vec_foreach (m, &p->modules)
+		cnt += module_pages(*m);
+	return cnt;
+}
+
 const struct plan_function *plan_function(const struct plan *p, uint32_t index)
 {
 	return index < p->functions.cnt ? p->functions.data[index] : NULL;

@@ -75,6 +75,9 @@ struct plan_stats {
 	uint64_t detach_ns;	 /* and on plan_detach() */
 };
 void plan_stats(const struct plan *p, struct plan_stats *ret);
+/* Pages of files with a probe on them: each becomes private memory of each process that maps it (PLAN_PAGE_SZ). */
+uint32_t plan_pages(const struct plan *p);
+#define PLAN_PAGE_SZ 4096
 const struct plan_function *plan_function(const struct plan *p, uint32_t index);
 
 #endif
