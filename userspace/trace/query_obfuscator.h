@@ -15,9 +15,9 @@ int query_obfuscator_new(struct sv pattern, struct query_obfuscator **ret, struc
 struct query_obfuscator *query_obfuscator_ref(struct query_obfuscator *q);
 void query_obfuscator_unref(struct query_obfuscator *q); /* NULL is fine */
 
-/* Appends the query (without its '?') with each match replaced. When matching takes too many steps or fails, or the
- * query has too many matches, all of the rest is replaced: a secret is never let through because it was hard to find.
- */
+/* Appends the query (without its '?') with each match replaced. When matching takes too many steps or fails, or there
+ * are more than 100 matches, all of the rest is replaced, and a query beyond 8 KiB as a whole: a secret is never let
+ * through because it was hard to find. */
 void query_obfuscate(struct query_obfuscator *q, struct sv query, struct sbuf *out);
 /* How often that happened. */
 uint64_t query_obfuscator_failures(const struct query_obfuscator *q);

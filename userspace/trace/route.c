@@ -46,9 +46,9 @@ static bool is_placeholder(struct sv s)
 {
 	if (s.len < 2)
 		return false;
-	char last = s.data[s.len - 1];
-	return s.data[0] == ':' || (s.data[0] == '<' && last == '>') ||
-	       (s.data[0] == '{' && last == '}' && !memchr(s.data + 1, '{', s.len - 1));
+	const char *last = s.data + s.len - 1;
+	return s.data[0] == ':' || (s.data[0] == '<' && *last == '>') ||
+	       (s.data[0] == '{' && memchr(s.data, '}', s.len) == last);
 }
 
 /* "v{n}.js" as a pattern for glob_match(); false: a brace has no partner. */
