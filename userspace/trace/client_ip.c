@@ -38,13 +38,10 @@ static const struct network local4[] = {
 
 static const struct network local6[] = {
 	{{0}, 127}, /* :: and ::1 */
-	{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96},
-	{{0x01}, 64},
-	{{0x20, 0x01}, 23},
-	{{0x20, 0x01, 0x0d, 0xb8}, 32},
-	{{0xfc}, 7},
-	{{0xfe, 0x80}, 10},
+	{{0x01}, 64}, {{0x20, 0x01}, 23}, {{0x20, 0x01, 0x0d, 0xb8}, 32}, {{0xfc}, 7}, {{0xfe, 0x80}, 10},
 };
+
+static const struct network mapped4 = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96};
 
 static bool is_in(const uint8_t *ip, const struct network *n)
 {
@@ -79,10 +76,15 @@ bool ip_is_global(struct sv ip)
 	int family = ip.len ? parse(ip, bytes) : 0;
 	if (!family)
 		return false;
+	const uint8_t *at = bytes;
+	if (family == 6 && is_in(bytes, &mapped4)) {
+		family = 4;
+		at += mapped4.bits / 8;
+	}
 	const struct network *list = family == 4 ? local4 : local6;
 	size_t cnt = family == 4 ? sizeof(local4) / sizeof(*local4) : sizeof(local6) / sizeof(*local6);
 	for (size_t i = 0; i < cnt; i++)
-		if (is_in(bytes, &list[i]))
+		if (is_in(at, &list[i]))
 			return false;
 	return true;
 }
