@@ -254,6 +254,41 @@ static void small_pieces(void **state)
 	sbuf_release(&out);
 }
 
+/* Two connections of one thread share what they keep half heads in. */
+static void interleaved(void **state)
+{
+	struct sbuf out[2] = {0};
+	uint32_t seed = 1;
+	(void)state;
+	for (size_t i = 0; i + 1 < STREAM_CNT; i++) {
+		for (int round = 0; round < 50; round++) {
+			struct http1 p[2];
+			size_t at[2] = {0};
+			for (int k = 0; k < 2; k++) {
+				start(&p[k], &streams[i + (size_t)k]);
+				sbuf_reset(&out[k]);
+			}
+			for (;;) {
+				int k = (seed = seed * 1664525 + 1013904223) >> 31;
+				size_t n = strlen(streams[i + (size_t)k].bytes), step = 1 + (seed >> 8) % 20;
+				size_t to = at[k] + step < n ? at[k] + step : n;
+				replay_piece(&p[k], part(sv_of(streams[i + (size_t)k].bytes), at[k], to), 0, &out[k]);
+				at[k] = to;
+				if (at[0] == strlen(streams[i].bytes) && at[1] == strlen(streams[i + 1].bytes))
+					break;
+			}
+			for (int k = 0; k < 2; k++) {
+				replay_state(&p[k], &out[k]);
+				same(&streams[i + (size_t)k], &out[k], streams[i + (size_t)k].events);
+				http1_release(&p[k]);
+			}
+		}
+	}
+	assert_int_equal(shared.split_cnt, 0);
+	sbuf_release(&out[0]);
+	sbuf_release(&out[1]);
+}
+
 /* --- bytes that were not copied ----------------------------------------------------------------------------------- */
 
 /* The first `seen` bytes, cut in two at `split`, the rest unseen. */
@@ -709,15 +744,25 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(meaning),	   cmocka_unit_test(every_split),
-		cmocka_unit_test(small_pieces),	   cmocka_unit_test(unseen_tail),
-		cmocka_unit_test(body_is_counted), cmocka_unit_test(unseen_message),
-		cmocka_unit_test(cut_heads),	   cmocka_unit_test(long_heads),
-		cmocka_unit_test(chunks_unseen),   cmocka_unit_test(resync_knows_its_place),
-		cmocka_unit_test(midstream),	   cmocka_unit_test(ends),
-		cmocka_unit_test(leaving),	   cmocka_unit_test(times),
-		cmocka_unit_test(many_expected),   cmocka_unit_test(too_many_split_heads),
-		cmocka_unit_test(wanted_names),	   cmocka_unit_test(detection),
+		cmocka_unit_test(meaning),
+		cmocka_unit_test(every_split),
+		cmocka_unit_test(small_pieces),
+		cmocka_unit_test(interleaved),
+		cmocka_unit_test(unseen_tail),
+		cmocka_unit_test(body_is_counted),
+		cmocka_unit_test(unseen_message),
+		cmocka_unit_test(cut_heads),
+		cmocka_unit_test(long_heads),
+		cmocka_unit_test(chunks_unseen),
+		cmocka_unit_test(resync_knows_its_place),
+		cmocka_unit_test(midstream),
+		cmocka_unit_test(ends),
+		cmocka_unit_test(leaving),
+		cmocka_unit_test(times),
+		cmocka_unit_test(many_expected),
+		cmocka_unit_test(too_many_split_heads),
+		cmocka_unit_test(wanted_names),
+		cmocka_unit_test(detection),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
