@@ -24,9 +24,10 @@
  *  - "dd=" inside another vendor's tracestate member is left alone; ddtrace writes its `p:` there, too. */
 
 #define PROPAGATION_PRIORITY_NONE INT32_MIN
-#define PROPAGATION_TAGS_MAX	  128 /* more are cut off and `truncated` is set; x-datadog-tags cannot hold half of that \
-				       */
-#define PROPAGATION_BAGGAGE_MAX 64    /* ddtrace: DD_TRACE_BAGGAGE_MAX_ITEMS */
+#define PROPAGATION_TAGS_MAX                                                                                           \
+	128			   /* more are cut off and `truncated` is set; x-datadog-tags cannot hold half of that \
+				    */
+#define PROPAGATION_BAGGAGE_MAX 64 /* ddtrace: DD_TRACE_BAGGAGE_MAX_ITEMS */
 
 /* Another trace that the request claimed to belong to. */
 struct propagation_link {

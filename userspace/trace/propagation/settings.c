@@ -46,20 +46,25 @@ static int find_style(struct sv word)
 	return -1;
 }
 
-static void parse_styles(const char *name, struct sv text, struct style_list *list, struct sbuf *warn)
+/* False: no word of it is known, not even "none". */
+static bool parse_styles(const char *name, struct sv text, struct style_list *list, struct sbuf *warn)
 {
+	bool known = false;
 	list->cnt = 0;
 	while (text.data) {
 		struct sv word = sv_strip(sv_split(&text, ','));
+		known |= is_word(word, "none");
 		if (!word.len || is_word(word, "none"))
 			continue;
 		int style = find_style(word);
+		known |= style >= 0;
 		if (style < 0)
 			warn_value(warn, name, word,
 				   "a propagation style (datadog, tracecontext, b3, b3multi, baggage, none)");
 		else if (list->cnt < PROPAGATION_STYLES_MAX)
 			list->style[list->cnt++] = (uint8_t)style;
 	}
+	return known;
 }
 
 static void set_extract(struct propagation_settings *s, const struct style_list *list)
@@ -110,33 +115,32 @@ static bool as_bool(struct sv v)
 	return is_word(v, "true") || is_word(v, "1");
 }
 
-static void read_styles(struct propagation_settings *s, propagation_getenv get, void *arg, struct sbuf *warn)
+/* The setting of one direction, of both, or OpenTelemetry's, which counts only if it names something known. */
+static bool read_styles(const char *name, propagation_getenv get, void *arg, struct style_list *list, struct sbuf *warn)
 {
-	const char *common = "DD_TRACE_PROPAGATION_STYLE";
-	struct sv both = get(arg, common);
-	if (!both.data) {
-		common = "OTEL_PROPAGATORS";
-		both = get(arg, common);
+	const char *const names[] = {name, "DD_TRACE_PROPAGATION_STYLE"};
+	for (unsigned i = 0; i < 2; i++) {
+		struct sv v = get(arg, names[i]);
+		if (v.data) {
+			parse_styles(names[i], v, list, warn);
+			return true;
+		}
 	}
-	const char *name = "DD_TRACE_PROPAGATION_STYLE_EXTRACT";
-	struct sv v = get(arg, name);
-	struct style_list list;
-	if (v.data || both.data) {
-		parse_styles(v.data ? name : common, v.data ? v : both, &list, warn);
-		set_extract(s, &list);
-	}
-	name = "DD_TRACE_PROPAGATION_STYLE_INJECT";
-	v = get(arg, name);
-	if (v.data || both.data) {
-		parse_styles(v.data ? name : common, v.data ? v : both, &list, v.data ? warn : NULL);
-		set_inject(s, &list);
-	}
+	struct sv v = get(arg, "OTEL_PROPAGATORS");
+	return v.data && parse_styles("OTEL_PROPAGATORS", v, list, warn);
 }
 
 void propagation_settings_read(struct propagation_settings *s, propagation_getenv get, void *arg, struct sbuf *warn)
 {
 	propagation_settings_init(s);
-	read_styles(s, get, arg, warn);
+	const char *extract = "DD_TRACE_PROPAGATION_STYLE_EXTRACT", *inject = "DD_TRACE_PROPAGATION_STYLE_INJECT";
+	struct style_list list;
+	if (read_styles(extract, get, arg, &list, warn))
+		set_extract(s, &list);
+	/* A mistake in what both read is said once. */
+	bool shared = !get(arg, extract).data && !get(arg, inject).data;
+	if (read_styles(inject, get, arg, &list, shared ? NULL : warn))
+		set_inject(s, &list);
 	struct sv v = get(arg, "DD_TRACE_PROPAGATION_BEHAVIOR_EXTRACT");
 	if (is_word(v, "restart"))
 		s->behavior = PROPAGATION_RESTART;

@@ -267,16 +267,17 @@ static struct sv inject(const struct propagation_settings *s, const struct propa
 	struct sbuf dd = {0};
 	build_dd(s, ctx, &dd);
 	struct sv incoming = is_printable(ctx->tracestate) ? ctx->tracestate : SV_NULL;
-	struct sv member = dd.len ? sbuf_sv(&dd) : SV("");
+	/* A blank before a comma is nothing. */
+	struct sv member = dd.len ? sv_strip(sbuf_sv(&dd)) : SV("");
 	char *list = sbuf_reserve(out, TRACESTATE_ROOM(incoming, dd.len, 0));
 	if (list) {
 		/* The limits are counted without p. */
 		size_t len = tracestate_build(incoming, &member, NULL, list);
 		size_t skip = sizeof("dd=") - 1;
-		memmove(list + (dd.len > 0), list + skip, len - skip);
-		if (dd.len)
+		memmove(list + (member.len > 0), list + skip, len - skip);
+		if (member.len)
 			list[0] = ';';
-		out->len += len - skip + (dd.len > 0);
+		out->len += len - skip + (member.len > 0);
 	}
 	out->failed |= dd.failed;
 	sbuf_release(&dd);
