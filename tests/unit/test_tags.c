@@ -179,12 +179,134 @@ static void presented_as(void **state)
 	assert_true(sv_eq(span_resource(&s), SV("r")));
 }
 
+static bool has_metric(struct tags *t, const char *key)
+{
+	vec_foreach (m, &t->metrics)
+		if (sv_eq(m->key, sv_of(key)))
+			return true;
+	return false;
+}
+
+static void start_of(struct tags *t, const struct chunk *c, uint32_t i)
+{
+	tags_start(t, c);
+	tags_of(t, i);
+}
+
+static void decision(void **state)
+{
+	(void)state;
+	static const struct tag upstream[] = {{SV("_dd.p.usr.id"), SV("dTE=")}, {SV("_dd.p.ksr"), SV("0.25")}};
+	struct span spans[] = {{.span_id = 3, .parent_id = 2}, {.span_id = 2, .local_root = 1}};
+	struct chunk c = {.trace_lo = 1,
+			  .process = &bare,
+			  .spans = spans,
+			  .span_cnt = 2,
+			  .decided = DECIDED_HERE,
+			  .priority = PRIORITY_USER_DROP,
+			  .mechanism = MECHANISM_RULE,
+			  .rates = RATE_RULE | RATE_LIMIT,
+			  .rule_rate = 0.3333335,
+			  .limit_rate = 0.5,
+			  .origin = SV("synthetics")};
+	struct tags t = {0};
+	start_of(&t, &c, 1);
+	assert_true(has_metric(&t, "_sampling_priority_v1") && metric(&t, "_sampling_priority_v1") == -1);
+	assert_string_equal(meta(&t, "_dd.p.dm"), "-3");
+	assert_string_equal(meta(&t, "_dd.p.ksr"), "0.333334");
+	assert_string_equal(meta(&t, "_dd.origin"), "synthetics");
+	assert_true(metric(&t, "_dd.rule_psr") == 0.3333335);
+	assert_true(metric(&t, "_dd.limit_psr") == 0.5);
+	assert_false(has_metric(&t, "_dd.agent_psr"));
+	tags_of(&t, 0);
+	assert_null(meta(&t, "_dd.origin"));
+	assert_null(meta(&t, "_dd.p.dm"));
+	assert_false(has_metric(&t, "_dd.rule_psr"));
+
+	/* Extracted: nothing but what came, each at the head, and no rate of ours. */
+	c.decided = DECIDED_UPSTREAM;
+	c.priority = PRIORITY_USER_KEEP;
+	c.mechanism = MECHANISM_UNSAID;
+	c.rates = 0;
+	c.propagated = upstream;
+	c.propagated_cnt = 2;
+	start_of(&t, &c, 1);
+	assert_true(metric(&t, "_sampling_priority_v1") == 2);
+	assert_null(meta(&t, "_dd.p.dm"));
+	assert_string_equal(meta(&t, "_dd.p.usr.id"), "dTE=");
+	assert_string_equal(meta(&t, "_dd.p.ksr"), "0.25");
+	/* One that came wins over ours. */
+	c.rates = RATE_AGENT;
+	c.agent_rate = 0.5;
+	start_of(&t, &c, 1);
+	assert_string_equal(meta(&t, "_dd.p.ksr"), "0.25");
+	assert_true(metric(&t, "_dd.agent_psr") == 0.5);
+	/* A piece without its root: the head says the decision, the rates wait for the root. */
+	spans[1].local_root = 0;
+	start_of(&t, &c, 0);
+	assert_true(has_metric(&t, "_sampling_priority_v1"));
+	assert_false(has_metric(&t, "_dd.agent_psr"));
+	tags_release(&t);
+}
+
+static void decision_texts(void **state)
+{
+	(void)state;
+	static const struct {
+		double rate;
+		const char *text;
+	} rates[] = {{1, "1"},	       {0.5, "0.5"},
+		     {0, "0"},	       {0.000001, "0.000001"},
+		     {1e-7, "0"},      {0.0000005, "0.000001"},
+		     {0.1, "0.1"},     {0.123456789, "0.123457"},
+		     {0.9999999, "1"}, {2, "1"},
+		     {-1, "0"},	       {0.100001, "0.100001"},
+		     {0.6, "0.6"}};
+	static const struct {
+		int mechanism;
+		const char *text;
+	} mechanisms[] = {{0, "-0"}, {1, "-1"}, {3, "-3"}, {12, "-12"}, {100, "-100"}, {255, "-255"}, {-1, NULL}};
+	struct span s = {.span_id = 2, .local_root = 1};
+	struct chunk c = {.trace_lo = 1, .process = &bare, .spans = &s, .span_cnt = 1, .decided = DECIDED_HERE};
+	struct tags t = {0};
+	c.rates = RATE_AGENT;
+	for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+		c.agent_rate = rates[i].rate;
+		start_of(&t, &c, 0);
+		assert_string_equal(meta(&t, "_dd.p.ksr"), rates[i].text);
+	}
+	for (size_t i = 0; i < sizeof(mechanisms) / sizeof(mechanisms[0]); i++) {
+		c.mechanism = (int16_t)mechanisms[i].mechanism;
+		start_of(&t, &c, 0);
+		if (mechanisms[i].text)
+			assert_string_equal(meta(&t, "_dd.p.dm"), mechanisms[i].text);
+		else
+			assert_null(meta(&t, "_dd.p.dm"));
+	}
+	tags_release(&t);
+}
+
+static void orders_are_not_sent(void **state)
+{
+	(void)state;
+	struct tag own[] = {{SV("manual.keep"), SV("true")}, {SV("a"), SV("b")}, {SV("manual.drop"), SV("true")}};
+	struct span s = {.span_id = 2, .local_root = 1, .tags = own, .tag_cnt = 3};
+	struct chunk c = {.trace_lo = 1, .process = &bare, .spans = &s, .span_cnt = 1, .manual = 1};
+	struct tags t = {0};
+	start_of(&t, &c, 0);
+	assert_null(meta(&t, "manual.keep"));
+	assert_null(meta(&t, "manual.drop"));
+	assert_string_equal(meta(&t, "a"), "b");
+	tags_release(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(placement),	 cmocka_unit_test(nothing_is_known),
-		cmocka_unit_test(several_roots), cmocka_unit_test(most_specific_wins),
-		cmocka_unit_test(presented_as),
+		cmocka_unit_test(placement),	  cmocka_unit_test(nothing_is_known),
+		cmocka_unit_test(several_roots),  cmocka_unit_test(most_specific_wins),
+		cmocka_unit_test(presented_as),	  cmocka_unit_test(decision),
+		cmocka_unit_test(decision_texts), cmocka_unit_test(orders_are_not_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

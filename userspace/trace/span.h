@@ -57,8 +57,41 @@ struct span {
 	uint16_t tag_cnt, metric_cnt, shared_tag_cnt;
 	uint8_t error;	    /* 0 or 1 */
 	uint8_t local_root; /* first span of this process in the trace */
+	uint8_t top_level;  /* enum top_level: set where its parent may have left the chunk since */
 	uint32_t probe;	    /* for the per-probe statistics: index given by the probe list, or UINT32_MAX */
 };
+
+/* Is the span its service's entry? Unknown: to be told from the chunk (tags_is_top_level()). */
+enum top_level { TOP_LEVEL_UNKNOWN, TOP_LEVEL_NO, TOP_LEVEL_YES };
+
+/* Values of _sampling_priority_v1 (Agent, pkg/trace/sampler/sampler.go): above 0 the trace is kept. */
+#define PRIORITY_USER_DROP (-1)
+#define PRIORITY_AUTO_DROP 0
+#define PRIORITY_AUTO_KEEP 1
+#define PRIORITY_USER_KEEP 2
+
+/* Who decided: N of the tag _dd.p.dm = "-N" (dd-trace-go, internal/samplernames). */
+#define MECHANISM_UNSAID       (-1) /* a context that came over the wire did not say: no tag */
+#define MECHANISM_DEFAULT      0    /* no rate is known */
+#define MECHANISM_AGENT_RATE   1
+#define MECHANISM_RULE	       3 /* DD_TRACE_SAMPLING_RULES, DD_TRACE_SAMPLE_RATE, and the rate limit behind them */
+#define MECHANISM_MANUAL       4
+#define MECHANISM_SPAN_RULE    8  /* of a span, never of a trace */
+#define MECHANISM_REMOTE_RULE  11 /* a rule whose provenance is "customer" */
+#define MECHANISM_DYNAMIC_RULE 12 /* a rule whose provenance is "dynamic" */
+#define MECHANISM_MAX	       255
+
+/* Where the sampling decision of a chunk's trace came from. */
+enum decided {
+	DECIDED_NOT = 0,  /* `priority` and `mechanism` say nothing: the sampler decides */
+	DECIDED_UPSTREAM, /* extracted with a context: stands */
+	DECIDED_HERE,
+};
+
+/* Which of a chunk's rates took part in the decision. */
+#define RATE_RULE  (1 << 0)
+#define RATE_AGENT (1 << 1)
+#define RATE_LIMIT (1 << 2)
 
 /* The finished spans of one trace in one process: what an exporter sends as one unit.
  * One owner at any moment: assembly, then the queue, then the exporter, which gives it back to its pool. */
@@ -69,7 +102,29 @@ struct chunk {
 	struct span *spans;	      /* local roots last, as they end last */
 	uint32_t span_cnt, span_cap;
 	uint8_t partial; /* flushed before its local root ended */
+	/* The sampling decision. flow/ sets what came over the wire, trace/sampling/ the rest; it stands for all
+	 * chunks of the trace in this process. */
+	uint8_t decided;   /* enum decided */
+	int8_t priority;   /* PRIORITY_...; read it with chunk_priority() */
+	int16_t mechanism; /* MECHANISM_... */
+	uint8_t rates;	   /* RATE_...: which of these count */
+	uint8_t manual;	   /* manual.keep or manual.drop is among its tags: an order, not a tag to send */
+	uint8_t counted;   /* its spans are in the statistics that we send ourselves */
+	double rule_rate, agent_rate;
+	double limit_rate; /* the share the rate limit let through of late */
+	/* Chunks of this process that were dropped on our side since the last one that was not, and their spans. */
+	uint32_t dropped_traces, dropped_spans;
+	struct sv origin; /* of the trace, as it came over the wire; may be empty */
+	/* _dd.p.* tags that came over the wire, without _dd.p.tid (trace_hi) and _dd.p.dm (mechanism). */
+	const struct tag *propagated;
+	uint16_t propagated_cnt;
 	struct arena arena;
 };
+
+/* What receivers are told; a trace that nobody decided about is kept. */
+static inline int chunk_priority(const struct chunk *c)
+{
+	return c->decided ? c->priority : PRIORITY_AUTO_KEEP;
+}
 
 #endif

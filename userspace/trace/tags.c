@@ -31,6 +31,35 @@ static void tags_hex(char out[17], uint64_t v)
 	out[16] = '\0';
 }
 
+/* The text of _dd.p.dm. */
+static void tags_mechanism(char out[6], int mechanism)
+{
+	char *at = out;
+	if (mechanism >= 0 && mechanism <= MECHANISM_MAX) {
+		*at++ = '-';
+		if (mechanism >= 100)
+			*at++ = (char)('0' + mechanism / 100);
+		if (mechanism >= 10)
+			*at++ = (char)('0' + mechanism / 10 % 10);
+		*at++ = (char)('0' + mechanism % 10);
+	}
+	*at = '\0';
+}
+
+/* The text of _dd.p.ksr: six decimals, rounded half up, without the zeros at their end. */
+static void tags_rate(char out[10], double rate)
+{
+	unsigned n = rate >= 1 ? 1000000 : rate > 0 ? (unsigned)(rate * 1e6 + 0.5) : 0;
+	char *at = out;
+	*at++ = (char)('0' + n / 1000000);
+	n %= 1000000;
+	if (n)
+		*at++ = '.';
+	for (unsigned digit = 100000; n; n %= digit, digit /= 10)
+		*at++ = (char)('0' + n / digit);
+	*at = '\0';
+}
+
 void tags_start(struct tags *t, const struct chunk *c)
 {
 	t->chunk = c;
@@ -47,6 +76,10 @@ void tags_start(struct tags *t, const struct chunk *c)
 	t->tid[0] = '\0';
 	if (c->trace_hi)
 		tags_hex(t->tid, c->trace_hi);
+	tags_mechanism(t->dm, c->decided ? c->mechanism : MECHANISM_DEFAULT);
+	t->ksr[0] = '\0';
+	if (c->rates & (RATE_RULE | RATE_AGENT))
+		tags_rate(t->ksr, c->rates & RATE_RULE ? c->rule_rate : c->agent_rate);
 	hindex_clear(&t->by_id);
 	if (t->services)
 		tags_index(t);
@@ -124,17 +157,19 @@ static void tags_add(struct tags *t, const struct tag *tags, uint32_t cnt)
 		tags_meta(t, tags[i].key, tags[i].value);
 }
 
-/* First span of its service on this path through the trace: what the Agent counts as a service's entry. */
-static bool tags_top_level(const struct tags *t, const struct span *s)
+bool tags_is_top_level(const struct tags *t, uint32_t i)
 {
 	const struct chunk *c = t->chunk;
+	const struct span *s = &c->spans[i];
+	if (s->top_level)
+		return s->top_level == TOP_LEVEL_YES;
 	if (s->local_root || s->parent_id == 0)
 		return true;
 	if (!t->services)
 		return false;
 	struct sv parent = c->process->service; /* the best guess for one that is in another chunk */
 	uint32_t hash = id_hash(s->parent_id), ref;
-	for (uint32_t i = hash; (ref = hindex_at(&t->by_id, &i, hash)) != HINDEX_NONE; i++) {
+	for (uint32_t at = hash; (ref = hindex_at(&t->by_id, &at, hash)) != HINDEX_NONE; at++) {
 		if (c->spans[ref].span_id == s->parent_id) {
 			parent = span_service(c, &c->spans[ref]);
 			break;
@@ -143,14 +178,45 @@ static bool tags_top_level(const struct tags *t, const struct span *s)
 	return !sv_eq(parent, span_service(c, s));
 }
 
-static void tags_of_head(struct tags *t)
+bool tags_is_foreign(const struct tags *t, uint32_t i)
 {
-	tags_metric(t, SV("_sampling_priority_v1"), 1); /* automatic keep: nothing was sampled here */
+	struct sv service = t->chunk->spans[i].service;
+	return service.len && !sv_same_service(service, t->chunk->process->service);
+}
+
+static void tags_of_head(struct tags *t, const struct span *s)
+{
+	const struct chunk *c = t->chunk;
+	tags_metric(t, SV("_sampling_priority_v1"), chunk_priority(c));
 	if (t->tid[0])
 		tags_meta(t, SV("_dd.p.tid"), sv_of(t->tid));
-	tags_meta(t, SV("_dd.p.dm"), SV("-0"));
-	if (t->chunk->process->language.len)
-		tags_meta(t, SV("language"), t->chunk->process->language);
+	if (t->dm[0])
+		tags_meta(t, SV("_dd.p.dm"), sv_of(t->dm));
+	if (t->ksr[0])
+		tags_meta(t, SV("_dd.p.ksr"), sv_of(t->ksr));
+	tags_add(t, c->propagated, c->propagated_cnt); /* an upstream _dd.p.ksr wins */
+	if (c->origin.len)
+		tags_meta(t, SV("_dd.origin"), c->origin);
+	if (c->process->language.len)
+		tags_meta(t, SV("language"), c->process->language);
+	if (!c->rates || !s->local_root)
+		return;
+	if (c->rates & RATE_RULE)
+		tags_metric(t, SV("_dd.rule_psr"), c->rule_rate);
+	if (c->rates & RATE_LIMIT)
+		tags_metric(t, SV("_dd.limit_psr"), c->limit_rate);
+	if (c->rates & RATE_AGENT)
+		tags_metric(t, SV("_dd.agent_psr"), c->agent_rate);
+}
+
+/* Orders to the sampler are not sent. */
+static void tags_drop_manual(struct tags *t)
+{
+	size_t kept = 0;
+	vec_foreach (m, &t->meta)
+		if (!sv_eq(m->key, SV("manual.keep")) && !sv_eq(m->key, SV("manual.drop")))
+			t->meta.data[kept++] = *m;
+	t->meta.cnt = kept;
 }
 
 void tags_of(struct tags *t, uint32_t i)
@@ -159,29 +225,31 @@ void tags_of(struct tags *t, uint32_t i)
 	const struct span *s = &t->chunk->spans[i];
 	t->meta.cnt = t->metrics.cnt = 0;
 	t->meta_keys = t->metric_keys = 0;
-	bool own_service = s->service.len && !sv_same_service(s->service, p->service);
+	bool foreign = tags_is_foreign(t, i);
 
 	tags_add(t, p->tags, p->tag_cnt);
 	if (p->env.len)
 		tags_meta(t, SV("env"), p->env);
-	if (p->version.len && !own_service)
+	if (p->version.len && !foreign)
 		tags_meta(t, SV("version"), p->version);
 	tags_add(t, s->shared_tags, s->shared_tag_cnt);
 	tags_add(t, s->tags, s->tag_cnt);
 	for (uint32_t m = 0; m < s->metric_cnt; m++)
 		tags_metric(t, s->metrics[m].key, s->metrics[m].value);
+	if (t->chunk->manual)
+		tags_drop_manual(t);
 
-	if (own_service) {
+	if (foreign) {
 		tags_meta(t, SV("_dd.base_service"), p->service);
-		tags_meta(t, SV("_dd.svc_src"), SV("m")); /* only the probe list gives a span another service */
+		tags_meta(t, SV("_dd.svc_src"), TAGS_SERVICE_SOURCE);
 	}
 	if (s->local_root) {
 		if (p->runtime_id.len)
 			tags_meta(t, SV("runtime-id"), p->runtime_id);
 		tags_metric(t, SV("process_id"), p->ns_pid ? p->ns_pid : p->pid);
 	}
-	if (tags_top_level(t, s))
+	if (tags_is_top_level(t, i))
 		tags_metric(t, SV("_dd.top_level"), 1);
 	if (i == t->head)
-		tags_of_head(t);
+		tags_of_head(t, s);
 }

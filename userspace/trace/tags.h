@@ -8,30 +8,40 @@
 
 /* What a receiver is told about a span, beyond its own fields: the tags of its process, of its function, its own, and
  * those Datadog expects in certain places of a chunk:
- *   chunk head (the span sent first): _sampling_priority_v1, _dd.p.tid, _dd.p.dm, language
- *   local root: runtime-id, process_id, _dd.top_level
- *   wherever the service differs from the parent's: _dd.top_level; from the process's: _dd.base_service, _dd.svc_src
- *   everywhere: env, DD_TAGS; version where the service is the process's
- * Of several tags of one key the most specific one is kept: span, function, env and version, DD_TAGS. Keys are unique,
- * except that a name used by Datadog for itself wins over all. */
+ *   chunk head (the span sent first): _sampling_priority_v1, _dd.p.tid, _dd.p.dm, _dd.p.ksr and the other _dd.p.*,
+ * _dd.origin, language. On no other span: the Agent takes the last one it finds of some, the first one of others. local
+ * root: runtime-id, process_id, _dd.top_level; when it is the head: _dd.rule_psr, _dd.limit_psr, _dd.agent_psr wherever
+ * the service differs from the parent's: _dd.top_level; from the process's: _dd.base_service, _dd.svc_src everywhere:
+ * env, DD_TAGS; version where the service is the process's Of several tags of one key the most specific one is kept:
+ * span, function, env and version, DD_TAGS. Keys are unique, except that a name used by Datadog for itself wins over
+ * all. */
 struct tags {
 	const struct chunk *chunk;
 	uint32_t head;	     /* index of the span to send first */
 	char tid[17];	     /* upper half of the trace id, hex; empty when 0 */
+	char dm[6];	     /* "-N"; empty: not said */
+	char ksr[10];	     /* the rate that decided, at most 6 decimals; empty: none did */
 	bool services;	     /* some span has a service of its own */
 	struct hindex by_id; /* spans by span id, made when `services` */
 	/* The answer of tags_of(). */
 	VEC(struct tag) meta;
 	VEC(struct metric) metrics;
 	uint64_t meta_keys, metric_keys; /* a bit for each key there: most are new, and told so without a search */
-	bool failed; /* out of memory: some tags are missing; sticky until the next tags_start() */
+	bool failed;			 /* out of memory: some tags are missing; sticky until the next tags_start() */
 };
 
 /* Valid when zeroed; begins a chunk of at least one span. Keeps memory for the next one. */
 void tags_start(struct tags *t, const struct chunk *chunk);
+/* Is span `i` the first of its service on its path through the trace, as far as the chunk tells? */
+bool tags_is_top_level(const struct tags *t, uint32_t i);
+/* Does its service differ from the process's? Such a span has _dd.base_service and _dd.svc_src. */
+bool tags_is_foreign(const struct tags *t, uint32_t i);
 /* Fills meta and metrics for span `i`; what they point to lives as long as the chunk and `t`. */
 void tags_of(struct tags *t, uint32_t i);
 void tags_release(struct tags *t);
+
+/* Where the service of a span came from that is not its process's: only the probe list gives one. */
+#define TAGS_SERVICE_SOURCE SV("m")
 
 /* What the span is presented as: its own, or what stands in for it. */
 static inline struct sv span_service(const struct chunk *c, const struct span *s)
