@@ -262,6 +262,10 @@ static void pack_all(struct packer *k, const struct process_info *from, struct p
 	to->runtime_id = pack(k, from->runtime_id);
 	to->container_id = pack(k, from->container_id);
 	to->hostname = pack(k, from->hostname);
+	to->sampling.sample_rate = pack(k, from->sampling.sample_rate);
+	to->sampling.rules = pack(k, from->sampling.rules);
+	to->sampling.rate_limit = pack(k, from->sampling.rate_limit);
+	to->sampling.span_rules = pack(k, from->sampling.span_rules);
 	for (uint32_t i = 0; i < from->tag_cnt; i++) {
 		struct tag copy = {pack(k, from->tags[i].key), pack(k, from->tags[i].value)};
 		if (k->to)
@@ -307,6 +311,16 @@ static struct sv display_name(struct proc *p)
 	return name.len ? name : exe_name.len ? target_called(p, exe_name) : p->comm;
 }
 
+static struct sampling_vars sampling_vars_of(struct sv vars)
+{
+	struct sampling_vars v = {0};
+	environ_get(vars, "DD_TRACE_SAMPLE_RATE", &v.sample_rate);
+	environ_get(vars, "DD_TRACE_SAMPLING_RULES", &v.rules);
+	environ_get(vars, "DD_TRACE_RATE_LIMIT", &v.rate_limit);
+	environ_get(vars, "DD_SPAN_SAMPLING_RULES", &v.span_rules);
+	return v;
+}
+
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
@@ -340,6 +354,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.hostname = o->hostname,
 		.tags = id.tags.data,
 		.tag_cnt = (uint32_t)id.tags.cnt,
+		.sampling = sampling_vars_of(vars),
 	};
 	struct process_info *made = err || fallback.failed ? NULL : publish(&info);
 	sbuf_release(&fallback);

@@ -19,6 +19,14 @@ struct metric {
 	double value;
 };
 
+/* What an environment says about sampling, as it is written there (trace/sampling/settings.h); empty: nothing. */
+struct sampling_vars {
+	struct sv sample_rate; /* DD_TRACE_SAMPLE_RATE */
+	struct sv rules;       /* DD_TRACE_SAMPLING_RULES */
+	struct sv rate_limit;  /* DD_TRACE_RATE_LIMIT */
+	struct sv span_rules;  /* DD_SPAN_SAMPLING_RULES */
+};
+
 /* Who a chunk's spans belong to: one process, as the exporters must present it. Immutable once published, counted,
  * shared by every chunk of that process; made by target/. Strings are owned by the object and live as long as it. */
 struct process_info {
@@ -35,7 +43,8 @@ struct process_info {
 	struct sv hostname;
 	struct tag *tags; /* DD_TAGS and the like: on every span */
 	uint32_t tag_cnt;
-	struct arena arena; /* what the fields above point into */
+	struct sampling_vars sampling; /* of its own environment */
+	struct arena arena;	       /* what the fields above point into */
 };
 
 /* A zeroed object with one reference, or NULL; its strings are put into `arena` by whoever makes it. */
@@ -57,6 +66,7 @@ struct span {
 	uint16_t tag_cnt, metric_cnt, shared_tag_cnt;
 	uint8_t error;	    /* 0 or 1 */
 	uint8_t local_root; /* first span of this process in the trace */
+	uint8_t kept;	    /* by a span rule, though the trace is not */
 	uint8_t top_level;  /* enum top_level: set where its parent may have left the chunk since */
 	uint32_t probe;	    /* for the per-probe statistics: index given by the probe list, or UINT32_MAX */
 };

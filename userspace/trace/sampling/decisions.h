@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TRACE_SAMPLING_DECISIONS_H
+#define TRACE_SAMPLING_DECISIONS_H
+
+#include "base/sbuf.h"
+#include "base/vec.h"
+#include "trace/hindex.h"
+#include "trace/span.h"
+
+/* A bounded memory of sampling decisions by trace and process, with what the trace carries besides: for the pieces that
+ * follow the first one. When it is full the decision remembered first is forgotten. Nothing is allocated once it was
+ * full, unless a trace carries more text than those before. */
+struct decision {
+	uint64_t trace_hi, trace_lo;
+	const struct process_info *process; /* only compared */
+	uint32_t hash;
+	uint8_t decided, rates;
+	int8_t priority;
+	int16_t mechanism;
+	double rule_rate, agent_rate, limit_rate;
+	struct sbuf carried; /* origin, then key and value of each propagated tag, each with a NUL behind it */
+	uint16_t propagated_cnt;
+};
+
+struct decisions {
+	VEC(struct decision) items;
+	struct hindex by_trace;
+	uint32_t max;
+	uint32_t oldest;    /* once there are `max` */
+	uint64_t forgotten; /* to make room */
+};
+
+void decisions_init(struct decisions *d, uint32_t max);
+void decisions_release(struct decisions *d);
+/* Gives the chunk the decision of its trace; false when there is none. Texts go into the chunk's arena. */
+bool decisions_recall(const struct decisions *d, struct chunk *c);
+/* Remembers the chunk's, in place of an earlier one. Out of memory it is not remembered. */
+void decisions_remember(struct decisions *d, const struct chunk *c);
+
+#endif
