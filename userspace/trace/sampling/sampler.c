@@ -20,6 +20,7 @@ struct sampled_process {
 	const struct rates *rates;		/* `rate` is of that table */
 	const struct rate *rate;		/* of the process's own service; NULL: none */
 	uint32_t dropped_traces, dropped_spans; /* to be reported */
+	uint64_t last_ns;			/* of its last chunk */
 	UT_hash_handle hh;
 };
 
@@ -130,6 +131,7 @@ static struct sampled_process *sampler_process(struct sampler *s, struct process
 		if (!p)
 			return NULL;
 		p->info = process_info_ref(info);
+		p->last_ns = now_ns;
 		HASH_ADD_PTR(s->processes, info, p);
 		if (process_settings(s, p) < 0 || process_limiters(p, now_ns) < 0) {
 			sampled_process_free(s, p);
@@ -139,11 +141,11 @@ static struct sampled_process *sampler_process(struct sampler *s, struct process
 	return s->last = p;
 }
 
-void sampler_sweep(struct sampler *s)
+void sampler_sweep(struct sampler *s, uint64_t now_ns)
 {
 	struct sampled_process *p, *next;
 	HASH_ITER (hh, s->processes, p, next)
-		if (__atomic_load_n(&p->info->refs, __ATOMIC_ACQUIRE) == 1)
+		if (now_ns > p->last_ns + SAMPLER_IDLE_NS)
 			sampled_process_free(s, p);
 }
 
@@ -318,6 +320,7 @@ void sampler_chunk(struct sampler *s, struct chunk *c, uint64_t now_ns)
 		s->stats.dropped++;
 	if (!p)
 		return;
+	p->last_ns = now_ns;
 	if (c->priority <= 0 && p->settings->span_rules.cnt)
 		sample_spans(s, p, c, now_ns);
 	/* Those reported with a chunk that is dropped in turn are taken back by sampler_reduce(). */

@@ -20,6 +20,7 @@
 
 #define SAMPLER_MAX_OPEN  4096	/* traces of which pieces left: what is remembered of them */
 #define SAMPLER_MAX_ENDED 16384 /* traces whose local root ended */
+#define SAMPLER_IDLE_NS	  (60 * 1000000000ULL)
 
 struct sampler;
 
@@ -42,8 +43,8 @@ void sampler_chunk(struct sampler *s, struct chunk *c, uint64_t now_ns);
  * reported with the process's next chunk (dropped_traces, dropped_spans). Only for receivers that said so, and only
  * when the spans are in the statistics we send. */
 bool sampler_reduce(struct sampler *s, struct chunk *c);
-/* About once a second: processes that nobody else knows any more are forgotten. */
-void sampler_sweep(struct sampler *s);
+/* About once a second: processes that were silent for a minute are forgotten; their limiters are full again by then. */
+void sampler_sweep(struct sampler *s, uint64_t now_ns);
 
 struct sampler_stats {
 	uint64_t kept, dropped;	     /* chunks by priority; not all of the dropped are left out */

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trace/stats/key.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "trace/stats/derive.h"
+
+/* --- configured tags ---------------------------------------------------------------------------------------------- */
+
+static uint32_t key_hash(struct sv key)
+{
+	uint64_t h = key.len;
+	for (size_t i = 0; i < key.len; i++)
+		h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3ULL;
+	return hindex_hash(h, 0);
+}
+
+/* As the Agent sorts "key:value" texts: a colon follows the shorter one. */
+static int compare_keys(const void *a, const void *b)
+{
+	const struct sv *x = a, *y = b;
+	size_t n = x->len < y->len ? x->len : y->len;
+	int d = memcmp(x->data, y->data, n);
+	if (d || x->len == y->len)
+		return d;
+	unsigned char after_x = x->len > n ? (unsigned char)x->data[n] : ':';
+	unsigned char after_y = y->len > n ? (unsigned char)y->data[n] : ':';
+	return after_x - after_y;
+}
+
+static int stats_tags_index(struct stats_tags *t)
+{
+	int rc = 0;
+	hindex_clear(&t->by_key);
+	for (uint32_t i = 0; i < t->peer_cnt && rc == 0; i++)
+		rc = hindex_put(&t->by_key, key_hash(t->peer[i]), i);
+	for (uint32_t i = 0; i < t->additional_cnt && rc == 0; i++)
+		rc = hindex_put(&t->by_key, key_hash(t->additional[i]), STATS_MAX_PEER_TAGS + i);
+	return rc;
+}
+
+static int copy_keys(struct stats_tags *t, struct sv *to, uint32_t *ret_cnt, const struct sv *keys, uint32_t cnt,
+		     uint32_t max)
+{
+	*ret_cnt = 0;
+	for (uint32_t i = 0; i < cnt && *ret_cnt < max; i++) {
+		to[*ret_cnt] = arena_dup(&t->arena, keys[i]);
+		if (!to[*ret_cnt].data) {
+			*ret_cnt = 0;
+			return -ENOMEM;
+		}
+		*ret_cnt += keys[i].len > 0;
+	}
+	return 0;
+}
+
+/* One arena for both: they change when an Agent does, which is seldom. */
+static int stats_tags_set(struct stats_tags *t, const struct sv *peer, uint32_t peer_cnt, const struct sv *additional,
+			  uint32_t additional_cnt)
+{
+	struct stats_tags made = {0};
+	int rc = copy_keys(&made, made.peer, &made.peer_cnt, peer, peer_cnt, STATS_MAX_PEER_TAGS);
+	if (rc == 0)
+		rc = copy_keys(&made, made.additional, &made.additional_cnt, additional, additional_cnt,
+			       STATS_MAX_ADDITIONAL_TAGS);
+	qsort(made.peer, made.peer_cnt, sizeof(made.peer[0]), compare_keys);
+	qsort(made.additional, made.additional_cnt, sizeof(made.additional[0]), compare_keys);
+	if (rc == 0)
+		rc = stats_tags_index(&made);
+	stats_tags_release(t);
+	if (rc < 0)
+		stats_tags_release(&made);
+	*t = made;
+	return rc;
+}
+
+int stats_tags_set_peer(struct stats_tags *t, const struct sv *keys, uint32_t cnt)
+{
+	return stats_tags_set(t, keys, cnt, t->additional, t->additional_cnt);
+}
+
+int stats_tags_set_additional(struct stats_tags *t, const struct sv *keys, uint32_t cnt)
+{
+	return stats_tags_set(t, t->peer, t->peer_cnt, keys, cnt);
+}
+
+void stats_tags_release(struct stats_tags *t)
+{
+	hindex_release(&t->by_key);
+	arena_release(&t->arena);
+	*t = (struct stats_tags){0};
+}
+
+/* --- what is known of a span -------------------------------------------------------------------------------------- */
+
+enum {
+	TAG_KIND,
+	TAG_HTTP_METHOD,
+	TAG_HTTP_ENDPOINT,
+	TAG_HTTP_ROUTE,
+	TAG_HTTP_STATUS,
+	TAG_HTTP_STATUS_OTEL,
+	TAG_GRPC_FIRST, /* in the Agent's order */
+	TAG_GRPC_LAST = TAG_GRPC_FIRST + 3,
+	TAG_BASE_SERVICE,
+	TAG_SOURCE,
+	TAG_MEASURED,
+	TAG_PARTIAL,
+	TAGS,
+};
+
+struct found {
+	struct sv text[TAGS];
+	double number[TAGS];
+	uint32_t texts, numbers; /* bits of those there */
+};
+
+/* The keys are few and told apart by their length and one character. */
+static int tag_of(struct sv key)
+{
+#define IS(literal, tag) (memcmp(key.data, literal, sizeof(literal) - 1) == 0 ? (int)(tag) : -1)
+	switch (key.len) {
+	case 9:
+		return key.data[0] == 's' ? IS("span.kind", TAG_KIND) : IS("grpc.code", TAG_GRPC_FIRST + 1);
+	case 10:
+		return IS("http.route", TAG_HTTP_ROUTE);
+	case 11:
+		return key.data[0] == 'h' ? IS("http.method", TAG_HTTP_METHOD) : IS("_dd.svc_src", TAG_SOURCE);
+	case 12:
+		return IS("_dd.measured", TAG_MEASURED);
+	case 13:
+		return IS("http.endpoint", TAG_HTTP_ENDPOINT);
+	case 16:
+		return key.data[0] == 'h'   ? IS("http.status_code", TAG_HTTP_STATUS)
+		       : key.data[0] == 'g' ? IS("grpc.status.code", TAG_GRPC_FIRST + 3)
+					    : IS("_dd.base_service", TAG_BASE_SERVICE);
+	case 19:
+		return IS("_dd.partial_version", TAG_PARTIAL);
+	case 20:
+		return key.data[15] == '_' ? IS("rpc.grpc.status_code", TAG_GRPC_FIRST)
+					   : IS("rpc.grpc.status.code", TAG_GRPC_FIRST + 2);
+	case 25:
+		return IS("http.response.status_code", TAG_HTTP_STATUS_OTEL);
+	}
+#undef IS
+	return -1;
+}
+
+static void find_texts(struct found *f, const struct tag *tags, uint32_t cnt)
+{
+	for (uint32_t i = 0; i < cnt; i++) {
+		int tag = tag_of(tags[i].key);
+		if (tag < 0)
+			continue;
+		f->text[tag] = tags[i].value;
+		f->texts |= 1u << tag;
+	}
+}
+
+/* Later ones win, as in tags.c. */
+static void find_tags(struct found *f, const struct process_info *p, const struct span *s)
+{
+	f->texts = f->numbers = 0;
+	find_texts(f, p->tags, p->tag_cnt);
+	find_texts(f, s->shared_tags, s->shared_tag_cnt);
+	find_texts(f, s->tags, s->tag_cnt);
+	for (uint32_t i = 0; i < s->metric_cnt; i++) {
+		int tag = tag_of(s->metrics[i].key);
+		if (tag < 0)
+			continue;
+		f->number[tag] = s->metrics[i].value;
+		f->numbers |= 1u << tag;
+	}
+}
+
+static struct sv text_of(const struct found *f, int tag)
+{
+	return f->texts & 1u << tag ? f->text[tag] : SV_NULL;
+}
+
+static bool number_is(const struct found *f, int tag, double *ret)
+{
+	if (!(f->numbers & 1u << tag))
+		return false;
+	*ret = f->number[tag];
+	return true;
+}
+
+static bool is_word(struct sv s, const char *word)
+{
+	return s.len == strlen(word) && strncasecmp(s.data, word, s.len) == 0;
+}
+
+/* A span that talks to a peer. */
+static bool kind_has_peer(struct sv kind)
+{
+	return is_word(kind, "client") || is_word(kind, "producer") || is_word(kind, "consumer");
+}
+
+static bool span_counts(const struct found *f, bool top_level)
+{
+	double v;
+	struct sv kind = text_of(f, TAG_KIND);
+	/* A long-running span that is sent again and again: only the last one counts. */
+	if (number_is(f, TAG_PARTIAL, &v) && v >= 0)
+		return false;
+	return top_level || (number_is(f, TAG_MEASURED, &v) && v == 1) ||
+	       (kind.len && (is_word(kind, "server") || kind_has_peer(kind)));
+}
+
+static bool whole_number(struct sv s, uint32_t *ret)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.data[i] < '0' || s.data[i] > '9')
+			return false;
+		n = n * 10 + (uint64_t)(s.data[i] - '0');
+		if (n > UINT32_MAX)
+			return false;
+	}
+	*ret = (uint32_t)n;
+	return s.len > 0;
+}
+
+static uint32_t http_status(const struct found *f)
+{
+	uint32_t n;
+	double v;
+	for (int tag = TAG_HTTP_STATUS; tag <= TAG_HTTP_STATUS_OTEL; tag++) {
+		if (number_is(f, tag, &v))
+			return v >= 0 && v <= UINT32_MAX ? (uint32_t)v : 0;
+		if (whole_number(text_of(f, tag), &n))
+			return n;
+	}
+	return 0;
+}
+
+static struct sv grpc_code(const struct found *f, struct stats_scratch *scratch)
+{
+	double v;
+	if (!((f->texts | f->numbers) >> TAG_GRPC_FIRST & 15))
+		return SV_NULL;
+	for (int tag = TAG_GRPC_FIRST; tag <= TAG_GRPC_LAST; tag++) {
+		struct sv text = text_of(f, tag);
+		if (text.len)
+			return derive_grpc_code(text, scratch->grpc);
+		if (!number_is(f, tag, &v))
+			continue;
+		char number[24];
+		int n = snprintf(number, sizeof(number), "%lld", v >= 0 && v <= UINT32_MAX ? (long long)v : -1);
+		return derive_grpc_code((struct sv){number, (size_t)n}, scratch->grpc);
+	}
+	return SV_NULL;
+}
+
+/* --- configured tags of a span ------------------------------------------------------------------------------------ */
+
+struct wanted {
+	struct sv values[STATS_MAX_PEER_TAGS + STATS_MAX_ADDITIONAL_TAGS];
+	uint64_t there[(STATS_MAX_PEER_TAGS + STATS_MAX_ADDITIONAL_TAGS + 63) / 64];
+};
+
+static void want(struct wanted *w, const struct stats_tags *t, struct sv key, struct sv value)
+{
+	uint32_t hash = key_hash(key), ref;
+	for (uint32_t i = hash; (ref = hindex_at(&t->by_key, &i, hash)) != HINDEX_NONE; i++) {
+		bool additional = ref >= STATS_MAX_PEER_TAGS;
+		if (!sv_eq(additional ? t->additional[ref - STATS_MAX_PEER_TAGS] : t->peer[ref], key))
+			continue;
+		w->values[ref] = value;
+		if (value.len)
+			w->there[ref / 64] |= 1ULL << (ref % 64);
+		else
+			w->there[ref / 64] &= ~(1ULL << (ref % 64));
+	}
+}
+
+static void want_all(struct wanted *w, const struct stats_tags *t, const struct tag *tags, uint32_t cnt)
+{
+	for (uint32_t i = 0; i < cnt; i++)
+		want(w, t, tags[i].key, tags[i].value);
+}
+
+static void add_pair(struct sbuf *out, struct sv key, struct sv value, bool peer)
+{
+	sbuf_addsv(out, key);
+	sbuf_addc(out, ':');
+	if (peer)
+		derive_peer_value(out, value);
+	else
+		sbuf_addsv(out, value.len > STATS_MAX_ADDITIONAL_LEN ? STATS_BLOCKED : value);
+	sbuf_addc(out, '\0');
+}
+
+static uint16_t add_wanted(struct sbuf *out, const struct wanted *w, const struct sv *keys, uint32_t first,
+			   uint32_t cnt)
+{
+	uint16_t added = 0;
+	for (uint32_t i = 0; i < cnt; i++) {
+		uint32_t ref = first + i;
+		if (!(w->there[ref / 64] >> (ref % 64) & 1))
+			continue;
+		add_pair(out, keys[i], w->values[ref], first == 0);
+		added++;
+	}
+	return added;
+}
+
+static void key_tags(struct stats_key *k, const struct tags *t, const struct span *s, const struct stats_tags *tags,
+		     struct stats_scratch *scratch, struct sv base_service)
+{
+	struct sv kind = k->strings[STATS_KIND];
+	struct sbuf *text = &scratch->text;
+	bool peers = tags->peer_cnt && kind_has_peer(kind);
+	size_t peer_len = 0;
+	struct wanted w;
+	sbuf_reset(text);
+	k->peer_cnt = k->additional_cnt = 0;
+	if (peers || tags->additional_cnt) {
+		const struct process_info *p = t->chunk->process;
+		memset(w.there, 0, sizeof(w.there));
+		want_all(&w, tags, p->tags, p->tag_cnt);
+		want_all(&w, tags, s->shared_tags, s->shared_tag_cnt);
+		want_all(&w, tags, s->tags, s->tag_cnt);
+		if (base_service.len)
+			want(&w, tags, SV("_dd.base_service"), base_service);
+	}
+	if (peers) {
+		k->peer_cnt = add_wanted(text, &w, tags->peer, 0, tags->peer_cnt);
+	} else if (tags->peer_cnt && base_service.len && (!kind.len || is_word(kind, "internal"))) {
+		add_pair(text, SV("_dd.base_service"), base_service, true);
+		k->peer_cnt = 1;
+	}
+	peer_len = text->len;
+	if (tags->additional_cnt)
+		k->additional_cnt = add_wanted(text, &w, tags->additional, STATS_MAX_PEER_TAGS, tags->additional_cnt);
+	k->strings[STATS_PEER] = (struct sv){text->data, peer_len};
+	k->strings[STATS_ADDITIONAL] =
+		(struct sv){peer_len < text->len ? text->data + peer_len : NULL, text->len - peer_len};
+}
+
+/* --- the key ------------------------------------------------------------------------------------------------------ */
+
+bool stats_key_of(struct stats_key *k, const struct tags *t, uint32_t i, const struct stats_tags *tags,
+		  struct stats_scratch *scratch, bool *ret_top_level)
+{
+	const struct chunk *c = t->chunk;
+	const struct span *s = &c->spans[i];
+	struct found f;
+	*ret_top_level = tags_is_top_level(t, i);
+	find_tags(&f, c->process, s);
+	if (!span_counts(&f, *ret_top_level))
+		return false;
+	bool foreign = tags_is_foreign(t, i);
+	struct sv endpoint = text_of(&f, TAG_HTTP_ENDPOINT);
+	k->strings[STATS_SERVICE] = span_service(c, s);
+	k->strings[STATS_NAME] = s->name;
+	k->strings[STATS_RESOURCE] = span_resource(s);
+	k->strings[STATS_TYPE] = s->type;
+	k->strings[STATS_KIND] = text_of(&f, TAG_KIND);
+	k->strings[STATS_GRPC_CODE] = grpc_code(&f, scratch);
+	k->strings[STATS_HTTP_METHOD] = text_of(&f, TAG_HTTP_METHOD);
+	k->strings[STATS_HTTP_ENDPOINT] = endpoint.len ? endpoint : text_of(&f, TAG_HTTP_ROUTE);
+	k->strings[STATS_SOURCE] = foreign ? TAGS_SERVICE_SOURCE : text_of(&f, TAG_SOURCE);
+	k->http_status = http_status(&f);
+	k->trace_root = s->parent_id == 0 ? 1 : 2;
+	k->synthetics = sv_starts(c->origin, SV("synthetics"));
+	key_tags(k, t, s, tags, scratch, foreign ? c->process->service : text_of(&f, TAG_BASE_SERVICE));
+	if (scratch->text.failed)
+		return false;
+	stats_key_hash(k);
+	return true;
+}
+
+static inline uint64_t mix(uint64_t h, uint64_t w)
+{
+	h = (h ^ w) * 0x9fb21c651e98df25ULL;
+	return h ^ h >> 32;
+}
+
+/* Eight bytes a step; the last step overlaps the one before it. */
+static inline uint64_t mix_text(uint64_t h, struct sv s)
+{
+	uint64_t w = 0;
+	h = mix(h, s.len);
+	if (s.len >= 8) {
+		for (size_t i = 0; i + 8 < s.len; i += 8) {
+			memcpy(&w, s.data + i, 8);
+			h = mix(h, w);
+		}
+		memcpy(&w, s.data + s.len - 8, 8);
+	} else {
+		for (size_t i = 0; i < s.len; i++)
+			w = w << 8 | (unsigned char)s.data[i];
+	}
+	return mix(h, w);
+}
+
+void stats_key_hash(struct stats_key *k)
+{
+	uint64_t h = mix(0x2545f4914f6cdd1dULL, (uint64_t)k->http_status << 32 | (uint64_t)k->peer_cnt << 16 |
+							(uint64_t)k->additional_cnt << 8 |
+							(uint64_t)k->trace_root << 1 | k->synthetics);
+	for (int i = 0; i < STATS_STRINGS; i++)
+		h = k->strings[i].len ? mix_text(h, k->strings[i]) : mix(h, (uint64_t)i);
+	k->hash = h;
+}
+
+bool stats_key_eq(const struct stats_key *a, const struct stats_key *b)
+{
+	if (a->hash != b->hash || a->http_status != b->http_status || a->peer_cnt != b->peer_cnt ||
+	    a->additional_cnt != b->additional_cnt || a->trace_root != b->trace_root || a->synthetics != b->synthetics)
+		return false;
+	for (int i = 0; i < STATS_STRINGS; i++)
+		if (!sv_eq(a->strings[i], b->strings[i]))
+			return false;
+	return true;
+}
