@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef EXPORT_AGENT_INFO_H
-#define EXPORT_AGENT_INFO_H
+#ifndef TRACE_AGENT_INFO_H
+#define TRACE_AGENT_INFO_H
 
 #include <stdint.h>
 

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trace/agent_info.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/vec.h"
+
+/* --- fields, by their names --------------------------------------------------------------------------------------- */
+
+enum kind {
+	KIND_BOOL,
+	KIND_STRING,
+	KIND_LIST,
+	KIND_PATHS, /* a list without leading slashes */
+	KIND_U16,
+	KIND_U32,
+	KIND_U64,
+	KIND_FLAGS, /* feature_flags */
+	KIND_OBJECT,
+};
+
+struct field {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	const struct field *fields; /* of an object; NULL name at the end */
+};
+
+#define AT(member) offsetof(struct agent_info, member)
+
+static const struct field http_fields[] = {
+	{"remove_query_string", KIND_BOOL, AT(obfuscation.http_remove_query), NULL},
+	{"remove_path_digits", KIND_BOOL, AT(obfuscation.http_remove_path_digits), NULL},
+	{0},
+};
+/* Agents before 7.79 write the keys of redis and memcached as Go does: names are compared without case and _. */
+static const struct field redis_fields[] = {
+	{"enabled", KIND_BOOL, AT(obfuscation.redis), NULL},
+	{"remove_all_args", KIND_BOOL, AT(obfuscation.redis_remove_all_args), NULL},
+	{0},
+};
+static const struct field valkey_fields[] = {
+	{"enabled", KIND_BOOL, AT(obfuscation.valkey), NULL},
+	{"remove_all_args", KIND_BOOL, AT(obfuscation.valkey_remove_all_args), NULL},
+	{0},
+};
+static const struct field memcached_fields[] = {
+	{"enabled", KIND_BOOL, AT(obfuscation.memcached), NULL},
+	{"keep_command", KIND_BOOL, AT(obfuscation.memcached_keep_command), NULL},
+	{0},
+};
+static const struct field card_fields[] = {
+	{"enabled", KIND_BOOL, AT(obfuscation.credit_cards), NULL},
+	{"luhn", KIND_BOOL, AT(obfuscation.credit_cards_luhn), NULL},
+	{"keep_values", KIND_LIST, AT(obfuscation.credit_cards_keep), NULL},
+	{0},
+};
+static const struct field sql_fields[] = {
+	{"replace_digits", KIND_BOOL, AT(obfuscation.sql_replace_digits), NULL},
+	{"keep_sql_alias", KIND_BOOL, AT(obfuscation.sql_keep_alias), NULL},
+	{"dollar_quoted_func", KIND_BOOL, AT(obfuscation.sql_dollar_quoted_func), NULL},
+	{0},
+};
+#define JSON_FIELDS(name)                                                    \
+	static const struct field name##_fields[] = {                        \
+		{"enabled", KIND_BOOL, AT(obfuscation.name), NULL},          \
+		{"keep_keys", KIND_LIST, AT(obfuscation.name##_keep), NULL}, \
+		{0},                                                         \
+	}
+JSON_FIELDS(mongodb);
+JSON_FIELDS(elasticsearch);
+JSON_FIELDS(opensearch);
+
+static const struct field obfuscation_fields[] = {
+	{"sql_obfuscation_mode", KIND_STRING, AT(obfuscation.sql_mode), NULL},
+	{"mongo", KIND_BOOL, AT(obfuscation.mongodb), NULL},
+	{"elastic_search", KIND_BOOL, AT(obfuscation.elasticsearch), NULL},
+	{"http", KIND_OBJECT, 0, http_fields},
+	{"redis", KIND_OBJECT, 0, redis_fields},
+	{"valkey", KIND_OBJECT, 0, valkey_fields},
+	{"memcached", KIND_OBJECT, 0, memcached_fields},
+	{"credit_cards", KIND_OBJECT, 0, card_fields},
+	{"sql", KIND_OBJECT, 0, sql_fields},
+	{"mongodb", KIND_OBJECT, 0, mongodb_fields},
+	{"elasticsearch", KIND_OBJECT, 0, elasticsearch_fields},
+	{"opensearch", KIND_OBJECT, 0, opensearch_fields},
+	{0},
+};
+static const struct field config_fields[] = {
+	{"default_env", KIND_STRING, AT(default_env), NULL},
+	{"statsd_port", KIND_U16, AT(statsd_port), NULL},
+	{"max_request_bytes", KIND_U64, AT(max_request_bytes), NULL},
+	{"obfuscation", KIND_OBJECT, AT(obfuscation.said), obfuscation_fields},
+	{0},
+};
+static const struct field filter_fields[] = {
+	{"require", KIND_LIST, AT(filter_tags.require), NULL},
+	{"reject", KIND_LIST, AT(filter_tags.reject), NULL},
+	{0},
+};
+static const struct field filter_regex_fields[] = {
+	{"require", KIND_LIST, AT(filter_tags_regex.require), NULL},
+	{"reject", KIND_LIST, AT(filter_tags_regex.reject), NULL},
+	{0},
+};
+static const struct field info_fields[] = {
+	{"version", KIND_STRING, AT(version), NULL},
+	{"endpoints", KIND_PATHS, AT(endpoints), NULL},
+	{"feature_flags", KIND_FLAGS, 0, NULL},
+	{"client_drop_p0s", KIND_BOOL, AT(client_drop_p0s), NULL},
+	{"span_meta_structs", KIND_BOOL, AT(span_meta_structs), NULL},
+	{"span_events", KIND_BOOL, AT(span_events), NULL},
+	{"long_running_spans", KIND_BOOL, AT(long_running_spans), NULL},
+	{"peer_tags", KIND_LIST, AT(peer_tags), NULL},
+	{"span_kinds_stats_computed", KIND_LIST, AT(span_kinds_stats_computed), NULL},
+	{"obfuscation_version", KIND_U32, AT(obfuscation_version), NULL},
+	{"filter_tags", KIND_OBJECT, 0, filter_fields},
+	{"filter_tags_regex", KIND_OBJECT, 0, filter_regex_fields},
+	{"ignore_resources", KIND_LIST, AT(ignore_resources), NULL},
+	{"config", KIND_OBJECT, 0, config_fields},
+	{0},
+};
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+struct reader {
+	struct json j;
+	struct agent_info *info;
+	struct sbuf key, text;
+	VEC(struct sv) list;
+	bool no_memory;
+};
+
+static struct sv reader_dup(struct reader *r, struct sv s)
+{
+	struct sv copy = arena_dup(&r->info->arena, s);
+	r->no_memory |= !copy.data;
+	return copy;
+}
+
+static struct agent_list read_list(struct reader *r, bool paths)
+{
+	struct agent_list l = {0};
+	if (json_peek(&r->j) != '[') {
+		json_skip(&r->j);
+		return l;
+	}
+	r->list.cnt = 0;
+	for (json_enter(&r->j, '['); json_item(&r->j);) {
+		if (json_peek(&r->j) != '"') {
+			json_skip(&r->j);
+			continue;
+		}
+		if (!json_string(&r->j, &r->text) || r->list.cnt == AGENT_INFO_MAX_LIST)
+			continue;
+		struct sv s = r->text.len ? sbuf_sv(&r->text) : SV("");
+		if (paths && s.len && s.data[0] == '/')
+			s = (struct sv){s.data + 1, s.len - 1};
+		r->no_memory |= vec_push(&r->list, reader_dup(r, s)) < 0;
+	}
+	l.cnt = (uint32_t)r->list.cnt;
+	l.data = arena_alloc(&r->info->arena, (l.cnt + 1) * sizeof(*l.data));
+	if (!l.data)
+		r->no_memory = true;
+	else if (l.cnt)
+		memcpy(l.data, r->list.data, l.cnt * sizeof(*l.data));
+	return l.data ? l : (struct agent_list){0};
+}
+
+static uint64_t read_number(struct reader *r, uint64_t max)
+{
+	double v = 0;
+	json_maybe_number(&r->j, &v);
+	return v >= 0 && v <= (double)max ? (uint64_t)v : 0;
+}
+
+static void read_object(struct reader *r, const struct field *fields);
+
+static void read_field(struct reader *r, const struct field *f)
+{
+	char *to = (char *)r->info + f->offset;
+	switch (f->kind) {
+	case KIND_BOOL:
+		json_maybe_bool(&r->j, (bool *)to);
+		break;
+	case KIND_STRING:
+		sbuf_reset(&r->text);
+		json_maybe_string(&r->j, &r->text);
+		*(struct sv *)to = reader_dup(r, r->text.len ? sbuf_sv(&r->text) : SV(""));
+		break;
+	case KIND_LIST:
+	case KIND_PATHS:
+		*(struct agent_list *)to = read_list(r, f->kind == KIND_PATHS);
+		break;
+	case KIND_U16:
+		*(uint16_t *)to = (uint16_t)read_number(r, UINT16_MAX);
+		break;
+	case KIND_U32:
+		*(uint32_t *)to = (uint32_t)read_number(r, UINT32_MAX);
+		break;
+	case KIND_U64:
+		*(uint64_t *)to = read_number(r, 1ULL << 53);
+		break;
+	case KIND_FLAGS: {
+		struct agent_list flags = read_list(r, false);
+		r->info->big_resource = agent_list_has(&flags, SV("big_resource"));
+		break;
+	}
+	case KIND_OBJECT:
+		if (f->offset)
+			*(bool *)to = true;
+		read_object(r, f->fields);
+		break;
+	}
+}
+
+static bool same_name(struct sv key, const char *name)
+{
+	size_t i = 0;
+	for (; *name; name++) {
+		if (i < key.len && key.data[i] == *name)
+			i++;
+		else if (i < key.len && (key.data[i] | 0x20) == *name)
+			i++;
+		else if (*name != '_')
+			return false;
+	}
+	return i == key.len;
+}
+
+/* Anything but an object is skipped. The tables are three deep, and so is this. */
+static void read_object(struct reader *r, const struct field *fields)
+{
+	if (json_peek(&r->j) != '{') {
+		json_skip(&r->j);
+		return;
+	}
+	for (json_enter(&r->j, '{'); json_key(&r->j, &r->key);) {
+		const struct field *f = fields;
+		while (f->name && !same_name(sbuf_sv(&r->key), f->name))
+			f++;
+		if (f->name)
+			read_field(r, f);
+		else
+			json_skip(&r->j);
+	}
+}
+
+static int agent_info_read(struct agent_info *i, struct sv state, struct sbuf *err)
+{
+	struct reader r = {.j = json_start(i->json), .info = i};
+	i->state = reader_dup(&r, state.len ? state : SV(""));
+	i->version = i->default_env = i->obfuscation.sql_mode = SV("");
+	bool object = json_peek(&r.j) == '{';
+	read_object(&r, info_fields);
+	bool good = json_end(&r.j);
+	sbuf_release(&r.key);
+	sbuf_release(&r.text);
+	vec_release(&r.list);
+	if (r.no_memory)
+		return -ENOMEM;
+	if (object && good)
+		return 0;
+	sbuf_addf(err, object ? "/info is no JSON: stopped at byte %zu" : "/info is no JSON object", r.j.at);
+	return -EINVAL;
+}
+
+int agent_info_parse(struct agent_info **ret, struct sv json, struct sv state, struct sbuf *err)
+{
+	if (json.len > AGENT_INFO_MAX) {
+		sbuf_addf(err, "/info is larger than %d bytes", AGENT_INFO_MAX);
+		return -EINVAL;
+	}
+	struct agent_info *i = calloc(1, sizeof(*i));
+	if (!i)
+		return -ENOMEM;
+	i->refs = 1;
+	i->json = arena_dup(&i->arena, json.len ? json : SV(""));
+	int r = i->json.data ? agent_info_read(i, state, err) : -ENOMEM;
+	if (r < 0) {
+		agent_info_unref(i);
+		return r;
+	}
+	*ret = i;
+	return 0;
+}
+
+struct agent_info *agent_info_ref(struct agent_info *i)
+{
+	__atomic_fetch_add(&i->refs, 1, __ATOMIC_RELAXED);
+	return i;
+}
+
+void agent_info_unref(struct agent_info *i)
+{
+	if (!i || __atomic_sub_fetch(&i->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	arena_release(&i->arena);
+	free(i);
+}
+
+/* --- asking ------------------------------------------------------------------------------------------------------- */
+
+bool agent_list_has(const struct agent_list *l, struct sv text)
+{
+	for (uint32_t i = 0; i < l->cnt; i++)
+		if (sv_eq(l->data[i], text))
+			return true;
+	return false;
+}
+
+bool agent_info_serves(const struct agent_info *i, struct sv path)
+{
+	if (path.len && path.data[0] == '/')
+		path = (struct sv){path.data + 1, path.len - 1};
+	for (uint32_t n = 0; n < i->endpoints.cnt; n++) {
+		struct sv e = i->endpoints.data[n];
+		bool below = e.len && e.data[e.len - 1] == '/' && sv_starts(path, e);
+		if (below || sv_eq(e, path))
+			return true;
+	}
+	return false;
+}
+
+bool agent_info_takes_stats(const struct agent_info *i)
+{
+	return i->client_drop_p0s && agent_info_serves(i, SV("/v0.6/stats"));
+}
