@@ -106,16 +106,10 @@ const struct rate *rates_find(const struct rates *r, struct sv service, struct s
 	return found ? found : r->standard;
 }
 
-int rates_box_answer(struct rates_box *b, struct sv json, struct sv version, struct sbuf *err)
+int rates_box_answer(struct rates_box *b, struct sv json, struct sbuf *err)
 {
 	struct rates *r = NULL;
 	int rc = rates_parse(&r, json, err);
-	if (rc < 0)
-		return rc;
-	if (version.len && version.len <= RATES_MAX_VERSION) {
-		memcpy(b->version, version.data, version.len);
-		b->version[version.len] = '\0';
-	}
 	if (rc > 0)
 		rates_free(__atomic_exchange_n(&b->latest, r, __ATOMIC_ACQ_REL));
 	return rc;

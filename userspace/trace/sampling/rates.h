@@ -16,9 +16,8 @@ struct rate {
 	uint64_t threshold;
 };
 
-#define RATES_MAX_JSON	  (1 << 20) /* bytes */
-#define RATES_MAX	  10000	    /* the Agent's own catalogue holds 5000 */
-#define RATES_MAX_VERSION 64
+#define RATES_MAX_JSON (1 << 20) /* bytes */
+#define RATES_MAX      10000	 /* the Agent's own catalogue holds 5000 */
 
 /* Immutable once made. */
 struct rates {
@@ -40,12 +39,10 @@ const struct rate *rates_find(const struct rates *r, struct sv service, struct s
  * other's by an exchange. Valid when zeroed. */
 struct rates_box {
 	struct rates *latest; /* atomic; left, not yet taken */
-	char version[RATES_MAX_VERSION +
-		     1]; /* of the last answer, for Datadog-Rates-Payload-Version; the first thread's */
 };
 
-/* The body of an answer and its Datadog-Rates-Payload-Version (may be empty). As rates_parse(). */
-int rates_box_answer(struct rates_box *b, struct sv json, struct sv version, struct sbuf *err);
+/* The body of an answer. As rates_parse(); one that was not taken is replaced. */
+int rates_box_answer(struct rates_box *b, struct sv json, struct sbuf *err);
 /* A table newer than the last one taken, now the caller's; or NULL. Costs one load when there is none. */
 struct rates *rates_box_take(struct rates_box *b);
 void rates_box_release(struct rates_box *b);

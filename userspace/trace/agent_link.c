@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trace/agent_link.h"
+
+bool agent_link_info(struct agent_link *l, struct agent_info *info)
+{
+	struct sbuf err = {0};
+	if (info)
+		agent_info_ref(info);
+	else if (agent_info_parse(&info, SV("{}"), SV_NULL, &err) < 0)
+		info = NULL;
+	sbuf_release(&err);
+	if (!info)
+		return false;
+	agent_info_unref(__atomic_exchange_n(&l->info, info, __ATOMIC_ACQ_REL));
+	return true;
+}
+
+struct agent_info *agent_link_take_info(struct agent_link *l)
+{
+	if (!__atomic_load_n(&l->info, __ATOMIC_RELAXED))
+		return NULL;
+	return __atomic_exchange_n(&l->info, NULL, __ATOMIC_ACQ_REL);
+}
+
+void agent_link_release(struct agent_link *l)
+{
+	rates_box_release(&l->rates);
+	stats_box_release(&l->stats);
+	agent_info_unref(l->info);
+	*l = (struct agent_link){0};
+}
