@@ -248,7 +248,7 @@ static bool may_change(struct sv s)
 
 void derive_peer_value(struct sbuf *out, struct sv value)
 {
-	size_t begin = out->len, starts[DERIVE_MAX_PARTS + 1];
+	size_t starts[DERIVE_MAX_PARTS + 1];
 	unsigned parts = 0;
 	if (!may_change(value)) {
 		sbuf_addsv(out, value);
@@ -275,6 +275,6 @@ void derive_peer_value(struct sbuf *out, struct sv value)
 			break;
 		value = slice(value, len + 1, value.len);
 	}
-	if (out->len > begin)
+	if (out->data)
 		out->data[out->len] = '\0';
 }
