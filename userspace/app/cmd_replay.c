@@ -14,6 +14,7 @@
 #include "app/exporters.h"
 #include "app/functions.h"
 #include "app/recorder.h"
+#include "app/sampling.h"
 #include "app/summary.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -45,9 +46,12 @@ struct replay {
 	struct http_settings *http;
 	struct propagation_settings propagation;
 	struct flow *flow;
+	struct sbuf span_rules; /* of DD_SPAN_SAMPLING_RULES_FILE */
+	struct pipeline *pipeline;
 	struct export_queue *queue;
 	struct diagnostics diagnostics;
 	uint64_t now_ns, records;
+	int64_t unix_minus_mono_ns;
 	struct capture_account account;
 	bool has_account;
 };
@@ -72,7 +76,7 @@ static void replay_process_event(void *arg, const struct sh_ev_proc *e)
 	(void)e;
 }
 
-static void replay_sink(void *arg, struct chunk *chunk)
+static void replay_push(void *arg, struct chunk *chunk)
 {
 	struct replay *r = arg;
 	struct export_queue_stats stats;
@@ -193,8 +197,8 @@ static int replay_open_flow(struct replay *r)
 			     .max_spans = MAX_SPANS,
 			     .partial_min_spans = PARTIAL_SPANS,
 			     .max_idle_ns = IDLE_NS,
-			     .sink = replay_sink,
-			     .sink_arg = r,
+			     .sink = pipeline_chunk,
+			     .sink_arg = r->pipeline,
 			     .pool = r->pool},
 		.actors = {.process = replay_process, .process_event = replay_process_event, .arg = r},
 		.function = replay_function,
@@ -210,6 +214,7 @@ static int replay_open_flow(struct replay *r)
 	if (!r->flow)
 		return -ENOMEM;
 	flow_set_clock(r->flow, r->reader.header.unix_minus_mono_ns);
+	r->unix_minus_mono_ns = r->reader.header.unix_minus_mono_ns;
 	return 0;
 }
 
@@ -245,12 +250,14 @@ static int replay_entry(struct replay *r, const struct capture_entry *e, const v
 	case CAPTURE_PASS:
 		if (e->size >= 8)
 			memcpy(&r->now_ns, body, 8);
+		pipeline_pass(r->pipeline, r->now_ns, r->unix_minus_mono_ns);
 		flow_pass(r->flow, r->now_ns);
 		return 0;
 	case CAPTURE_CLOCK: {
 		int64_t offset = 0;
 		memcpy(&offset, body, e->size >= 8 ? 8 : 0);
 		flow_set_clock(r->flow, offset);
+		r->unix_minus_mono_ns = offset;
 		return 0;
 	}
 	case CAPTURE_ACCOUNT:
@@ -331,6 +338,8 @@ static void replay_release(struct replay *r)
 	http_settings_unref(r->http);
 	if (r->queue)
 		export_queue_free(r->queue);
+	pipeline_free(r->pipeline);
+	sbuf_release(&r->span_rules);
 	chunk_pool_free(r->pool);
 	functions_free(r->functions);
 	HASH_ITER (hh, r->processes, p, next) {
@@ -358,6 +367,21 @@ static int replay_open_queue(struct replay *r, const struct options *o, struct s
 	return rc < 0 ? rc : export_queue_start(&r->queue, sinks, cnt, &options, err);
 }
 
+/* Sampled as it would be live, but counted by the Agent: what is replayed is long past, and nothing is left out. */
+static int replay_open_pipeline(struct replay *r, struct sbuf *err)
+{
+	struct pipeline_options options = {0};
+	int rc = sampling_environment(&options, &r->span_rules, err);
+	if (rc < 0)
+		return rc;
+	options.pool = r->pool;
+	options.push = replay_push;
+	options.mistakes = sampling_mistakes;
+	options.arg = r;
+	r->pipeline = pipeline_new(&options);
+	return r->pipeline ? 0 : -ENOMEM;
+}
+
 static int replay_file(const struct options *o, const char *path)
 {
 	struct replay r = {.pool = chunk_pool_new(POOL_IDLE), .list = probe_list_new()};
@@ -375,7 +399,7 @@ static int replay_file(const struct options *o, const char *path)
 		log_error("cannot read %s: %s", path, strerror(errno));
 	else if (capture_reader_init(&r.reader, data, data == MAP_FAILED ? 0 : (size_t)st.st_size, &err) < 0)
 		log_error("%s %s", path, sbuf_str(&err));
-	else if (replay_open_queue(&r, o, &err) < 0)
+	else if (replay_open_queue(&r, o, &err) < 0 || replay_open_pipeline(&r, &err) < 0)
 		log_error("%s", sbuf_str(&err));
 	else {
 		uint64_t start = clock_mono_ns();

@@ -18,6 +18,7 @@ struct consumer {
 	struct session *session;
 	uint64_t now_ns;
 	uint64_t clock_due_ns;
+	int64_t unix_minus_mono_ns;
 	size_t unpassed; /* records since the last whole pass */
 	unsigned epoch;
 	bool more; /* the last pass left records behind */
@@ -36,7 +37,7 @@ static void consumer_clock(struct consumer *c)
 	struct session *s = c->session;
 	if (c->now_ns < c->clock_due_ns)
 		return;
-	int64_t offset = clock_mono_to_unix_ns();
+	int64_t offset = c->unix_minus_mono_ns = clock_mono_to_unix_ns();
 	kernel_shared(s->kernel)->unix_minus_mono_ns = (uint64_t)offset;
 	flow_set_clock(s->flow, offset);
 	if (s->recorder)
@@ -60,6 +61,7 @@ static bool consumer_pass(struct consumer *c)
 	size_t cnt = ring_set_drain(kernel_rings(s->kernel), consumer_record, c, &pass);
 	c->more = pass.more;
 	c->unpassed += cnt;
+	pipeline_pass(s->pipeline, c->now_ns, c->unix_minus_mono_ns);
 	if (pass.whole) {
 		flow_pass(s->flow, c->now_ns);
 		if (s->recorder && c->unpassed)

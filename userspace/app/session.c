@@ -8,6 +8,7 @@
 
 #include "app/environment.h"
 #include "app/exporters.h"
+#include "app/sampling.h"
 #include "app/session_private.h"
 #include "base/clock.h"
 #include "base/cleanup.h"
@@ -94,7 +95,7 @@ static void session_process_event(void *arg, const struct sh_ev_proc *e)
 		atomic_store(&s->events_lost, true);
 }
 
-static void session_sink(void *arg, struct chunk *chunk)
+static void session_push(void *arg, struct chunk *chunk)
 {
 	struct session *s = arg;
 	export_queue_push(s->queue, chunk);
@@ -192,8 +193,8 @@ static int session_open_flow(struct session *s)
 				.max_spans = or_default(limits->max_spans, DEFAULT_MAX_SPANS),
 				.partial_min_spans = partial_flush_spans(),
 				.max_idle_ns = TRACE_IDLE_NS,
-				.sink = session_sink,
-				.sink_arg = s,
+				.sink = pipeline_chunk,
+				.sink_arg = s->pipeline,
 				.pool = s->pool,
 			},
 		.actors = {.process = session_process, .process_event = session_process_event, .arg = s},
@@ -220,12 +221,29 @@ static int session_open_queue(struct session *s, struct sbuf *err)
 	int rc = exporters_open(&s->options.exports, &s->options.list->agent, sinks, &cnt, err);
 	if (rc < 0)
 		return rc;
+	s->only_agent = cnt == 1 && !strcmp(sinks[0].ops->name, "datadog");
 	struct export_queue_options options = {
 		.max_spans = or_default(s->options.list->limits.queue_spans, DEFAULT_QUEUE_SPANS),
 		.pool = s->pool,
 		.notice = session_notice,
 	};
 	return export_queue_start(&s->queue, sinks, cnt, &options, err);
+}
+
+static int session_open_pipeline(struct session *s, struct sbuf *err)
+{
+	struct pipeline_options options = {0};
+	int rc = sampling_environment(&options, &s->span_rules, err);
+	if (rc < 0)
+		return rc;
+	options.agent = &s->agent;
+	options.may_drop = s->only_agent;
+	options.pool = s->pool;
+	options.push = session_push;
+	options.mistakes = sampling_mistakes;
+	options.arg = s;
+	s->pipeline = pipeline_new(&options);
+	return s->pipeline ? 0 : -ENOMEM;
 }
 
 static int session_open_recorder(struct session *s, struct sbuf *err)
@@ -274,7 +292,7 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 {
 	if (session_take_signals(s) < 0 || session_open_base(s) < 0)
 		return SESSION_FAILED;
-	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0)
+	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0 || session_open_pipeline(s, err) < 0)
 		return SESSION_MISTAKE;
 	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
 		return SESSION_FAILED;
@@ -316,6 +334,9 @@ void session_free(struct session *s)
 	recorder_close(s->recorder, NULL, NULL);
 	if (s->queue)
 		export_queue_free(s->queue);
+	pipeline_free(s->pipeline);
+	agent_link_release(&s->agent);
+	sbuf_release(&s->span_rules);
 	chunk_pool_free(s->pool);
 	kernel_close(s->kernel);
 	functions_free(s->functions);
@@ -330,6 +351,7 @@ void session_free(struct session *s)
 
 void session_account(struct session *s, struct session_account *ret)
 {
+	struct pipeline_stats pipeline;
 	struct export_queue_stats queue;
 	struct flow_stats flow;
 	const struct sh_shared *shared = kernel_shared(s->kernel);
@@ -342,6 +364,8 @@ void session_account(struct session *s, struct session_account *ret)
 	flow_account(s->flow, &own, ret->dropped);
 	export_queue_stats(s->queue, &queue);
 	ret->seen = (s->ended ? s->seen : kernel_seen(s->kernel)) + own;
+	pipeline_stats(s->pipeline, &pipeline);
+	ret->dropped[SH_DROP_unsampled] = pipeline.left_out;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
 	ret->exported = queue.exported;

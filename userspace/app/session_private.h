@@ -8,6 +8,7 @@
 #include "app/functions.h"
 #include "app/recorder.h"
 #include "app/session.h"
+#include "trace/pipeline.h"
 
 /* Shared by session.c (opening, accounts), supervisor.c, targets.c and consumer.c. */
 
@@ -23,7 +24,11 @@ struct session {
 	struct http_settings *http;
 	struct propagation_settings propagation;
 	struct flow *flow;
+	struct agent_link agent; /* between pipeline and exporter */
+	struct sbuf span_rules;	 /* of DD_SPAN_SAMPLING_RULES_FILE */
+	struct pipeline *pipeline;
 	struct export_queue *queue;
+	bool only_agent; /* nobody but one Datadog Agent gets the spans */
 	struct recorder *recorder; /* NULL: no capture was asked for */
 
 	pthread_mutex_t lock; /* of `processes` */

@@ -201,6 +201,7 @@ static void wind_up(struct session *s)
 	s->seen = kernel_contexts(s->kernel, final_record, s);
 	s->ended = true;
 	flow_flush(s->flow, clock_mono_ns());
+	pipeline_flush(s->pipeline);
 	export_queue_stop(s->queue, FLUSH_TIMEOUT_NS);
 	if (s->recorder) {
 		struct capture_account account = {.seen = s->seen};
