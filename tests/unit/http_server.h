@@ -15,6 +15,7 @@ enum manner {
 	SERVE_NOTHING,	/* reads the request and never answers */
 	SERVE_HALF,	/* half of a reply, then the end of the connection */
 	SERVE_DEAF,	/* does not even read: accepts and closes */
+	SERVE_NO_V05,	/* `status` for /v0.5/traces, else 200 */
 	SERVE_OK_BELOW, /* 413 for more than `limit` chunks, else 200 */
 };
 
@@ -27,9 +28,14 @@ struct http_server {
 	enum manner manner;
 	int status, delay_ms, limit;
 	const char *words;
+	const char *info;  /* the answer to GET /info; NULL: 404 */
+	bool info_counts;  /* GET /info is a request like others */
+	const char *extra; /* headers of every reply, each ended by CRLF */
+	const char *rates; /* the body of a 200; NULL: the default rate */
 	bool stop;
 	/* Atomic: what it saw. `spans` and `chunks` are those of requests it answered with 200. */
-	uint64_t requests, chunks, bytes, connections;
+	uint64_t infos, requests, chunks, bytes, connections;
+	uint64_t kept;	 /* chunks of priority 2 that it took: told by their bytes in v0.4 */
 	char head[4096]; /* of the last request, under the lock */
 	pthread_mutex_t lock;
 };

@@ -19,6 +19,7 @@
 struct served {
 	struct http_server *server;
 	int fd;
+	uint64_t kept; /* of the request in hand */
 };
 
 /* A whole request: its head in `head`; returns the length of its body, -1 at the end of the connection. */
@@ -39,21 +40,28 @@ static long served_read(struct served *c, char *head, size_t cap)
 	char *field = strcasestr(head, "\r\nContent-Length:");
 	long body = field ? atol(field + 17) : 0, have = (long)(len - (size_t)(end + 4 - head));
 	end[2] = '\0';
-	char block[65536];
+	static const char keep[] = "\xa4name\xa4keep";
+	char *whole = malloc((size_t)(body > have ? body : have) + 1);
+	memcpy(whole, end + 4, (size_t)have);
 	while (have < body) {
-		ssize_t n = read(c->fd, block, sizeof(block));
+		ssize_t n = read(c->fd, whole + have, (size_t)(body - have));
 		if (n <= 0)
-			return -1;
+			break;
 		have += n;
 	}
-	return body;
+	c->kept = 0;
+	for (char *at = whole; (at = memmem(at, (size_t)(whole + have - at), keep, sizeof(keep) - 1)); at++)
+		c->kept++;
+	free(whole);
+	return have < body ? -1 : body;
 }
 
 static void served_reply(struct served *c, int status, const char *words)
 {
-	char text[1024];
-	int n = snprintf(text, sizeof(text), "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n%s", status, strlen(words),
-			 words);
+	char text[8192];
+	const char *extra = ATOMIC(c->server->extra);
+	int n = snprintf(text, sizeof(text), "HTTP/1.1 %d X\r\n%sContent-Length: %zu\r\n\r\n%s", status,
+			 extra ? extra : "", strlen(words), words);
 	if (send(c->fd, text, (size_t)n, MSG_NOSIGNAL) < 0)
 		return;
 }
@@ -85,12 +93,19 @@ static bool served_answer(struct served *c, long chunks, long body)
 			return true;
 		}
 		break;
+	case SERVE_NO_V05:
+		if (strstr(s->head, "/v0.5/traces")) {
+			served_reply(c, ATOMIC(s->status), ATOMIC(s->words));
+			return true;
+		}
+		break;
 	case SERVE_DEAF:
 		return false;
 	}
+	ATOMIC_ADD(s->kept, c->kept);
 	ATOMIC_ADD(s->chunks, (uint64_t)chunks);
 	ATOMIC_ADD(s->bytes, (uint64_t)body);
-	served_reply(c, 200, rates);
+	served_reply(c, 200, ATOMIC(s->rates) ? ATOMIC(s->rates) : rates);
 	return true;
 }
 
@@ -103,6 +118,13 @@ static void *served_run(void *arg)
 		long body = served_read(c, head, sizeof(head));
 		if (body < 0)
 			break;
+		/* What a client asks on its own account; a test that is about it sets `info` or `info_counts`. */
+		if (!ATOMIC(s->info_counts) && strncmp(head, "GET /info ", 10) == 0 &&
+		    ATOMIC(s->manner) != SERVE_NOTHING) {
+			ATOMIC_ADD(s->infos, 1);
+			served_reply(c, ATOMIC(s->info) ? 200 : 404, ATOMIC(s->info) ? ATOMIC(s->info) : "");
+			continue;
+		}
 		ATOMIC_ADD(s->requests, 1);
 		pthread_mutex_lock(&s->lock);
 		strcpy(s->head, head);
@@ -125,7 +147,7 @@ static void *server_run(void *arg)
 		if (poll(&fd, 1, 10) <= 0)
 			continue;
 		struct served *c = malloc(sizeof(*c));
-		*c = (struct served){s, accept(s->listen_fd, NULL, NULL)};
+		*c = (struct served){.server = s, .fd = accept(s->listen_fd, NULL, NULL)};
 		struct timeval second = {.tv_sec = 0, .tv_usec = 100000};
 		setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
 		pthread_t t;

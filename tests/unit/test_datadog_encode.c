@@ -165,6 +165,18 @@ static struct reader reader_of(struct sv s)
 
 /* --- tests -------------------------------------------------------------------------------------------------------- */
 
+/* The body in one piece; valid until the next call. */
+static struct sv joined(struct payload *p)
+{
+	static struct sbuf whole;
+	struct sv parts[PAYLOAD_MAX_PARTS];
+	sbuf_reset(&whole);
+	unsigned cnt = payload_body(p, parts);
+	for (unsigned i = 0; i < cnt; i++)
+		sbuf_addsv(&whole, parts[i]);
+	return sbuf_sv(&whole);
+}
+
 static struct process_info web = {.refs = 1, .service = SV("web"), .env = SV("prod")};
 
 static const char *unhex(const char *hex, size_t *ret_len)
@@ -193,7 +205,7 @@ static void reference_bytes(void **state)
 			 .resource = SV("GET /"),
 			 .type = SV("web")};
 	struct chunk c = {.trace_lo = 1, .process = &web, .spans = &s, .span_cnt = 1};
-	struct payload *p = payload_new(&web);
+	struct payload *p = payload_new(&web, false, PAYLOAD_V04);
 	struct tags t = {0};
 	assert_int_equal(payload_add(p, &t, &c, 0), 0);
 	size_t len;
@@ -208,7 +220,7 @@ static void reference_bytes(void **state)
 				 "82ad5f64642e746f705f6c6576656ccb3ff0000000000000" /* _dd.top_level: 1 */
 				 "b55f73616d706c696e675f7072696f726974795f7631cb3ff0000000000000a474797065a3776562",
 				 &len);
-	struct sv body = payload_body(p);
+	struct sv body = joined(p);
 	assert_int_equal(body.len, len);
 	assert_memory_equal(body.data, want, len);
 	payload_free(p);
@@ -244,7 +256,7 @@ static void fields(void **state)
 			  .process = &web,
 			  .spans = spans,
 			  .span_cnt = 2};
-	struct v04 v = {0};
+	struct packer v = {0};
 	struct tags t = {0};
 	assert_int_equal(v04_chunk(&v, &t, &c), 0);
 	struct reader chunk = reader_of((struct sv){v.data, v.len}), end = chunk;
@@ -281,7 +293,7 @@ static void fields(void **state)
 	assert_true(get_float(get(leaf, "metrics"), "_dd.top_level") == 1); /* web under other */
 	assert_false(lookup(leaf, "type", &r));
 	assert_false(lookup(meta, "_dd.p.tid", &r));
-	v04_release(&v);
+	packer_release(&v);
 	tags_release(&t);
 }
 
@@ -292,20 +304,20 @@ static void empty_maps_are_left_out(void **state)
 	struct span spans[] = {{.span_id = 2, .parent_id = 1, .name = SV("a")},
 			       {.span_id = 3, .parent_id = 2, .name = SV("b")}};
 	struct chunk c = {.trace_lo = 1, .process = &bare, .spans = spans, .span_cnt = 2};
-	struct v04 v = {0};
+	struct packer v = {0};
 	struct tags t = {0};
 	struct reader r;
 	assert_int_equal(v04_chunk(&v, &t, &c), 0);
 	struct reader leaf = element(reader_of((struct sv){v.data, v.len}), 1);
 	assert_false(lookup(leaf, "meta", &r));
 	assert_false(lookup(leaf, "metrics", &r));
-	v04_release(&v);
+	packer_release(&v);
 	tags_release(&t);
 }
 
 static struct payload *payload_of(unsigned chunks, struct tags *t)
 {
-	struct payload *p = payload_new(&web);
+	struct payload *p = payload_new(&web, false, PAYLOAD_V04);
 	for (unsigned i = 0; i < chunks; i++) {
 		struct span spans[3] = {{.span_id = i + 1, .name = SV("x")}, {.span_id = 7}, {.span_id = 8}};
 		struct chunk c = {.trace_lo = i + 1, .process = &web, .spans = spans, .span_cnt = 1 + i % 3};
@@ -316,7 +328,7 @@ static struct payload *payload_of(unsigned chunks, struct tags *t)
 
 static void check_payload(struct payload *p, unsigned first, unsigned cnt)
 {
-	struct reader r = reader_of(payload_body(p)), end = r;
+	struct reader r = reader_of(joined(p)), end = r;
 	pass_over(&end);
 	assert_ptr_equal(end.at, end.end);
 	assert_int_equal(p->chunks.cnt, cnt);
@@ -332,18 +344,15 @@ static void check_payload(struct payload *p, unsigned first, unsigned cnt)
 static void heads_of_every_width(void **state)
 {
 	(void)state;
-	static const unsigned counts[] = {0, 1, 15, 16, 65535, 65536};
+	static const unsigned counts[] = {1, 15, 16, 65535, 65536};
 	struct tags t = {0};
-	for (size_t i = 1; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		struct payload *p = payload_of(counts[i], &t);
-		check_payload(p, 0, counts[i]);
-		payload_free(p);
-	}
-	char head[V04_HEAD_MAX];
-	for (size_t i = 0; i < 6; i++) {
-		struct reader r = reader_of((struct sv){head, v04_head(head, counts[i])});
+		if (counts[i] < 100)
+			check_payload(p, 0, counts[i]);
+		struct reader r = reader_of(joined(p));
 		assert_int_equal(expect(&r, 'a'), counts[i]);
-		assert_ptr_equal(r.at, r.end);
+		payload_free(p);
 	}
 	tags_release(&t);
 }
@@ -376,13 +385,13 @@ static void one_group_each(void **state)
 	(void)state;
 	struct process_info a = {.refs = 1, .env = SV("e"), .version = SV("1"), .language = SV("cpp")}, b = a;
 	b.pid = 5;
-	struct payload *p = payload_new(&a);
-	assert_true(payload_is_about(p, &b));
+	struct payload *p = payload_new(&a, false, PAYLOAD_V04);
+	assert_true(payload_is_about(p, &b, false));
 	struct sv *const fields[] = {&b.env, &b.version, &b.language, &b.container_id, &b.hostname};
 	for (size_t i = 0; i < 5; i++) {
 		struct sv was = *fields[i];
 		*fields[i] = SV("else");
-		assert_false(payload_is_about(p, &b));
+		assert_false(payload_is_about(p, &b, false));
 		*fields[i] = was;
 	}
 	payload_free(p);
@@ -394,7 +403,7 @@ static void random_content(void **state)
 {
 	(void)state;
 	srand(5);
-	struct v04 v = {0};
+	struct packer v = {0};
 	struct tags t = {0};
 	for (int round = 0; round < 3000; round++) {
 		char bytes[2000];
@@ -429,7 +438,7 @@ static void random_content(void **state)
 			assert_true(sv_eq(expect_str(&r), tags[i].value));
 		}
 	}
-	v04_release(&v);
+	packer_release(&v);
 	tags_release(&t);
 }
 

@@ -94,17 +94,24 @@ static void fixture_start(struct fixture *f, const char *url)
 	sbuf_release(&err);
 }
 
-static void push_for(struct fixture *f, struct process_info *process, uint32_t spans)
+static void push_decided(struct fixture *f, struct process_info *process, uint32_t spans, int priority)
 {
 	struct chunk *c = chunk_pool_get(f->pool);
 	c->process = process_info_ref(process);
 	c->trace_lo = ++f->next_id;
+	c->decided = DECIDED_HERE;
+	c->priority = (int8_t)priority;
 	for (uint32_t i = 0; i < spans; i++) {
 		struct span *s = chunk_add(c);
 		s->span_id = ++f->next_id;
-		s->name = SV("work");
+		s->name = priority > PRIORITY_AUTO_KEEP ? SV("keep") : SV("work");
 	}
 	assert_true(export_queue_push(f->q, c));
+}
+
+static void push_for(struct fixture *f, struct process_info *process, uint32_t spans)
+{
+	push_decided(f, process, spans, PRIORITY_AUTO_KEEP);
 }
 
 static void push(struct fixture *f, int chunks, uint32_t spans)
@@ -117,7 +124,7 @@ static struct export_queue_stats stats(struct fixture *f)
 {
 	struct export_queue_stats st;
 	export_queue_stats(f->q, &st);
-	assert_int_equal(st.pushed, st.exported + st.export_failed + st.held);
+	assert_int_equal(st.pushed, st.exported + st.export_failed + st.backpressure + st.held);
 	return st;
 }
 
@@ -262,8 +269,8 @@ static void hanging_agent(void **state)
 	}
 	usleep(200000);
 	assert_int_equal(times_said("no Datadog Agent answers at http://127.0.0.1:"), 1);
-	assert_int_equal(
-		times_said("(no answer within 0.3 s): spans are kept, up to 20 MiB, then the oldest are dropped"), 1);
+	assert_int_equal(times_said("(no answer within 0.3 s): spans are kept, up to 20 MiB, then traces are dropped"),
+			 1);
 	ATOMIC_SET(f.server.manner, SERVE_OK);
 	wait_settled(&f);
 	assert_int_equal(stats(&f).exported, 70);
@@ -334,10 +341,9 @@ static void absent_then_there(void **state)
 		usleep(20000);
 	}
 	assert_int_equal(stats(&f).held, 400);
-	assert_int_equal(
-		times_said("(Connection refused): spans are kept, up to 20 MiB, then the oldest are dropped and "
-			   "counted; start the Agent, set DD_TRACE_AGENT_URL, or choose --export console"),
-		1);
+	assert_int_equal(times_said("(Connection refused): spans are kept, up to 20 MiB, then traces are dropped and "
+				    "counted; start the Agent, set DD_TRACE_AGENT_URL, or choose --export console"),
+			 1);
 	struct sbuf text = {0};
 	export_queue_sink(f.q, 0, NULL, &text);
 	assert_non_null(strstr(sbuf_str(&text), ": absent (Connection refused)"));
@@ -374,13 +380,14 @@ static void absent_for_long(void **state)
 	for (int i = 0; i < 8000 && stats(&f).held > 15000; i++)
 		usleep(1000);
 	struct export_queue_stats st = stats(&f);
-	assert_true(st.export_failed > 10000);
+	assert_true(st.backpressure > 10000);
+	assert_int_equal(st.export_failed, 0);
 	assert_in_range(st.held, 5000, 15000);
 	assert_int_equal(times_said("1 MiB of spans wait for the Datadog Agent at"), 1);
 	http_server_start(&f.server, f.server.port);
 	wait_settled(&f);
 	st = stats(&f);
-	assert_int_equal(st.exported + st.export_failed, 30000);
+	assert_int_equal(st.exported + st.backpressure, 30000);
 	assert_int_equal(f.server.chunks * 100, st.exported);
 	fixture_end(&f);
 	http_server_stop(&f.server);
@@ -401,7 +408,7 @@ static void larger_than_a_request(void **state)
 	wait_settled(&f);
 	assert_int_equal(stats(&f).export_failed, 1000);
 	assert_int_equal(stats(&f).exported, 1200);
-	assert_int_equal(times_said("a trace of 1000 spans (0 MiB) is larger than a request may be: dropped"), 1);
+	assert_int_equal(times_said("a trace of 1000 spans is larger than a request may be (19 KiB): dropped"), 1);
 	fixture_end(&f);
 	http_server_stop(&f.server);
 	unsetenv("DD_TRACE_WRITER_MAX_PAYLOAD_SIZE_BYTES");
@@ -478,11 +485,263 @@ static void status_500(void **state)
 	overloaded(state, 500);
 }
 
+/* What waits too long goes by priority: all that is not kept before anything that is. */
+static void lowest_priority_first(void **state)
+{
+	(void)state;
+	struct fixture f = {.server = {.manner = SERVE_OK}};
+	http_server_start(&f.server, 0);
+	http_server_stop(&f.server);
+	setenv("DD_TRACE_WRITER_BUFFER_SIZE_BYTES", "1000000", 1);
+	setenv("DD_TRACE_WRITER_MAX_PAYLOAD_SIZE_BYTES", "100000", 1);
+	fixture_start(&f, NULL);
+	for (int i = 0; i < 100; i++)
+		push_decided(&f, f.process, 100, i % 4 == 0 ? PRIORITY_USER_KEEP : PRIORITY_AUTO_DROP);
+	for (int i = 0; i < 8000 && stats(&f).held > 8000; i++)
+		usleep(1000);
+	http_server_start(&f.server, f.server.port);
+	wait_settled(&f);
+	struct export_queue_stats st = stats(&f);
+	assert_true(st.backpressure >= 2000);
+	assert_int_equal(st.exported + st.backpressure, 10000);
+	/* The 25 traces that are to be kept are there. */
+	assert_int_equal(ATOMIC(f.server.kept), 2500);
+	fixture_end(&f);
+	http_server_stop(&f.server);
+	unsetenv("DD_TRACE_WRITER_BUFFER_SIZE_BYTES");
+	unsetenv("DD_TRACE_WRITER_MAX_PAYLOAD_SIZE_BYTES");
+}
+
+/* --- what the Agent says ------------------------------------------------------------------------------------------ */
+
+struct heard {
+	int infos, rates;
+	char rates_text[256];
+	bool v05, drops;
+	int stats_left;
+	struct process_info *who;
+};
+
+static void on_info(void *arg, struct agent_info *info)
+{
+	struct heard *h = arg;
+	h->v05 = info && agent_info_serves(info, SV("/v0.5/traces"));
+	h->drops = info && info->client_drop_p0s;
+	ATOMIC_ADD(h->infos, 1);
+}
+
+static void on_rates(void *arg, const char *json, size_t len)
+{
+	struct heard *h = arg;
+	snprintf(h->rates_text, sizeof(h->rates_text), "%.*s", (int)len, json);
+	ATOMIC_ADD(h->rates, 1);
+}
+
+static bool on_stats(void *arg, uint64_t now_ns, bool leaving, struct datadog_stats *ret)
+{
+	struct heard *h = arg;
+	(void)now_ns;
+	(void)leaving;
+	if (ATOMIC(h->stats_left) == 0)
+		return false;
+	ATOMIC_ADD(h->stats_left, -1);
+	*ret = (struct datadog_stats){.who = process_info_ref(h->who), .obfuscated = true};
+	sbuf_adds(&ret->body, "\x80");
+	return true;
+}
+
+static void wait_for(int *what, int at_least)
+{
+	for (int i = 0; i < 4000 && __atomic_load_n(what, __ATOMIC_ACQUIRE) < at_least; i++)
+		usleep(1000);
+	assert_true(__atomic_load_n(what, __ATOMIC_ACQUIRE) >= at_least);
+}
+
+static void info_and_rates(void **state)
+{
+	(void)state;
+	struct heard h = {0};
+	const struct datadog_listener l = {.arg = &h, .info = on_info, .rates = on_rates};
+	struct fixture f = {.server = {.info = "{\"endpoints\":[\"/v0.4/traces\"],\"client_drop_p0s\":true}",
+				       .extra = "Datadog-Agent-State: one\r\nDatadog-Rates-Payload-Version: r1\r\n"}};
+	http_server_start(&f.server, 0);
+	datadog_listen(&l);
+	fixture_start(&f, NULL);
+	wait_for(&h.infos, 1);
+	assert_true(h.drops && !h.v05);
+	push(&f, 1, 1);
+	wait_settled(&f);
+	assert_non_null(strstr(f.server.head, "\r\nDatadog-Rates-Payload-Version: 0\r\n"));
+	assert_int_equal(h.rates, 1);
+	assert_string_equal(h.rates_text, "{\"rate_by_service\":{\"service:,env:\":1}}");
+	/* No news: not told again, and neither is the Agent asked again. */
+	push(&f, 1, 1);
+	wait_settled(&f);
+	assert_non_null(strstr(f.server.head, "\r\nDatadog-Rates-Payload-Version: r1\r\n"));
+	assert_int_equal(h.rates, 1);
+	assert_int_equal(ATOMIC(f.server.infos), 1);
+	ATOMIC_SET(f.server.info, "{\"endpoints\":[\"/v0.4/traces\",\"/v0.5/traces\"]}");
+	ATOMIC_SET(f.server.extra, "Datadog-Agent-State: two\r\nDatadog-Rates-Payload-Version: r2\r\n");
+	push(&f, 1, 1);
+	wait_settled(&f);
+	wait_for(&h.infos, 2);
+	assert_true(h.v05 && !h.drops);
+	assert_int_equal(h.rates, 2);
+	fixture_end(&f);
+	datadog_listen(NULL);
+	http_server_stop(&f.server);
+}
+
+static void info_is_nonsense(void **state)
+{
+	(void)state;
+	struct heard h = {0};
+	const struct datadog_listener l = {.arg = &h, .info = on_info};
+	struct fixture f = {.server = {.info = "{\"endpoints\":[", .extra = "Datadog-Agent-State: one\r\n"}};
+	http_server_start(&f.server, 0);
+	datadog_listen(&l);
+	fixture_start(&f, NULL);
+	wait_for(&h.infos, 1);
+	for (int i = 0; i < 3; i++) {
+		push(&f, 1, 1);
+		wait_settled(&f);
+	}
+	assert_int_equal(ATOMIC(f.server.infos), 1);
+	assert_int_equal(times_said("does not say what it can do (GET /info: /info is no JSON: stopped at byte 14)"),
+			 1);
+	assert_int_equal(stats(&f).exported, 3);
+	fixture_end(&f);
+	datadog_listen(NULL);
+	http_server_stop(&f.server);
+}
+
+static void statistics(void **state)
+{
+	(void)state;
+	struct heard h = {.stats_left = 3};
+	const struct datadog_listener l = {.arg = &h, .next_stats = on_stats};
+	struct fixture f = {.server = {.info = "{\"endpoints\":[\"/v0.6/stats\"],\"client_drop_p0s\":true}"}};
+	http_server_start(&f.server, 0);
+	h.who = process_info_new();
+	h.who->language = SV("go");
+	datadog_listen(&l);
+	fixture_start(&f, NULL);
+	for (int i = 0; i < 4000 && ATOMIC(f.server.requests) < 3; i++)
+		usleep(1000);
+	assert_int_equal(ATOMIC(f.server.requests), 3);
+	assert_non_null(strstr(f.server.head, "POST /v0.6/stats HTTP/1.1"));
+	assert_non_null(strstr(f.server.head, "\r\nDatadog-Obfuscation-Version: 1\r\n"));
+	assert_non_null(strstr(f.server.head, "\r\nDatadog-Meta-Lang: go\r\n"));
+	assert_null(strstr(f.server.head, "X-Datadog-Trace-Count"));
+	fixture_end(&f);
+	assert_int_equal(h.who->refs, 1);
+	process_info_unref(h.who);
+	datadog_listen(NULL);
+	http_server_stop(&f.server);
+}
+
+/* --- v0.5 --------------------------------------------------------------------------------------------------------- */
+
+static void v05_delivers(void **state)
+{
+	(void)state;
+	struct fixture f = {0};
+	http_server_start(&f.server, 0);
+	setenv("DD_TRACE_API_VERSION", "v0.5", 1);
+	fixture_start(&f, NULL);
+	push(&f, 100, 3);
+	wait_settled(&f);
+	assert_int_equal(stats(&f).exported, 300);
+	assert_int_equal(f.server.chunks, 100);
+	assert_non_null(strstr(f.server.head, "POST /v0.5/traces HTTP/1.1"));
+	fixture_end(&f);
+	http_server_stop(&f.server);
+	unsetenv("DD_TRACE_API_VERSION");
+	assert_string_equal(said, "");
+}
+
+/* An Agent that does not take v0.5: what was encoded for it arrives as v0.4. */
+static void v05_downgrade(void **state, int status, const char *info)
+{
+	(void)state;
+	struct fixture f = {.server = {.manner = SERVE_NO_V05, .status = status, .words = "", .info = info}};
+	http_server_start(&f.server, 0);
+	setenv("DD_TRACE_API_VERSION", "v0.5", 1);
+	fixture_start(&f, NULL);
+	push(&f, 100, 3);
+	wait_settled(&f);
+	push(&f, 100, 3);
+	wait_settled(&f);
+	assert_int_equal(stats(&f).exported, 600);
+	assert_int_equal(f.server.chunks, 200);
+	assert_non_null(strstr(f.server.head, "POST /v0.4/traces HTTP/1.1"));
+	if (!info)
+		assert_int_equal(times_said("does not take v0.5 (HTTP 4"), 1);
+	fixture_end(&f);
+	http_server_stop(&f.server);
+	unsetenv("DD_TRACE_API_VERSION");
+}
+
+static void v05_404(void **state)
+{
+	v05_downgrade(state, 404, NULL);
+}
+
+static void v05_415(void **state)
+{
+	v05_downgrade(state, 415, NULL);
+}
+
+static void v05_not_listed(void **state)
+{
+	v05_downgrade(state, 404, "{\"endpoints\":[\"/v0.4/traces\"]}");
+}
+
+static void bad_api_version(void **state)
+{
+	(void)state;
+	struct exporter *e = NULL;
+	struct sbuf err = {0};
+	setenv("DD_TRACE_API_VERSION", "v0.9", 1);
+	assert_int_equal(exporter_find(SV("datadog"))->open(&e, NULL, &err), -EINVAL);
+	assert_string_equal(sbuf_str(&err),
+			    "DD_TRACE_API_VERSION: 'v0.9' is not a version of the trace API spoken here: "
+			    "write v0.4 or v0.5");
+	sbuf_release(&err);
+	unsetenv("DD_TRACE_API_VERSION");
+}
+
+/* The headers are those of the process the spans are of. */
+static void whose_headers(void **state)
+{
+	(void)state;
+	struct fixture f = {0};
+	http_server_start(&f.server, 0);
+	fixture_start(&f, NULL);
+	f.process->container_id = SV("");
+	f.process->cgroup_inode = 4711;
+	f.process->external_env = SV("it-false,cn-web,pu-1234");
+	push(&f, 1, 1);
+	wait_settled(&f);
+	assert_null(strstr(f.server.head, "Datadog-Container-ID"));
+	assert_non_null(strstr(f.server.head, "\r\nDatadog-Entity-ID: in-4711\r\n"));
+	assert_non_null(strstr(f.server.head, "\r\nDatadog-External-Env: it-false,cn-web,pu-1234\r\n"));
+	f.process->external_env = SV("x\r\nX-Evil: 1");
+	push(&f, 1, 1);
+	wait_settled(&f);
+	assert_null(strstr(f.server.head, "X-Evil"));
+	fixture_end(&f);
+	http_server_stop(&f.server);
+}
+
 static void probe(void **state)
 {
 	(void)state;
 	char url[64];
-	struct http_server s = {.manner = SERVE_STATUS, .status = 200, .words = "{\"version\":\"7\",\"endpoints\":[]}"};
+	struct http_server s = {.info_counts = true,
+				.manner = SERVE_STATUS,
+				.status = 200,
+				.words = "{\"version\":\"7\",\"endpoints\":[]}"};
 	struct sbuf info = {0}, err = {0};
 	http_server_start(&s, 0);
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/", s.port);
@@ -583,6 +842,12 @@ static void where_it_looks(void **state)
 	sbuf_release(&err);
 	unsetenv("DD_TRACE_AGENT_URL");
 	setenv("DD_AGENT_HOST", "", 1);
+	setenv("DD_APM_RECEIVER_SOCKET", "/run/x.sock", 1);
+	check_found(NULL, "unix:///run/x.sock", "DD_APM_RECEIVER_SOCKET");
+	setenv("DD_TRACE_AGENT_PORT", "8127", 1);
+	check_found(NULL, "http://localhost:8127", "DD_TRACE_AGENT_PORT");
+	unsetenv("DD_TRACE_AGENT_PORT");
+	unsetenv("DD_APM_RECEIVER_SOCKET");
 	if (access("/var/run/datadog/apm.socket", F_OK) != 0)
 		check_found(NULL, "http://localhost:8126", "default");
 	unsetenv("DD_AGENT_HOST");
@@ -607,6 +872,16 @@ int main(void)
 		cmocka_unit_test(too_large_is_split),
 		cmocka_unit_test(status_429),
 		cmocka_unit_test(status_500),
+		cmocka_unit_test(lowest_priority_first),
+		cmocka_unit_test(info_and_rates),
+		cmocka_unit_test(info_is_nonsense),
+		cmocka_unit_test(statistics),
+		cmocka_unit_test(v05_delivers),
+		cmocka_unit_test(v05_404),
+		cmocka_unit_test(v05_415),
+		cmocka_unit_test(v05_not_listed),
+		cmocka_unit_test(bad_api_version),
+		cmocka_unit_test(whose_headers),
 		cmocka_unit_test(probe),
 		cmocka_unit_test(urls),
 		cmocka_unit_test(where_it_looks),

@@ -26,7 +26,7 @@ int cmd_finish(struct session *s, const struct options *o, enum session_end end)
 	if (o->summary && write_summary(s, o->summary) < 0 && end == SESSION_CLEAN)
 		end = SESSION_FAILED;
 	session_account(s, &a);
-	if (end == SESSION_CLEAN && (a.unaccounted || a.dropped[SH_DROP_export_failed]))
+	if (end == SESSION_CLEAN && (a.unaccounted || a.dropped[SH_DROP_export_failed] || a.dropped[SH_DROP_agent_backpressure]))
 		end = SESSION_LOSSY;
 	return (int)end;
 }

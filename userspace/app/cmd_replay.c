@@ -303,6 +303,7 @@ static void replay_account(struct replay *r, struct session_account *ret)
 	ret->seen += own;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
+	ret->dropped[SH_DROP_agent_backpressure] = queue.backpressure;
 	uint64_t sum = ret->exported;
 	for (unsigned i = 0; i < SH_MAX_DROPS; i++)
 		sum += ret->dropped[i];

@@ -368,6 +368,7 @@ void session_account(struct session *s, struct session_account *ret)
 	ret->dropped[SH_DROP_unsampled] = pipeline.left_out;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
+	ret->dropped[SH_DROP_agent_backpressure] = queue.backpressure;
 	ret->exported = queue.exported;
 	uint64_t sum = ret->exported;
 	for (unsigned i = 0; i < SH_MAX_DROPS; i++)

@@ -115,9 +115,13 @@ int agent_url_find(struct agent_url *ret, const char *argument, struct sbuf *err
 	if (!host)
 		host = env("DD_TRACE_AGENT_HOSTNAME");
 	struct stat st;
+	char text[512];
+	if (!host && !port && env("DD_APM_RECEIVER_SOCKET")) {
+		snprintf(text, sizeof(text), "unix://%s", env("DD_APM_RECEIVER_SOCKET"));
+		return agent_url_from(ret, text, "DD_APM_RECEIVER_SOCKET", err);
+	}
 	if (!host && !port && stat(AGENT_SOCKET, &st) == 0 && S_ISSOCK(st.st_mode))
 		return agent_url_from(ret, "unix://" AGENT_SOCKET, "default socket", err);
-	char text[512];
 	/* A bare IPv6 address needs brackets in a URL. */
 	bool v6 = host && host[0] != '[' && strchr(host, ':') != strrchr(host, ':');
 	snprintf(text, sizeof(text), v6 ? "http://[%s]:%s" : "http://%s:%s", host ? host : "localhost",

@@ -15,8 +15,8 @@ struct agent_url {
 /* http://HOST[:PORT], https://..., unix:///PATH. 0, or -EINVAL with a sentence in err. */
 int agent_url_parse(struct agent_url *ret, const char *text, struct sbuf *err);
 /* The argument if there is one; else DD_TRACE_AGENT_URL; else DD_AGENT_HOST (DD_TRACE_AGENT_HOSTNAME) and
- * DD_TRACE_AGENT_PORT; else /var/run/datadog/apm.socket if it exists; else http://localhost:8126: ddtrace's order.
- * An empty variable is an unset one. */
+ * DD_TRACE_AGENT_PORT; else the socket DD_APM_RECEIVER_SOCKET names; else /var/run/datadog/apm.socket if it exists;
+ * else http://localhost:8126: ddtrace's order. An empty variable is an unset one. */
 int agent_url_find(struct agent_url *ret, const char *argument, struct sbuf *err);
 void agent_url_release(struct agent_url *u);
 

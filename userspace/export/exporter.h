@@ -14,11 +14,12 @@ struct pollfd;
 
 #define EXPORT_TICK_NS (200 * 1000000ULL)
 
-/* What became of the spans an exporter was given. given = exported + dropped + held, at any time. */
+/* What became of the spans an exporter was given. given = exported + dropped + backpressure + held, at any time. */
 struct exporter_stats {
 	uint64_t exported;
-	uint64_t dropped; /* export_failed */
-	uint64_t held;	  /* accepted, not yet sent or given up */
+	uint64_t dropped;      /* export_failed */
+	uint64_t backpressure; /* agent_backpressure: dropped because the receiver is slower than the spans come */
+	uint64_t held;	       /* accepted, not yet sent or given up */
 	uint64_t requests, errors, bytes;
 };
 
@@ -74,12 +75,13 @@ int export_queue_start(struct export_queue **ret, const struct export_sink *sink
 		       const struct export_queue_options *options, struct sbuf *err);
 /* Takes ownership of the chunk. Never blocks. False: the queue was full and the chunk was dropped (and counted). */
 bool export_queue_push(struct export_queue *q, struct chunk *chunk);
-/* pushed = exported + export_failed + held, at any moment. */
+/* pushed = exported + export_failed + backpressure + held, at any moment. */
 struct export_queue_stats {
 	uint64_t pushed;	/* spans taken in: those of queue_full are not among them */
 	uint64_t exported;	/* spans that the first exporter (the one the identity is about) delivered */
 	uint64_t queue_full;	/* spans dropped at the door */
 	uint64_t export_failed; /* spans the first exporter gave up */
+	uint64_t backpressure;	/* spans the first exporter dropped because they waited too long for the receiver */
 	uint64_t held;		/* spans waiting anywhere */
 };
 void export_queue_stats(struct export_queue *q, struct export_queue_stats *ret);

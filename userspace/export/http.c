@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/cleanup.h"
@@ -79,11 +80,71 @@ static size_t on_reply(char *data, size_t one, size_t len, void *arg)
 {
 	struct http_request *r = arg;
 	(void)one;
-	size_t room = HTTP_MAX_REPLY - r->reply_len, take = len < room ? len : room;
-	memcpy(r->reply + r->reply_len, data, take);
-	r->reply_len += take;
-	r->reply[r->reply_len] = '\0';
+	size_t room = HTTP_MAX_REPLY - r->reply.len;
+	sbuf_add(&r->reply, data, len < room ? len : room);
 	return len;
+}
+
+/* Keeps the value of header `name` if this line is it. */
+static void keep_field(char out[HTTP_MAX_FIELD], const char *name, struct sv line)
+{
+	size_t len = strlen(name);
+	if (line.len <= len || line.data[len] != ':' || strncasecmp(line.data, name, len) != 0)
+		return;
+	struct sv v = {line.data + len + 1, line.len - len - 1};
+	while (v.len && (v.data[0] == ' ' || v.data[0] == '\t'))
+		v = (struct sv){v.data + 1, v.len - 1};
+	while (v.len && (unsigned char)v.data[v.len - 1] <= ' ')
+		v.len--;
+	if (v.len < HTTP_MAX_FIELD)
+		snprintf(out, HTTP_MAX_FIELD, SV_FMT, SV_ARG(v));
+}
+
+static size_t on_header(char *data, size_t one, size_t len, void *arg)
+{
+	struct http_request *r = arg;
+	(void)one;
+	keep_field(r->agent_state, "Datadog-Agent-State", (struct sv){data, len});
+	keep_field(r->rates_version, "Datadog-Rates-Payload-Version", (struct sv){data, len});
+	return len;
+}
+
+size_t http_body_sz(const struct http_request *r)
+{
+	size_t sz = 0;
+	for (unsigned i = 0; i < r->part_cnt; i++)
+		sz += r->parts[i].len;
+	return sz;
+}
+
+static size_t on_send(char *out, size_t one, size_t cap, void *arg)
+{
+	struct http_request *r = arg;
+	size_t n = 0, skip = r->sent;
+	cap *= one;
+	for (unsigned i = 0; i < r->part_cnt && n < cap; i++) {
+		struct sv part = r->parts[i];
+		if (skip >= part.len) {
+			skip -= part.len;
+			continue;
+		}
+		size_t take = part.len - skip < cap - n ? part.len - skip : cap - n;
+		memcpy(out + n, part.data + skip, take);
+		n += take;
+		skip = 0;
+	}
+	r->sent += n;
+	return n;
+}
+
+/* Asked for when a connection that was kept turns out to be closed and curl begins again on a new one. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+	struct http_request *r = arg;
+	if (origin != SEEK_SET || offset < 0)
+		return CURL_SEEKFUNC_FAIL;
+	r->sent = (size_t)offset;
+	return CURL_SEEKFUNC_OK;
 }
 
 static size_t on_body(char *data, size_t one, size_t len, void *arg)
@@ -98,6 +159,12 @@ static size_t on_body(char *data, size_t one, size_t len, void *arg)
 
 /* --- one request -------------------------------------------------------------------------------------------------- */
 
+static const char *env_path(const char *name)
+{
+	const char *value = getenv(name);
+	return value && *value ? value : NULL;
+}
+
 static void easy_setup(CURL *easy, const struct agent_url *where, const char *path, uint64_t timeout_ns, char *error)
 {
 	struct sbuf url = {0};
@@ -111,6 +178,11 @@ static void easy_setup(CURL *easy, const struct agent_url *where, const char *pa
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error);
+	/* What OpenSSL's own programs look at; else the system's certificates. */
+	if (env_path("SSL_CERT_FILE"))
+		curl_easy_setopt(easy, CURLOPT_CAINFO, env_path("SSL_CERT_FILE"));
+	if (env_path("SSL_CERT_DIR"))
+		curl_easy_setopt(easy, CURLOPT_CAPATH, env_path("SSL_CERT_DIR"));
 	long ms = (long)(timeout_ns / NSEC_PER_MSEC);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, ms ? ms : 1L);
 }
@@ -124,6 +196,7 @@ static enum http_outcome outcome_of(CURLcode code)
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
 		return HTTP_ABSENT;
 	default:
 		return HTTP_BROKEN;
@@ -197,7 +270,8 @@ struct http *http_new(const struct agent_url *where, const char *user_agent)
 	curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
-	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)HTTP_MAX_ACTIVE);
+	curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS,
+			  1L); /* kept open; one is enough, as requests follow each other */
 	return h;
 }
 
@@ -239,6 +313,17 @@ static bool slot_headers(struct http_slot *s, const char *const *headers)
 	return list != NULL;
 }
 
+static void easy_body(CURL *easy, struct http_request *r)
+{
+	curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)http_body_sz(r));
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(easy, CURLOPT_READDATA, r);
+	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(easy, CURLOPT_SEEKDATA, r);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10);
+}
+
 int http_start(struct http *h, struct http_request *r)
 {
 	struct http_slot *s = h->slots;
@@ -250,21 +335,20 @@ int http_start(struct http *h, struct http_request *r)
 		s->easy = curl_easy_init();
 	if (!s->easy || !slot_headers(s, r->headers))
 		return -ENOMEM;
-	r->reply_len = 0;
-	r->reply[0] = r->reason[0] = s->error[0] = '\0';
+	sbuf_reset(&r->reply);
+	r->agent_state[0] = r->rates_version[0] = r->reason[0] = s->error[0] = '\0';
 	r->status = 0;
+	r->sent = 0;
 	easy_setup(s->easy, h->where, r->path, r->timeout_ns, s->error);
 	curl_easy_setopt(s->easy, CURLOPT_USERAGENT, h->user_agent);
 	curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);
 	curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_reply);
 	curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, r);
 	curl_easy_setopt(s->easy, CURLOPT_PRIVATE, s);
-	if (r->body) {
-		curl_easy_setopt(s->easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, r->body);
-		curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
-		curl_easy_setopt(s->easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10);
-	}
+	curl_easy_setopt(s->easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(s->easy, CURLOPT_HEADERDATA, r);
+	if (r->part_cnt)
+		easy_body(s->easy, r);
 	s->request = r;
 	h->active++;
 	if (curl_multi_add_handle(h->multi, s->easy) == CURLM_OK)

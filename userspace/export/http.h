@@ -10,7 +10,9 @@
 /* HTTP requests to one place, several at a time, without ever blocking: libcurl's multi_socket interface behind a
  * poll() of the caller's. Proxies of the environment are not used: an Agent is next door. */
 #define HTTP_MAX_ACTIVE 4
-#define HTTP_MAX_REPLY	512 /* of a reply's body, what is kept: enough for the words of a refusal */
+#define HTTP_MAX_PARTS	4
+#define HTTP_MAX_REPLY	(1 << 20) /* of a reply's body, what is kept; the rest is read and forgotten */
+#define HTTP_MAX_FIELD	80	  /* of a header of the reply that is kept */
 
 struct pollfd;
 
@@ -23,18 +25,23 @@ enum http_outcome {
 struct http_request {
 	/* Set by the caller; all must stay as they are until the request is done. */
 	const char *path;
-	const char *const *headers; /* "Name: value", NULL at the end */
-	const void *body;	    /* POST; NULL: GET */
-	size_t body_len;
+	const char *const *headers;	 /* "Name: value", NULL at the end */
+	struct sv parts[HTTP_MAX_PARTS]; /* POST, one after the other */
+	unsigned part_cnt;		 /* 0: GET */
 	uint64_t timeout_ns;
 	void *arg;
 	/* The result. */
 	enum http_outcome outcome;
 	long status;
-	char reply[HTTP_MAX_REPLY + 1];
-	size_t reply_len;
-	char reason[128]; /* in words, when there was no reply */
+	struct sbuf reply; /* its body; the caller's: reused by the next request of the same object, released by him */
+	char agent_state[HTTP_MAX_FIELD];   /* Datadog-Agent-State; empty: not sent */
+	char rates_version[HTTP_MAX_FIELD]; /* Datadog-Rates-Payload-Version */
+	char reason[128];		    /* in words, when there was no reply */
+	size_t sent;			    /* of the parts, so far */
 };
+
+/* Bytes of all parts. */
+size_t http_body_sz(const struct http_request *r);
 
 struct http;
 /* NULL when out of memory. `where` is copied by reference: it must outlive the object. */

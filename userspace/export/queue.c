@@ -47,7 +47,7 @@ struct export_queue {
 	bool stopping;
 	uint64_t deadline_ns;
 	uint64_t pushed, queue_full;
-	uint64_t exported, failed; /* of the first exporter, as of the last look */
+	uint64_t exported, failed, backpressure; /* of the first exporter, as of the last look */
 };
 
 static void queue_wake(struct export_queue *q)
@@ -96,7 +96,8 @@ void export_queue_stats(struct export_queue *q, struct export_queue_stats *ret)
 					   .exported = q->exported,
 					   .queue_full = q->queue_full,
 					   .export_failed = q->failed,
-					   .held = q->pushed - q->exported - q->failed};
+					   .backpressure = q->backpressure,
+					   .held = q->pushed - q->exported - q->failed - q->backpressure};
 	pthread_mutex_unlock(&q->lock);
 }
 
@@ -199,6 +200,7 @@ static void queue_look(struct export_queue *q)
 	}
 	q->exported = stats[0].exported;
 	q->failed = stats[0].dropped;
+	q->backpressure = stats[0].backpressure;
 	q->in_hand = q->taken_spans + (q->batch ? q->batch_spans : 0);
 	pthread_mutex_unlock(&q->lock);
 }

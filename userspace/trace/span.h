@@ -40,6 +40,8 @@ struct process_info {
 	struct sv language;	  /* Datadog's word: cpp, rust, go, python, javascript, jvm ... */
 	struct sv runtime_id;	  /* UUID v4, made once per process */
 	struct sv container_id;	  /* of the process, may be empty */
+	struct sv external_env;	  /* its DD_EXTERNAL_ENV, as it is; may be empty */
+	uint64_t cgroup_inode;	  /* of its cgroup, when there is no container id and it is not the host's; 0: not known */
 	struct sv hostname;
 	struct tag *tags; /* DD_TAGS and the like: on every span */
 	uint32_t tag_cnt;

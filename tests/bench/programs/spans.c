@@ -61,7 +61,7 @@ static void bench_process_event(void *arg, const struct sh_ev_proc *e)
 
 static void payload_end(struct bench *b)
 {
-	b->bytes += payload_body(b->payload).len;
+	b->bytes += payload_wire_sz(b->payload);
 	while (b->payload->chunks.cnt)
 		payload_pop(b->payload);
 }
@@ -160,7 +160,7 @@ static void bench_init(struct bench *b, const struct probe_list *list, bool valu
 	b->process->language = SV("cpp");
 	b->process->runtime_id = SV("0f2b6f6e-6b0a-4a54-9a59-3f1f9a7c2d11");
 	b->process->hostname = SV("node-17");
-	b->payload = payload_new(b->process);
+	b->payload = payload_new(b->process, false, PAYLOAD_V04);
 	if (!b->payload)
 		abort();
 	publish_functions(b, values);

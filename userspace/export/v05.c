@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "export/v05.h"
+
+#include <errno.h>
+
+#define INDEX_MAX   5
+#define SPAN_FIXED  (1 + 4 * INDEX_MAX + 6 * PACKER_NUMBER_MAX + 2 * PACKER_HEAD_MAX)
+#define FIRST_SLOTS 1024
+
+/* --- strings ------------------------------------------------------------------------------------------------------ */
+
+static inline uint64_t load(const char *from, size_t len)
+{
+	uint64_t w = 0;
+	memcpy(&w, from, len);
+	return w;
+}
+
+/* Words of eight bytes, the last one overlapping the one before: most strings are short. */
+static inline uint32_t string_hash(struct sv s)
+{
+	const uint64_t k = 0x9e3779b97f4a7c15ULL;
+	uint64_t h = s.len * k;
+	if (s.len >= 8) {
+		for (size_t i = 0; i + 8 < s.len; i += 8)
+			h = (h ^ load(s.data + i, 8)) * k, h ^= h >> 29;
+		h = (h ^ load(s.data + s.len - 8, 8)) * k;
+	} else if (s.len >= 4) {
+		h = (h ^ (load(s.data, 4) << 32 | load(s.data + s.len - 4, 4))) * k;
+	} else if (s.len) {
+		h = (h ^ ((uint64_t)(unsigned char)s.data[0] << 16 | (uint64_t)(unsigned char)s.data[s.len / 2] << 8 |
+			  (unsigned char)s.data[s.len - 1])) *
+		    k;
+	}
+	return (uint32_t)(h >> 32) ^ (uint32_t)h;
+}
+
+static inline bool same_bytes(const char *a, const char *b, size_t len)
+{
+	if (len >= 8) {
+		uint64_t differ = load(a + len - 8, 8) ^ load(b + len - 8, 8);
+		for (size_t i = 0; i + 8 < len; i += 8)
+			differ |= load(a + i, 8) ^ load(b + i, 8);
+		return !differ;
+	}
+	if (len >= 4)
+		return load(a, 4) == load(b, 4) && load(a + len - 4, 4) == load(b + len - 4, 4);
+	return memcmp(a, b, len) == 0;
+}
+
+static int strings_grow(struct v05_strings *s)
+{
+	uint32_t cnt = s->slot_cnt ? s->slot_cnt * 2 : FIRST_SLOTS;
+	uint32_t *slots = calloc(cnt, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->list.cnt; i++) {
+		uint32_t at = s->list.data[i].hash & (cnt - 1);
+		while (slots[at])
+			at = (at + 1) & (cnt - 1);
+		slots[at] = i + 1;
+	}
+	free(s->slots);
+	s->slots = slots;
+	s->slot_cnt = cnt;
+	return 0;
+}
+
+/* `v` is valid UTF-8 and not there yet; its slot is `at`. */
+static int strings_add(struct v05_strings *s, struct sv v, uint32_t hash, uint32_t at)
+{
+	if (s->list.cnt >= V05_MAX_STRINGS)
+		return -ENOSPC;
+	char *to = packer_reserve(&s->text, PACKER_HEAD_MAX + v.len);
+	if (!to)
+		return -ENOMEM;
+	put_str(&to, v.len);
+	struct v05_string entry = {.hash = hash, .len = (uint32_t)v.len, .at = (size_t)(to - s->text.data)};
+	if (vec_push(&s->list, entry) < 0)
+		return -ENOMEM;
+	if (v.len)
+		memcpy(to, v.data, v.len);
+	s->text.len = entry.at + v.len;
+	s->slots[at] = (uint32_t)s->list.cnt;
+	if (s->list.cnt * 4 > (size_t)s->slot_cnt * 3 && strings_grow(s) < 0 && s->list.cnt + 1 >= s->slot_cnt)
+		return -ENOMEM; /* a full table would never end a search */
+	return (int)s->list.cnt - 1;
+}
+
+/* The index of a string, or -errno. */
+static inline int strings_index(struct v05_strings *s, struct sv v)
+{
+	for (bool mended = false;; mended = true) {
+		uint32_t hash = string_hash(v), at = hash & (s->slot_cnt - 1);
+		for (uint32_t i; (i = s->slots[at]); at = (at + 1) & (s->slot_cnt - 1)) {
+			const struct v05_string *e = &s->list.data[i - 1];
+			if (e->hash == hash && e->len == v.len && same_bytes(s->text.data + e->at, v.data, v.len))
+				return (int)i - 1;
+		}
+		if (mended || utf8_valid(v))
+			return strings_add(s, v, hash, at);
+		sbuf_reset(&s->text.text);
+		utf8_add_valid(&s->text.text, v);
+		v = s->text.text.failed ? SV("") : sbuf_sv(&s->text.text);
+	}
+}
+
+int v05_strings_copy(struct v05_strings *to, const struct v05_strings *from)
+{
+	char *text = packer_reserve(&to->text, from->text.len);
+	struct v05_string *list = reallocarray(NULL, from->list.cnt + 1, sizeof(*list));
+	uint32_t *slots = reallocarray(NULL, from->slot_cnt + 1, sizeof(*slots));
+	if (!text || !list || !slots) {
+		free(list);
+		free(slots);
+		v05_strings_release(to);
+		return -ENOMEM;
+	}
+	memcpy(text, from->text.data, from->text.len);
+	memcpy(list, from->list.data, from->list.cnt * sizeof(*list));
+	memcpy(slots, from->slots, from->slot_cnt * sizeof(*slots));
+	to->text.len = from->text.len;
+	to->list.data = list;
+	to->list.cnt = from->list.cnt;
+	to->list.cap = from->list.cnt + 1;
+	to->slots = slots;
+	to->slot_cnt = from->slot_cnt;
+	return 0;
+}
+
+size_t v05_strings_sz(const struct v05_strings *s)
+{
+	return s->text.len + s->list.cnt * sizeof(*s->list.data) + s->slot_cnt * sizeof(*s->slots);
+}
+
+void v05_strings_trim(struct v05_strings *s)
+{
+	packer_trim(&s->text);
+}
+
+void v05_strings_release(struct v05_strings *s)
+{
+	packer_release(&s->text);
+	vec_release(&s->list);
+	free(s->slots);
+	*s = (struct v05_strings){0};
+}
+
+/* --- spans -------------------------------------------------------------------------------------------------------- */
+
+/* Where the indexes of a span are written; a failure is remembered. */
+struct span_writer {
+	struct v05_strings *strings;
+	char *at;
+	int failed;
+};
+
+static inline void put_index(struct span_writer *w, struct sv v)
+{
+	int i = strings_index(w->strings, v);
+	if (i < 0)
+		w->failed = i;
+	else
+		put_uint32(&w->at, (uint32_t)i);
+}
+
+static int v05_span(struct packer *p, struct v05_strings *strings, struct tags *t, uint32_t i)
+{
+	const struct chunk *c = t->chunk;
+	const struct span *s = &c->spans[i];
+	tags_of(t, i);
+	size_t max = SPAN_FIXED + t->meta.cnt * 2 * INDEX_MAX + t->metrics.cnt * (INDEX_MAX + PACKER_NUMBER_MAX);
+	struct span_writer w = {strings, packer_reserve(p, max), 0};
+	if (!w.at || t->failed)
+		return -ENOMEM;
+	put_array(&w.at, 12);
+	put_index(&w, span_service(c, s));
+	put_index(&w, s->name);
+	put_index(&w, span_resource(s));
+	put_uint64(&w.at, c->trace_lo);
+	put_uint64(&w.at, s->span_id);
+	put_uint64(&w.at, s->parent_id);
+	put_int64(&w.at, s->start_ns);
+	put_int64(&w.at, s->duration_ns);
+	put_uint8(&w.at, s->error);
+	put_map(&w.at, t->meta.cnt);
+	vec_foreach (m, &t->meta) {
+		put_index(&w, m->key);
+		put_index(&w, m->value);
+	}
+	put_map(&w.at, t->metrics.cnt);
+	vec_foreach (m, &t->metrics) {
+		put_index(&w, m->key);
+		put_double(&w.at, m->value);
+	}
+	put_index(&w, s->type);
+	p->len = (size_t)(w.at - p->data);
+	return w.failed;
+}
+
+static int v05_begin(struct v05_strings *strings)
+{
+	if (strings->slot_cnt)
+		return 0;
+	int r = strings_grow(strings);
+	if (r < 0)
+		return r;
+	r = strings_index(strings, SV(""));
+	return r < 0 ? r : 0;
+}
+
+int v05_chunk(struct packer *p, struct v05_strings *strings, struct tags *t, const struct chunk *c)
+{
+	size_t before = p->len;
+	int r = v05_begin(strings);
+	if (r < 0)
+		return r;
+	tags_start(t, c);
+	char *at = packer_reserve(p, PACKER_HEAD_MAX);
+	if (!at)
+		return -ENOMEM;
+	put_array(&at, c->span_cnt);
+	p->len = (size_t)(at - p->data);
+	r = v05_span(p, strings, t, t->head);
+	for (uint32_t i = 0; r == 0 && i < c->span_cnt; i++)
+		if (i != t->head)
+			r = v05_span(p, strings, t, i);
+	if (r < 0)
+		p->len = before;
+	return r;
+}

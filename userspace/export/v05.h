@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef EXPORT_V05_H
+#define EXPORT_V05_H
+
+#include <sys/types.h>
+
+#include "base/vec.h"
+#include "export/packer.h"
+#include "trace/tags.h"
+
+/* Datadog's v0.5 trace format: a msgpack array of a dictionary of strings and of chunks, a chunk an array of spans, a
+ * span an array of 12, its strings indexes into the dictionary (Agent 7, pkg/proto/pbgo/trace/decoder_v05.go). */
+
+struct v05_string {
+	uint32_t hash;
+	uint32_t len;
+	size_t at; /* in `text` */
+};
+
+/* Every string of a payload once; the first is "". Valid when zeroed. */
+struct v05_strings {
+	struct packer text; /* as they are sent: msgpack strings, one after the other */
+	VEC(struct v05_string) list;
+	uint32_t *slots;   /* index + 1 by hash, 0: free */
+	uint32_t slot_cnt; /* a power of two */
+};
+
+#define V05_MAX_STRINGS (1u << 24)
+
+/* Appends the chunk and adds its strings. 0, -ENOMEM, or -ENOSPC when the dictionary is full; the chunks are then as
+ * they were, the dictionary may have gained strings that nothing uses. */
+int v05_chunk(struct packer *p, struct v05_strings *strings, struct tags *t, const struct chunk *c);
+/* The same strings once more. 0 or -ENOMEM. */
+int v05_strings_copy(struct v05_strings *to, const struct v05_strings *from);
+/* Bytes they take, as text and to be found. */
+size_t v05_strings_sz(const struct v05_strings *strings);
+void v05_strings_trim(struct v05_strings *strings);
+void v05_strings_release(struct v05_strings *strings);
+
+/* One chunk that v05_chunk() wrote, appended to `to` as v0.4. Returns how many bytes of `chunk` it took, or -ENOMEM, or
+ * -EINVAL when it is not such a chunk. */
+ssize_t v05_to_v04(struct packer *to, const struct v05_strings *strings, struct sv chunk);
+
+#endif
