@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "target_help.h"
 
+#include <sched.h>
+#include <sys/stat.h>
+
 #include "target/identify.h"
 
 static char root[256];
@@ -217,8 +220,9 @@ static void test_real(void **state)
 	struct process_info *info, *child;
 	struct identify_options o = {.hostname = identify_hostname()};
 	char host[256];
-	const char *const envp[] = {"PATH=/usr/bin:/bin", "DD_SERVICE=pay ments",     "DD_ENV=prod",
-				    "DD_VERSION=1.2.3",	  "DD_TAGS=team:core tier:1", NULL};
+	const char *const envp[] = {
+		"PATH=/usr/bin:/bin",	    "DD_SERVICE=pay ments",	      "DD_ENV=prod", "DD_VERSION=1.2.3",
+		"DD_TAGS=team:core tier:1", "DD_EXTERNAL_ENV=it-true,cn-web", NULL};
 	const char *const argv[] = {"sleep", "1000", NULL};
 	pid_t pid = spawn("/bin/sleep", argv, envp);
 	assert_int_equal(proc_open(&p, "/proc", pid), 0);
@@ -228,6 +232,8 @@ static void test_real(void **state)
 	assert_sv(info->version, "1.2.3");
 	assert_sv(info->name, "sleep");
 	assert_sv(info->language, "cpp");
+	assert_sv(info->external_env, "it-true,cn-web");
+	assert_int_equal(info->cgroup_inode, 0); /* the host's cgroup namespace, as ours */
 	assert_int_equal(info->tag_cnt, 2);
 	assert_sv(info->tags[1].key, "tier");
 	assert_int_equal(info->pid, pid);
@@ -258,6 +264,48 @@ static void test_real(void **state)
 	proc_close(&p);
 }
 
+/* A cgroup namespace of its own is what tells a container whose id does not show. */
+static void test_cgroup_inode(void **state)
+{
+	(void)state;
+	struct proc p = PROC_INIT;
+	struct stat memory, v2;
+	char path[512] = "", line[512], want_v1[600];
+	FILE *f = fopen("/proc/self/cgroup", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, ":memory:"))
+			snprintf(path, sizeof(path), "%s", strstr(line, ":memory:") + 8);
+		else if (!path[0] && strncmp(line, "0::", 3) == 0)
+			snprintf(path, sizeof(path), "%s", line + 3);
+	if (f)
+		fclose(f);
+	path[strcspn(path, "\n")] = '\0';
+	snprintf(want_v1, sizeof(want_v1), "/sys/fs/cgroup/memory/%s", path);
+	snprintf(line, sizeof(line), "/sys/fs/cgroup/%s", path);
+	bool has_v1 = stat(want_v1, &memory) == 0, has_v2 = stat(line, &v2) == 0;
+	int ready[2];
+	char byte = 0;
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		byte = unshare(CLONE_NEWCGROUP) == 0;
+		if (write(ready[1], &byte, 1) == 1)
+			pause();
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(proc_open(&p, "/proc", pid), 0);
+	if (byte)
+		assert_int_equal(proc_cgroup_inode(&p), has_v1 ? memory.st_ino : has_v2 ? v2.st_ino : 0);
+	else
+		print_message("no cgroup namespaces here\n");
+	proc_close(&p);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 static void test_uuid(void **state)
 {
 	(void)state;
@@ -281,7 +329,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_precedence),	      TEST(test_dd_tags), TEST(test_tags), TEST(test_default_service),
-		TEST(test_embedded_language), TEST(test_real),	  TEST(test_uuid),
+		TEST(test_embedded_language), TEST(test_real),	  TEST(test_uuid), TEST(test_cgroup_inode),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

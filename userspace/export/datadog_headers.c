@@ -8,7 +8,7 @@
 static void header(struct header_lines *h, const char *name, struct sv value)
 {
 	/* What does not fit or could end the line is left out: none of it is needed to take the spans. */
-	if (value.len == 0 || value.len > 100 || h->cnt == DATADOG_MAX_HEADERS)
+	if (value.len == 0 || value.len > 200 || h->cnt == DATADOG_MAX_HEADERS)
 		return;
 	for (size_t i = 0; i < value.len; i++)
 		if ((unsigned char)value.data[i] < ' ' || value.data[i] == 0x7f)

@@ -15,7 +15,7 @@
 #define DATADOG_USER_AGENT  "spanhound/" SPANHOUND_VERSION
 
 struct header_lines {
-	char lines[DATADOG_MAX_HEADERS][160];
+	char lines[DATADOG_MAX_HEADERS][256];
 	const char *lines_at[DATADOG_MAX_HEADERS + 1]; /* as http_request.headers */
 	unsigned cnt;
 };

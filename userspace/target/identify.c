@@ -261,6 +261,7 @@ static void pack_all(struct packer *k, const struct process_info *from, struct p
 	to->language = pack(k, from->language);
 	to->runtime_id = pack(k, from->runtime_id);
 	to->container_id = pack(k, from->container_id);
+	to->external_env = pack(k, from->external_env);
 	to->hostname = pack(k, from->hostname);
 	to->sampling.sample_rate = pack(k, from->sampling.sample_rate);
 	to->sampling.rules = pack(k, from->sampling.rules);
@@ -324,7 +325,7 @@ static struct sampling_vars sampling_vars_of(struct sv vars)
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
-	struct sv vars = SV_NULL, container = SV_NULL;
+	struct sv vars = SV_NULL, container = SV_NULL, external = SV_NULL;
 	const struct proc_status *status = NULL;
 	struct sbuf fallback = {0};
 	char uuid[UUID_LEN + 1];
@@ -339,6 +340,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		identify_default_service(p, language, &fallback);
 		id.service = sbuf_sv(&fallback);
 	}
+	environ_get(vars, "DD_EXTERNAL_ENV", &external);
 	uuid_make(uuid);
 	struct process_info info = {
 		.pid = (uint32_t)p->pid,
@@ -351,6 +353,8 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.language = language,
 		.runtime_id = sv_of(uuid),
 		.container_id = container,
+		.external_env = external,
+		.cgroup_inode = container.len ? 0 : proc_cgroup_inode(p),
 		.hostname = o->hostname,
 		.tags = id.tags.data,
 		.tag_cnt = (uint32_t)id.tags.cnt,

@@ -335,6 +335,32 @@ int proc_namespace(struct proc *p, const char *name, uint64_t *ret_inode)
 	return 0;
 }
 
+#define HOST_CGROUP_NAMESPACE 0xEFFFFFFB /* include/linux/proc_ns.h, PROC_CGROUP_INIT_INO */
+
+static uint64_t cgroup_inode(struct sv controller, struct sv path)
+{
+	char full[PATH_MAX];
+	struct stat st;
+	int n = snprintf(full, sizeof(full), "/sys/fs/cgroup/" SV_FMT "/" SV_FMT, SV_ARG(controller), SV_ARG(path));
+	return n > 0 && (size_t)n < sizeof(full) && stat(full, &st) == 0 ? st.st_ino : 0;
+}
+
+uint64_t proc_cgroup_inode(struct proc *p)
+{
+	uint64_t ns, v1 = 0, v2 = 0;
+	if (load(p, FACT_CGROUP) || proc_namespace(p, "cgroup", &ns) || ns == HOST_CGROUP_NAMESPACE)
+		return 0;
+	for (struct sv text = sbuf_sv(&p->cgroup); text.len;) {
+		struct sv line = text_trim(text_line(&text));
+		struct sv number = text_until(&line, ':'), controller = text_until(&line, ':');
+		if (sv_eq(controller, SV("memory")))
+			v1 = cgroup_inode(controller, line);
+		else if (sv_eq(number, SV("0")) && !controller.len)
+			v2 = cgroup_inode(controller, line);
+	}
+	return v1 ? v1 : v2;
+}
+
 int proc_open_exe(struct proc *p, int *ret_fd)
 {
 	int fd = openat(p->dir, "exe", O_RDONLY | O_CLOEXEC);

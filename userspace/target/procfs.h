@@ -62,6 +62,10 @@ int proc_cmdline(struct proc *p, struct sv *ret_args); /* for cmdline_next() */
 int proc_environ(struct proc *p, struct sv *ret_vars); /* for environ_get() */
 int proc_status(struct proc *p, const struct proc_status **ret);
 int proc_container_id(struct proc *p, struct sv *ret_id); /* 0 with an empty id: not in a container */
+/* The inode of its cgroup's directory, by which an Agent knows a container whose id does not show: of the memory
+ * controller (cgroup v1), else of the unified hierarchy. 0: none, or the process is in the cgroup namespace of the host,
+ * where the Agent would take the host's root for a container (dd-trace-go, internal/container_linux.go). */
+uint64_t proc_cgroup_inode(struct proc *p);
 
 /* A file below the process's directory, whole or its first `max` bytes (-EFBIG when cut; what was read is there). */
 int proc_read(struct proc *p, const char *name, size_t max, struct sbuf *out);
