@@ -191,10 +191,13 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 
 GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e)
 {
-	u32 reason;
+	u32 reason, tgid;
 
 	if (!io || !conn || !e)
 		return 0;
+	tgid = io->key >> 32;
+	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
+	bool tasks = p && p->flags & SH_PROCESS_TASKS;
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &io->key);
 	if (!c)
 		c = context_create(io->key, &reason);
@@ -211,7 +214,8 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 		conn->flags |= SH_CONN_FLAG_SERVER;
 		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
-		context_work_for(c, &conn->self, SH_LINK_THREAD);
+		if (!tasks)
+			context_work_for(c, &conn->self, SH_LINK_THREAD);
 	} else {
 		conn->flags &= ~SH_CONN_FLAG_SERVER;
 		if (!(conn->flags & SH_CONN_FLAG_CONNECT))
@@ -228,10 +232,12 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 /* A response passes: whom does the thread work for from here on? */
 static __always_inline void exchange_answer(struct io *io, struct sh_conn *conn)
 {
+	u32 tgid = io->key >> 32;
+	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
 	bool served = conn->flags & SH_CONN_FLAG_SERVER;
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &io->key);
 
-	if (!c || !conn->self.span_id)
+	if (!c || !conn->self.span_id || !p || p->flags & SH_PROCESS_TASKS)
 		return;
 	if (served && io->direction == DIR_WRITE) {
 		if (c->base.span_id != conn->self.span_id)

@@ -129,6 +129,7 @@ struct sh_process {
 };
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
+#define SH_PROCESS_TASKS     (1 << 1) /* its threads run any task that comes (goroutines): nothing follows from which thread did what */
 
 /* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
 struct sh_handoff {

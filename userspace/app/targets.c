@@ -34,6 +34,12 @@ static uint32_t target_flags(const struct target_spec *spec)
 	return spec->pids.cnt || spec->follow_exec ? SH_PROCESS_KEEP_EXEC : 0;
 }
 
+/* Goroutines: whichever thread is free runs the next one. */
+static uint32_t process_flags(const struct process *process)
+{
+	return process && sv_eq(process->info->language, SV("go")) ? SH_PROCESS_TASKS : 0;
+}
+
 static int targets_probe(struct session *s, struct proc *p, int target)
 {
 	struct sbuf err = {0};
@@ -72,8 +78,10 @@ static void targets_choose_image(struct session *s, struct proc *p, const struct
 
 int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags)
 {
+	struct process *process = NULL;
 	pthread_mutex_lock(&s->lock);
-	int rc = processes_add(s->processes, p, target_spec_of(s, target), NULL);
+	int rc = processes_add(s->processes, p, target_spec_of(s, target), &process);
+	flags |= process_flags(process);
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		return rc;
@@ -208,7 +216,7 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 	if (proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
 		return;
 	if (targets_probe(s, &p, target_index(s, process->spec)) == 0)
-		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec));
+		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec) | process_flags(process));
 	proc_close(&p);
 }
 

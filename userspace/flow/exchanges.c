@@ -2,6 +2,7 @@
 #include "flow/exchanges.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
@@ -132,13 +133,42 @@ static void exchange_joined(struct exchanges *x, struct exchange *e, const struc
 	joins_same(x->options.joins, e->self.trace_lo, writer->trace_hi, writer->trace_lo);
 }
 
+static void exchange_tell_decision(struct exchanges *x, const struct propagation_context *r)
+{
+	struct joins_decision d = {.decided = true, .mechanism = MECHANISM_UNSAID};
+	if (r->priority == PROPAGATION_PRIORITY_NONE)
+		return;
+	d.priority = (int8_t)(r->priority < INT8_MIN ? INT8_MIN : r->priority > INT8_MAX ? INT8_MAX : r->priority);
+	struct sv dm = propagation_tag(r, SV("_dd.p.dm"));
+	if (dm.len >= 2 && dm.len <= 4 && dm.data[0] == '-')
+		d.mechanism = (int16_t)strtol(dm.data + 1, NULL, 10);
+	size_t len = r->origin.len < sizeof(d.origin) - 1 ? r->origin.len : sizeof(d.origin) - 1;
+	memcpy(d.origin, r->origin.data ? r->origin.data : "", len);
+	joins_decide(x->options.joins, r->trace_lo, &d);
+}
+
+/* The _dd.p.* tags that came along go on with the chunk of the process they came to. */
+static void exchange_carry(const struct propagation_context *r, struct chunk *chunk)
+{
+	struct tag *tags = r->tag_cnt && !chunk->propagated ? arena_alloc(&chunk->arena, r->tag_cnt * sizeof(*tags)) : NULL;
+	if (!tags)
+		return;
+	for (uint16_t i = 0; i < r->tag_cnt; i++)
+		if (!sv_eq(r->tags[i].key, SV("_dd.p.tid")) && !sv_eq(r->tags[i].key, SV("_dd.p.dm")))
+			tags[chunk->propagated_cnt++] = (struct tag){arena_dup(&chunk->arena, r->tags[i].key),
+								     arena_dup(&chunk->arena, r->tags[i].value)};
+	chunk->propagated = tags;
+}
+
 /* Nobody here wrote it: its header says whose it is, or it is the first of its trace. */
 static void exchange_settle(struct exchanges *x, struct exchange *e)
 {
-	if (e->remote && (e->remote->trace_lo || e->remote->trace_hi))
-		joins_same(x->options.joins, e->self.trace_lo, e->remote->trace_hi, e->remote->trace_lo);
-	else
+	if (!e->remote || !e->remote->trace_lo) {
 		joins_settle(x->options.joins, e->self.trace_lo);
+		return;
+	}
+	joins_same(x->options.joins, e->self.trace_lo, e->remote->trace_hi, e->remote->trace_lo);
+	exchange_tell_decision(x, e->remote);
 }
 
 static uint64_t exchange_parent(const struct exchange *e)
@@ -197,7 +227,18 @@ static struct sv link_name(const struct exchange *e)
 	return SV_NULL;
 }
 
-enum { MORE_TAGS = 3, MORE_METRICS = 1 };
+enum { MORE_TAGS = 5, MORE_METRICS = 1 };
+
+/* What the headers said that is for the first span of this process alone. */
+static void exchange_add_remote(const struct propagation_context *r, struct span *s, struct arena *a)
+{
+	if (r->last_parent.len)
+		s->tags[s->tag_cnt++] = (struct tag){SV("_dd.parent_id"), arena_dup(a, r->last_parent)};
+	if (r->error.len)
+		s->tags[s->tag_cnt++] = (struct tag){SV("_dd.propagation_error"), arena_dup(a, r->error)};
+	for (uint16_t i = 0; i < r->baggage_tag_cnt; i++)
+		s->tags[s->tag_cnt++] = (struct tag){arena_dup(a, r->baggage_tags[i].key), arena_dup(a, r->baggage_tags[i].value)};
+}
 
 static void exchange_span(struct exchanges *x, struct exchange *e, struct span *s, struct chunk *chunk,
 			  const struct actor *actor)
@@ -208,7 +249,8 @@ static void exchange_span(struct exchanges *x, struct exchange *e, struct span *
 	s->duration_ns = e->end_ns > e->start_ns ? (int64_t)(e->end_ns - e->start_ns) : 0;
 	s->probe = UINT32_MAX;
 	s->local_root = e->root || e->facts.server;
-	http_span(s, &chunk->arena, &e->facts, x->options.settings, &x->options.naming, MORE_TAGS, MORE_METRICS);
+	unsigned more = MORE_TAGS + (e->remote ? e->remote->baggage_tag_cnt : 0);
+	http_span(s, &chunk->arena, &e->facts, x->options.settings, &x->options.naming, more, MORE_METRICS);
 	if (e->connect_only) {
 		s->name = s->resource = SV("tcp.connect");
 		s->type = SV_NULL;
@@ -222,6 +264,8 @@ static void exchange_span(struct exchanges *x, struct exchange *e, struct span *
 		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.link"), link};
 	if (e->unfinished)
 		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.unfinished"), SV("true")};
+	if (e->remote)
+		exchange_add_remote(e->remote, s, &chunk->arena);
 	s->metrics[s->metric_cnt++] = (struct metric){SV("thread.id"), e->tid};
 }
 
@@ -233,6 +277,8 @@ static void exchange_emit(struct exchanges *x, struct exchange *e, uint64_t now_
 					      now_ns, &chunk) : NULL;
 	if (s) {
 		exchange_span(x, e, s, chunk, actor);
+		if (e->remote && !e->joined)
+			exchange_carry(e->remote, chunk);
 		x->stats.spans++;
 		x->stats.errors += s->error;
 		if (s->local_root)

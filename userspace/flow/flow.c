@@ -29,6 +29,14 @@ static void flow_sink(void *arg, struct chunk *chunk)
 {
 	struct flow *f = arg;
 	joins_resolve(f->joins, &chunk->trace_hi, &chunk->trace_lo, f->now_ns);
+	const struct joins_decision *d = joins_decision(f->joins, chunk->trace_lo);
+	if (d && !chunk->decided) {
+		chunk->decided = DECIDED_UPSTREAM;
+		chunk->priority = d->priority;
+		chunk->mechanism = d->mechanism;
+		if (d->origin[0])
+			chunk->origin = arena_dup(&chunk->arena, sv_of(d->origin));
+	}
 	f->options.assembly.sink(f->options.assembly.sink_arg, chunk);
 }
 

@@ -22,6 +22,7 @@ struct begun {
 	uint64_t lo;
 	uint64_t real_hi, real_lo; /* real_lo 0: itself */
 	uint64_t deadline_ns;	   /* 0: settled */
+	struct joins_decision decision;
 	uint32_t hash;
 	bool used;
 };
@@ -167,6 +168,23 @@ void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo
 	t->real_hi = real_hi;
 	t->real_lo = real_lo;
 	t->deadline_ns = 0;
+}
+
+void joins_decide(struct joins *j, uint64_t lo, const struct joins_decision *decision)
+{
+	struct begun *t = joins_trace(j, lo);
+	if (!t) {
+		joins_begin(j, lo, 0);
+		t = joins_trace(j, lo);
+	}
+	if (t && !t->decision.decided)
+		t->decision = *decision;
+}
+
+const struct joins_decision *joins_decision(struct joins *j, uint64_t lo)
+{
+	const struct begun *t = joins_trace(j, lo);
+	return t && t->decision.decided ? &t->decision : NULL;
 }
 
 void joins_settle(struct joins *j, uint64_t lo)

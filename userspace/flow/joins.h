@@ -19,6 +19,15 @@ struct joins;
 struct joins *joins_new(uint32_t max); /* messages and traces remembered; NULL when out of memory */
 void joins_free(struct joins *j);      /* NULL is fine */
 
+/* What a request said of the trace it belongs to, beyond its id: the decision to keep it, made before us. */
+#define JOINS_ORIGIN_MAX 40 /* longer ones are cut off; Datadog's are words: synthetics, rum, lambda */
+struct joins_decision {
+	bool decided;
+	int8_t priority;
+	int16_t mechanism;
+	char origin[JOINS_ORIGIN_MAX]; /* NUL-terminated */
+};
+
 /* Two ends of one message. Addresses as IPv6 (IPv4-mapped). */
 struct join_key {
 	uint8_t client[16], server[16];
@@ -37,11 +46,15 @@ bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, str
 void joins_begin(struct joins *j, uint64_t lo, uint64_t deadline_ns);
 /* It is part of another one. */
 void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo);
+/* What was said of trace `lo`, for all processes it goes through. */
+void joins_decide(struct joins *j, uint64_t lo, const struct joins_decision *decision);
 /* It is one of its own, as far as will ever be known. */
 void joins_settle(struct joins *j, uint64_t lo);
 
 /* Follows the trace to the one it is part of. False: what that is may still change, at the latest at its deadline. */
 bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns);
+/* NULL: nothing was said of the trace. Valid until the next call. */
+const struct joins_decision *joins_decision(struct joins *j, uint64_t lo);
 
 struct joins_stats {
 	uint64_t joined;
