@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import attach  # noqa: E402
 import calls  # noqa: E402
+import web  # noqa: E402
 import load  # noqa: E402
 import placement  # noqa: E402
 import userspace  # noqa: E402
@@ -30,6 +31,12 @@ SECTIONS = {
     "sustained": load.sustained,
     "overload": load.overload,
     "userspace": userspace.records_to_bytes,
+    "http": web.cost,
+    "redis": web.redis,
+    "latency": web.latency,
+    "connections": web.connections,
+    "million": web.million,
+    "bystander": web.bystander,
 }
 
 

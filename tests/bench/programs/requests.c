@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asks an HTTP server over keepalive connections and measures.
+ *
+ *	requests PORT CONNECTIONS RATE SECONDS	at a fixed rate (requests a second over all connections): each is timed from
+ *						when it was due, so a stall counts for all that it delayed
+ *	requests PORT CONNECTIONS 0 COUNT	as fast as they are answered
+ *	requests PORT CONNECTIONS hold 0	opens them, asks once on each, says "ready" and waits for end of input
+ *
+ * Prints: requests, ns in all, and the response times' p50, p99 and maximum in ns. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+struct connection {
+	int fd;
+	bool busy;
+	uint64_t due_ns;
+};
+
+static const char request[] = "GET /bench HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: requests\r\nAccept: */*\r\n\r\n";
+static struct connection *connections;
+static int epoll_fd, cnt;
+static uint32_t *times;
+static size_t time_cnt, time_cap;
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void open_all(int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct rlimit limit;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	epoll_fd = epoll_create1(0);
+	for (int i = 0; i < cnt; i++) {
+		int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+		struct epoll_event e = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
+		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+			die("connect");
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
+		connections[i].fd = fd;
+	}
+}
+
+static void ask(struct connection *c, uint64_t due)
+{
+	if (write(c->fd, request, sizeof(request) - 1) != sizeof(request) - 1)
+		die("write");
+	c->busy = true;
+	c->due_ns = due;
+}
+
+static void note(uint64_t ns)
+{
+	if (time_cnt < time_cap)
+		times[time_cnt++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
+}
+
+/* Answers are small: one read each. Returns how many came. */
+static int take(int timeout_ms)
+{
+	struct epoll_event e[256];
+	char buf[65536];
+	int n = epoll_wait(epoll_fd, e, 256, timeout_ms);
+	for (int i = 0; i < n; i++) {
+		struct connection *c = &connections[e[i].data.u32];
+		if (read(c->fd, buf, sizeof(buf)) <= 0)
+			die("read");
+		c->busy = false;
+		note(now_ns() - c->due_ns);
+	}
+	return n;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void at_rate(uint64_t rate, double seconds)
+{
+	uint64_t start = now_ns(), total = (uint64_t)((double)rate * seconds), sent = 0;
+	int next = 0;
+	while (time_cnt < total) {
+		uint64_t now = now_ns();
+		while (sent < total && start + sent * 1000000000ULL / rate <= now) {
+			int tries = 0;
+			while (connections[next].busy && tries++ < cnt)
+				next = (next + 1) % cnt;
+			if (connections[next].busy)
+				break; /* all wait: it is late, and will be timed from when it was due */
+			ask(&connections[next], start + sent++ * 1000000000ULL / rate);
+			next = (next + 1) % cnt;
+		}
+		take(0);
+	}
+}
+
+static void at_full_speed(uint64_t total)
+{
+	uint64_t sent = 0;
+	while (time_cnt < total) {
+		for (int i = 0; i < cnt && sent < total; i++)
+			if (!connections[i].busy) {
+				ask(&connections[i], now_ns());
+				sent++;
+			}
+		take(1000);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 5)
+		return 2;
+	cnt = atoi(argv[2]);
+	connections = calloc((size_t)cnt, sizeof(*connections));
+	bool hold = !strcmp(argv[3], "hold");
+	uint64_t rate = hold ? 0 : strtoull(argv[3], NULL, 10);
+	double amount = atof(argv[4]);
+	time_cap = hold ? (size_t)cnt : (size_t)(rate ? (double)rate * amount : amount);
+	times = calloc(time_cap + 1, sizeof(*times));
+	open_all(atoi(argv[1]));
+	uint64_t start = now_ns();
+	if (hold)
+		at_full_speed((uint64_t)cnt);
+	else if (rate)
+		at_rate(rate, amount);
+	else
+		at_full_speed((uint64_t)amount);
+	uint64_t took = now_ns() - start;
+	if (hold) {
+		puts("ready");
+		fflush(stdout);
+		while (getchar() != EOF)
+			;
+		return 0;
+	}
+	qsort(times, time_cnt, sizeof(*times), by_size);
+	printf("%zu %llu %u %u %u\n", time_cnt, (unsigned long long)took, times[time_cnt / 2], times[time_cnt * 99 / 100],
+	       times[time_cnt - 1]);
+	return 0;
+}
