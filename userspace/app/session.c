@@ -146,7 +146,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 	struct kernel_options options = {
 		.link = s->link,
 		.sleepable = probe_list_reads_memory(list) && capability_sleepable(s->link),
-		.max_functions = s->options.max_functions,
+		.max_functions = list->probes.cnt ? s->options.max_functions : 1,
 		.max_specs = (uint32_t)list->probes.cnt,
 		.specs = probe_list_has_specs(list),
 		.captures = probe_list_captures(list),

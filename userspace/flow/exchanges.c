@@ -188,7 +188,8 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 	}
 	bool wait = near && key;
 	/* The header, too, waits: who forwards a header of its caller is not named by it, but by the join. */
-	joins_begin(x->options.joins, e->self.trace_lo, wait ? now_ns + SEARCH_NS : 0);
+	if (wait || e->remote)
+		joins_begin(x->options.joins, e->self.trace_lo, wait ? now_ns + SEARCH_NS : 0);
 	if (key && joins_read(x->options.joins, key, exchange_token(e), &writer)) {
 		exchange_joined(x, e, &writer);
 		return;

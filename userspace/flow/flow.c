@@ -9,7 +9,7 @@
 
 #define DEFAULT_CONNECTIONS SH_MAX_CONNS
 #define DEFAULT_EXCHANGES   65536
-#define REMEMBERED	    131072 /* requests and traces of the last seconds */
+#define REMEMBERED	    65536 /* messages, and traces that are part of others, of the last seconds */
 
 struct flow {
 	struct flow_options options;

@@ -163,7 +163,13 @@ void joins_begin(struct joins *j, uint64_t lo, uint64_t deadline_ns)
 void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo)
 {
 	struct begun *t = joins_trace(j, lo);
-	if (!t || lo == real_lo)
+	if (lo == real_lo)
+		return;
+	if (!t) {
+		joins_begin(j, lo, 0);
+		t = joins_trace(j, lo);
+	}
+	if (!t)
 		return;
 	t->real_hi = real_hi;
 	t->real_lo = real_lo;
@@ -190,8 +196,13 @@ const struct joins_decision *joins_decision(struct joins *j, uint64_t lo)
 void joins_settle(struct joins *j, uint64_t lo)
 {
 	struct begun *t = joins_trace(j, lo);
-	if (t)
-		t->deadline_ns = 0;
+	if (!t)
+		return;
+	t->deadline_ns = 0;
+	if (t->real_lo || t->decision.decided)
+		return;
+	hindex_del(&j->by_trace, t->hash, (uint32_t)(t - j->traces)); /* nothing to remember: itself */
+	t->used = false;
 }
 
 bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns)

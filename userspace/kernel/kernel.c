@@ -202,6 +202,8 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	if (rc == 0) {
 		bpf_map__set_max_entries(k->skel->maps.rings, (uint32_t)cpu_cnt);
 		bpf_map__set_max_entries(k->skel->maps.functions, k->options.max_functions);
+		if (!k->options.handoffs)
+			bpf_map__set_max_entries(k->skel->maps.handoffs, 1); /* its table of buckets alone is 1 MiB */
 		bpf_map__set_max_entries(k->skel->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
 		bpf_map__set_value_size(k->skel->maps.contexts, (uint32_t)kernel_context_sz(k));
 		k->skel->rodata->settings.specs = k->options.specs;
