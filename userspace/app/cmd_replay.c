@@ -20,8 +20,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define MAX_FUNCTIONS	 (1u << 20)
-#define MAX_CHUNKS	 65536
+#ifndef MAX_FUNCTIONS /* the fuzzer makes tables anew for each input */
+#define MAX_FUNCTIONS (1u << 20)
+#define MAX_CHUNKS    65536
+#endif
 #define MAX_SPANS	 4000000 /* a file is read as fast as it goes: what the exporter holds up waits */
 #define QUEUE_SPANS	 2000000
 #define QUEUE_HIGH	 200000 /* waiting spans at which reading pauses */

@@ -234,6 +234,12 @@ static enum session_end attach_running(struct session *s)
 	}
 	if (!check_list(s))
 		return SESSION_MISTAKE;
+	struct plan_stats stats;
+	plan_stats(s->plan, &stats);
+	if (!stats.functions && stats.skipped && !s->options.wait) {
+		log_error("none of the functions that were asked for can be probed");
+		return SESSION_MISTAKE;
+	}
 	say_ready(s);
 	return SESSION_CLEAN;
 }

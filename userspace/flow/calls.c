@@ -133,7 +133,7 @@ static void span_fill(struct calls *c, struct span *s, struct arena *arena, cons
 {
 	s->span_id = e->span_id;
 	s->parent_id = e->parent_id;
-	s->start_ns = (int64_t)e->start_ns + c->unix_minus_mono_ns;
+	s->start_ns = (int64_t)(e->start_ns + (uint64_t)c->unix_minus_mono_ns);
 	s->duration_ns = e->end_ns > e->start_ns ? (int64_t)(e->end_ns - e->start_ns) : 0;
 	s->service = f->service;
 	s->name = f->name;

@@ -246,7 +246,7 @@ static void exchange_span(struct exchanges *x, struct exchange *e, struct span *
 {
 	s->span_id = e->self.span_id;
 	s->parent_id = exchange_parent(e);
-	s->start_ns = (int64_t)e->start_ns + x->unix_minus_mono_ns;
+	s->start_ns = (int64_t)(e->start_ns + (uint64_t)x->unix_minus_mono_ns);
 	s->duration_ns = e->end_ns > e->start_ns ? (int64_t)(e->end_ns - e->start_ns) : 0;
 	s->probe = UINT32_MAX;
 	s->local_root = e->root || e->facts.server;
