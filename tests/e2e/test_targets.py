@@ -491,3 +491,121 @@ def test_library_shared_with_others(spanhound, program, tmp_path):
     assert len(r.named("p_plug_work")) == sum(c.function == "p_plug_work" for c in chosen.calls) == 100
     assert {x["metrics"]["thread.id"] for x in r.spans} == {chosen.pid}
     assert chosen.status == other.status == 0
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+def test_forked_child_calls_a_library(spanhound, program, tmp_path, shared):
+    """Links on a library that others map too name a process, so a child's come after its birth: what it did before is
+    counted as a gap. Links on a library of its own see it from the start."""
+    library = str(tmp_path / "libplug.so.1")
+    shutil.copy(harness.program_path("o2", "libplug.so.1"), library)
+    if shared:
+        other = program("late", "dlopen_hold", library).go()
+        wait_for(lambda: "libplug" in open(f"/proc/{other.pid}/maps").read(), "the other to load the library")
+    p = program("late", "dlopen_fork", library).go()
+    wait_for(lambda: "libplug" in open(f"/proc/{p.pid}/maps").read(), "the library to be loaded")
+    s = spanhound("--pid", p.pid, "-c", harness.write(tmp_path, "plug.yaml",
+                                                      "probes:\n  - function: p_plug_work\n    library: libplug.so*\n"))
+    p.run()
+    r = s.stop()
+    calls = [c for c in p.calls if c.function == "p_plug_work"]
+    assert p.status == 0 and len(calls) == 102
+    mine = [x for x in r.spans if x["metrics"]["thread.id"] == p.pid]
+    born = [x for x in r.spans if x["metrics"]["thread.id"] != p.pid]
+    assert len(mine) == 2
+    if shared:
+        first = min(c.enter_ns for c in calls if c.pid != p.pid)
+        must = [c for c in calls if c.pid != p.pid and c.enter_ns - first > PICK_UP_NS]
+        assert len(must) <= len(born) <= 100
+        assert r.summary["gaps"] == 1 and r.summary["gap_ns"] > 0
+        assert "ran unprobed" in r.stderr, "the gap is said"
+    else:
+        assert len(born) == 100 and r.summary["gaps"] == 0
+
+
+def test_children_that_were_there_before(spanhound, program):
+    """--pid of a parent: its children that run the same program belong to it, also those that are older than spanhound."""
+    p = program("calls", "fork_and_wait", "hold").go()
+    children = wait_for(lambda: children_of(p.pid), "its child")
+    s = spanhound("--pid", p.pid, "-f", "p_*")
+    assert s.ready_line.startswith("spanhound: ready: 2 processes")
+    p.run()
+    r = s.stop()
+    assert p.status == 0
+    assert len(r.spans) == len(p.calls) > 0
+    assert {x["metrics"]["thread.id"] for x in r.spans} == {p.pid, *children}
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
+        return [int(x) for x in f.read().split()]
+
+
+def test_names_as_a_list(spanhound, program, copy_of):
+    a, b = (program("calls", "nested", path=copy_of("calls", n)) for n in ("first-of-two", "second-of-two"))
+    s = spanhound("--name", "first-of-two,second-of-*", "-f", "p_*")
+    a.run()
+    b.run()
+    assert len(s.stop().spans) == len(a.calls) + len(b.calls)
+
+
+def test_another_name_of_the_same_file(spanhound, program, copy_of):
+    """The probes sit on the file, which has two names; only one was chosen."""
+    path = copy_of("calls", "chosen-name")
+    os.link(path, os.path.join(os.path.dirname(path), "other-name"))
+    chosen = program("calls", "nested", path=path)
+    s = spanhound("--name", "chosen-name", "-f", "p_*")
+    late = program("calls", "nested", path=os.path.join(os.path.dirname(path), "other-name"))
+    late.run()
+    chosen.run()
+    r = s.stop()
+    assert {x["metrics"]["thread.id"] for x in r.spans} == {chosen.pid}
+    assert nested_is_whole(r, chosen)
+
+
+def test_many_short_lives(spanhound, program, copy_of, background):
+    """Processes that come and go by the hundred leave nothing open in spanhound."""
+    path = copy_of("calls", "dayfly")
+    holder = program("calls", "nested", path=path)
+    s = spanhound("--name", "dayfly", "-f", "p_*")
+    before = len(os.listdir(f"/proc/{s.pid}/fd"))
+    script = f"for i in $(seq 100); do {path} /dev/null nested; done"
+    p = background("/bin/sh", "-c", script, stdin=subprocess.DEVNULL, env=harness.target_environment({"TRUTH_NOWAIT": "1"}),
+                   stdout=subprocess.DEVNULL)
+    assert p.wait(harness.PATIENCE_S) == 0
+    wait_for(lambda: len(os.listdir(f"/proc/{s.pid}/fd")) <= before + 5, "what they held open to be closed")
+    holder.run()
+    r = s.stop()
+    assert len(r.spans) == 101 * len(holder.calls)
+
+
+def test_private_pages_are_said(spanhound, program):
+    """A probe makes its page private to each process: `functions` and the summary say how many."""
+    p = program("calls", "nested")
+    status, out, err = spanhound_once("functions", "--pid", p.pid, "p_*")
+    assert status == 0 and " KiB, for all of these" in out, out
+    s = spanhound("--pid", p.pid, "-f", "p_*")
+    smaps = open(f"/proc/{p.pid}/smaps", encoding="utf-8").read().split("VmFlags:")
+    text = next(x for x in smaps if p.path in x and " r-xp " in x)
+    private_kib = int(next(line for line in text.splitlines() if line.startswith("Anonymous:")).split()[1])
+    r = s.stop()
+    assert private_kib == 4 * r.summary["pages"] > 0
+    assert f"{private_kib} KiB a process" in r.stderr
+
+
+def test_fewer_functions_by_perf_links(spanhound, program, info):
+    """Each takes the kernel a tenth of a second to remove: the default is lower, what is beyond it is said."""
+    why = harness.link_missing(info, "perf")
+    if why:
+        pytest.skip(why)
+    p = program("calls", "nested")
+    r = spanhound("--pid", p.pid, "-f", "p_leaf", "--link", "perf").stop()
+    assert r.summary["max_functions"] == 250
+    assert "250" in spanhound_once("attach", "--help")[1]
+    s = spanhound("--pid", p.pid, "-f", "p_*", "--link", "perf", "--max-functions", 3)
+    p.run()
+    r = s.stop()
+    assert r.summary["functions"] == r.summary["max_functions"] == 3 and r.summary["limited"] > 40
+    assert "beyond the limit of 3" in r.stderr and "a tenth of a second" in r.stderr and "--max-functions" in r.stderr
+    assert r.summary["seen"] == len(r.spans)

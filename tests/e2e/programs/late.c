@@ -5,7 +5,9 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 PROBED static long p_load(const char *path)
 {
@@ -48,6 +50,29 @@ static void case_dlopen_hold(int argc, char **argv)
 		work_often(work);
 }
 
+/* The child calls it, too, from its first moment on; the parent waits for it. argv[0]: the library */
+static void case_dlopen_fork(int argc, char **argv)
+{
+	long (*work)(long);
+	char line[16];
+	int status;
+
+	if (argc < 1)
+		exit(2);
+	work = (long (*)(long))p_load(argv[0]);
+	if (!fgets(line, sizeof(line), stdin))
+		exit(3);
+	work(1);
+	pid_t pid = fork();
+	if (pid == 0) {
+		work_often(work);
+		_exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || status)
+		exit(5);
+	work(2);
+}
+
 /* The same calls over and over, for a process that is found only after it began. argv[0]: milliseconds */
 PROBED static long p_tick(long i)
 {
@@ -67,7 +92,8 @@ static void case_tick(int argc, char **argv)
 }
 
 static const struct truth_case cases[] = {
-	{"dlopen", case_dlopen}, {"dlopen_hold", case_dlopen_hold}, {"tick", case_tick}, {NULL, NULL}};
+	{"dlopen", case_dlopen}, {"dlopen_hold", case_dlopen_hold},
+					  {"dlopen_fork", case_dlopen_fork}, {"tick", case_tick}, {NULL, NULL}};
 
 int main(int argc, char **argv)
 {

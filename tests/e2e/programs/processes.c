@@ -41,6 +41,31 @@ PROBED static long p_before_fork(long x)
 	RETURN(r);
 }
 
+/* A child that waits for its parent, as a prefork worker for its first request; with an argument the parent awaits a line. */
+void case_fork_and_wait(int argc, char **argv)
+{
+	char line[16];
+	int fds[2];
+
+	(void)argv;
+	if (pipe(fds))
+		fail("pipe");
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(fds[1]);
+		if (read(fds[0], line, 1) != 1)
+			_exit(1);
+		p_pair(1);
+		_exit(0);
+	}
+	if (argc > 0 && !fgets(line, sizeof(line), stdin))
+		fail("line");
+	p_pair(2);
+	if (write(fds[1], "x", 1) != 1)
+		fail("write");
+	reap(pid);
+}
+
 /* The child goes on in the middle of the functions and returns through frames its parent entered. */
 void case_fork(int argc, char **argv)
 {
