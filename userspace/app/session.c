@@ -60,6 +60,15 @@ static const struct function_info *session_function(void *arg, uint32_t index)
 	return functions_get(s->functions, index);
 }
 
+/* It lived too short to be looked at: like another of its image, as far as there is but one. */
+static struct process_info *session_gone_process(struct session *s, uint32_t tgid)
+{
+	pthread_mutex_lock(&s->lock);
+	struct process_info *info = s->image_info && !s->many_images ? identify_fork(s->image_info, tgid, tgid) : NULL;
+	pthread_mutex_unlock(&s->lock);
+	return info;
+}
+
 /* A process the kernel half chose by its image, or whose fork was lost to a full ring: the supervisor has not looked at
  * it yet. */
 static struct process_info *session_find_process(struct session *s, uint32_t tgid)
@@ -67,13 +76,14 @@ static struct process_info *session_find_process(struct session *s, uint32_t tgi
 	const struct probe_list *list = s->options.list;
 	struct proc p = PROC_INIT;
 	if (proc_open(&p, "/proc", (int)tgid) < 0)
-		return NULL;
+		return session_gone_process(s, tgid);
 	int match = target_first_match(list->targets.data, list->targets.cnt, &p, NULL);
 	pthread_mutex_lock(&s->lock);
 	processes_add(s->processes, &p, match < 0 ? &s->own : &list->targets.data[match], NULL);
 	pthread_mutex_unlock(&s->lock);
 	proc_close(&p);
-	return processes_get_info(s->processes, tgid);
+	struct process_info *info = processes_get_info(s->processes, tgid);
+	return info ? info : session_gone_process(s, tgid);
 }
 
 static struct process_info *session_process(void *arg, uint32_t tgid)
@@ -369,6 +379,7 @@ void session_free(struct session *s)
 	chunk_pool_free(s->pool);
 	kernel_close(s->kernel);
 	functions_free(s->functions);
+	process_info_unref(s->image_info);
 	processes_free(s->processes);
 	closep(&s->events[0]);
 	closep(&s->events[1]);

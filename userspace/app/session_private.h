@@ -34,6 +34,12 @@ struct session {
 	pthread_mutex_t lock; /* of `processes` */
 	struct processes *processes;
 
+	/* The image whose processes the kernel half chooses by itself, and one of them. Under `lock`. */
+	struct process_info *image_info; /* a reference, or NULL */
+	dev_t image_dev;
+	ino_t image_ino;
+	bool many_images; /* then nobody can tell which one it was of */
+
 	pthread_t consumer;
 	bool consuming;
 	atomic_bool stopping;	   /* tells the consumer to make its last passes */

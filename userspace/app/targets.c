@@ -52,6 +52,19 @@ static int targets_probe(struct session *s, struct proc *p, int target)
 	return rc;
 }
 
+/* A process of the image that is gone before anybody looked at it is taken for one like this. */
+static void targets_remember_image(struct session *s, const struct proc *p, const struct stat *st)
+{
+	pthread_mutex_lock(&s->lock);
+	bool same = s->image_info && s->image_dev == st->st_dev && s->image_ino == st->st_ino;
+	s->many_images |= s->image_info && !same;
+	if (!s->image_info)
+		s->image_info = processes_get_info(s->processes, (uint32_t)p->pid);
+	s->image_dev = st->st_dev;
+	s->image_ino = st->st_ino;
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* Does the spec mean every process of this executable, whatever its arguments? Then the kernel half may choose further
  * ones by the file alone, from their first instruction on. */
 static void targets_choose_image(struct session *s, struct proc *p, const struct target_spec *spec, uint32_t flags)
@@ -71,8 +84,11 @@ static void targets_choose_image(struct session *s, struct proc *p, const struct
 		means_file |= glob_match(spec->names.data[i], name);
 	if ((spec->exes.cnt && spec->names.cnt) || !means_file || proc_open_exe(p, &fd) < 0)
 		return;
-	if (fstat(fd, &st) == 0)
+	/* A file of several names (hard links) may be meant by one of them. */
+	if (fstat(fd, &st) == 0 && st.st_nlink <= 1) {
+		targets_remember_image(s, p, &st);
 		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, flags);
+	}
 	close(fd);
 }
 
