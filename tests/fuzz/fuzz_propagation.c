@@ -10,12 +10,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define SPAN_ID 0xfedcba9876543210ULL
+#define SPAN_ID	    0xfedcba9876543210ULL
 
-static void check(bool good)
+#define check(good) check_at(good, __LINE__)
+static void check_at(bool good, int line)
 {
-	if (!good)
-		abort();
+	if (good)
+		return;
+	fprintf(stderr, "line %d\n", line);
+	abort();
 }
 
 static struct sv environment(void *arg, const char *name)

@@ -48,30 +48,36 @@ static size_t broken_len(struct sv s)
 	return n;
 }
 
-/* urllib.parse.unquote(): escapes are bytes of UTF-8, run by run of ASCII text. */
+static size_t add_valid(struct sv s, char *out)
+{
+	size_t len = 0;
+	while (s.len) {
+		size_t n = utf8_len(s), bad = n ? 0 : broken_len(s);
+		memcpy(out + len, n ? s.data : "\xef\xbf\xbd", n ? n : 3);
+		len += n ? n : 3;
+		s.data += n + bad;
+		s.len -= n + bad;
+	}
+	return len;
+}
+
+/* urllib.parse.unquote(): escapes are bytes of UTF-8, run by run of ASCII text. The result is UTF-8. */
 static struct sv decode(struct arena *a, struct sv s)
 {
-	if (!memchr(s.data, '%', s.len))
+	if (!memchr(s.data, '%', s.len) && utf8_valid(s))
 		return arena_dup(a, s);
-	/* A broken byte takes one of three places and becomes three bytes: nothing grows. */
-	char *out = arena_alloc(a, s.len + 1), *bytes = arena_alloc(a, s.len + 1);
+	char *out = arena_alloc(a, 3 * s.len + 1), *bytes = arena_alloc(a, s.len + 1);
 	if (!out || !bytes)
 		return SV_NULL;
 	size_t len = 0;
-	for (size_t i = 0; i < s.len;) {
-		size_t run = i;
-		while (run < s.len && (uint8_t)s.data[run] < 0x80)
+	for (size_t i = 0, run; i < s.len; i = run) {
+		bool ascii = (uint8_t)s.data[i] < 0x80;
+		for (run = i; run < s.len && ((uint8_t)s.data[run] < 0x80) == ascii;)
 			run++;
-		struct sv ascii = {bytes, unescape((struct sv){s.data + i, run - i}, bytes)};
-		while (ascii.len) {
-			size_t n = utf8_len(ascii), bad = n ? 0 : broken_len(ascii);
-			memcpy(out + len, n ? ascii.data : "\xef\xbf\xbd", n ? n : 3);
-			len += n ? n : 3;
-			ascii.data += n + bad;
-			ascii.len -= n + bad;
-		}
-		for (i = run; i < s.len && (uint8_t)s.data[i] >= 0x80; i++)
-			out[len++] = s.data[i];
+		struct sv part = {s.data + i, run - i};
+		if (ascii)
+			part = (struct sv){bytes, unescape(part, bytes)};
+		len += add_valid(part, out + len);
 	}
 	return (struct sv){out, len};
 }

@@ -41,8 +41,26 @@ struct sv sv_strip(struct sv s)
 	return strip(s, is_strippable);
 }
 
+/* What nearly all numbers are: digits, as many as surely fit. */
+static bool plain_int(struct sv s, unsigned base, struct lenient_int *ret)
+{
+	if (!s.len || s.len > (base == 10 ? 19 : 16))
+		return false;
+	uint64_t n = 0;
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned value = digit_value(s.data[i]);
+		if (value >= base)
+			return false;
+		n = n * base + value;
+	}
+	*ret = (struct lenient_int){.magnitude = n};
+	return true;
+}
+
 bool lenient_int(struct sv s, unsigned base, struct lenient_int *ret)
 {
+	if (plain_int(s, base, ret))
+		return true;
 	*ret = (struct lenient_int){0};
 	s = strip(s, is_blank);
 	if (s.len && (s.data[0] == '-' || s.data[0] == '+')) {
@@ -55,7 +73,6 @@ bool lenient_int(struct sv s, unsigned base, struct lenient_int *ret)
 		underscore_fits = true;
 	}
 	size_t digits = 0;
-	unsigned __int128 limit = ~(unsigned __int128)0 / base;
 	for (size_t i = 0; i < s.len; i++) {
 		if (s.data[i] == '_' && underscore_fits) {
 			underscore_fits = false;
@@ -66,10 +83,10 @@ bool lenient_int(struct sv s, unsigned base, struct lenient_int *ret)
 			return false;
 		underscore_fits = true;
 		digits++;
-		unsigned __int128 next = ret->magnitude * base + value;
-		if (ret->magnitude > limit || next < value)
+		/* What has room for another digit of 16 overflows in no base. */
+		if (ret->magnitude >> 124 && ret->magnitude > (~(unsigned __int128)0 - value) / base)
 			ret->big = true;
-		ret->magnitude = next;
+		ret->magnitude = ret->magnitude * base + value;
 	}
 	/* The last thing must be a digit, not an underscore nor a prefix. */
 	return digits && underscore_fits && (base != 10 || digits <= PYTHON_MAX_DIGITS);
@@ -83,14 +100,15 @@ uint64_t lenient_id(const struct lenient_int *n)
 bool hex_parse(struct sv s, uint64_t *ret)
 {
 	uint64_t n = 0;
+	unsigned bad = 0;
 	for (size_t i = 0; i < s.len; i++) {
 		unsigned value = digit_value(s.data[i]);
-		if (value > 15 || (s.data[i] >= 'A' && s.data[i] <= 'F'))
-			return false;
-		n = n << 4 | value;
+		/* Of the digits only upper-case ones lie between '@' and '_'. */
+		bad |= (value > 15) | ((s.data[i] & 0x60) == 0x40);
+		n = n << 4 | (value & 15);
 	}
 	*ret = n;
-	return true;
+	return !bad;
 }
 
 int32_t lenient_priority(const struct lenient_int *n)

@@ -15,9 +15,13 @@ static const struct sv header_names[] = {
 #include "trace/propagation/propagation.def"
 };
 
-/* Bit n: a name of n bytes exists; all other lines of a head are told by that alone. */
+/* Bit n: a name of n bytes exists, a name begins with the n-th letter; most lines of a head are told by these alone. */
 static const uint32_t header_lengths = 0
 #define PROPAGATION_HEADER(SYMBOL, style, name) | 1U << (sizeof(name) - 1)
+#include "trace/propagation/propagation.def"
+	;
+static const uint32_t header_letters = 0
+#define PROPAGATION_HEADER(SYMBOL, style, name) | 1U << ((name)[0] & 31)
 #include "trace/propagation/propagation.def"
 	;
 
@@ -33,7 +37,8 @@ static bool equals_lower(struct sv lower, struct sv any)
 
 int propagation_header_find(struct sv name)
 {
-	if (name.len > 31 || !(header_lengths & 1U << name.len))
+	if (!name.len || name.len > 31 || !(header_lengths & 1U << name.len) ||
+	    !(header_letters & 1U << (name.data[0] & 31)))
 		return -1;
 	for (int i = 0; i < PROPAGATION_HEADER_CNT; i++) {
 		if (header_names[i].len == name.len && equals_lower(header_names[i], name))

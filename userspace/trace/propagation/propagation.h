@@ -14,20 +14,22 @@
 /* Trace context in the headers of a request: read (extract) and written (inject), in every style that ddtrace knows.
  * What is accepted, ignored and linked is what ddtrace 4.16 accepts, ignores and links (its propagation/http.py;
  * tests/e2e/test_propagation.py runs both over the same headers). It differs, on purpose, only here:
- *  - Where ddtrace loses a whole request's context to an exception of its own, the rest of the headers counts: a
- * Datadog trace id without parent id beside a traceparent of the same trace; a _dd.p.tid that Python's int() takes
- * although it is not 16 hex digits (it is malformed here).
+ *  - Where ddtrace loses a whole request's context to an exception of its own, the rest of the headers counts:
+ *    a Datadog trace id without parent id beside a traceparent of the same trace; a _dd.p.tid that Python's int()
+ *    takes although it is not 16 hex digits (it is malformed here).
  *  - Ids of more than 64 bits (trace ids: 128) are no ids. ddtrace makes roots of such parents, too, but writes them
  *    into links. Priorities are held to 32 bits.
- *  - Digits and blanks beyond ASCII are no digits and blanks; bytes that are not UTF-8 are not escaped first.
+ *  - Digits and blanks beyond ASCII are no digits and blanks; bytes that are not UTF-8 are not escaped first (in
+ *    baggage they become U+FFFD).
  *  - Baggage goes on as it came: a literal '%' is encoded, outer blanks are kept. ddtrace changes both.
+ *  - OTEL_PROPAGATORS may name baggage.
  *  - "dd=" inside another vendor's tracestate member is left alone; ddtrace writes its `p:` there, too. */
 
 #define PROPAGATION_PRIORITY_NONE INT32_MIN
-#define PROPAGATION_TAGS_MAX                                                                                           \
-	128			   /* more are cut off and `truncated` is set; x-datadog-tags cannot hold half of that \
-				    */
-#define PROPAGATION_BAGGAGE_MAX 64 /* ddtrace: DD_TRACE_BAGGAGE_MAX_ITEMS */
+/* Tags beyond that are cut off and `truncated` is set; x-datadog-tags cannot hold half as many. */
+#define PROPAGATION_TAGS_MAX 128
+/* ddtrace: DD_TRACE_BAGGAGE_MAX_ITEMS */
+#define PROPAGATION_BAGGAGE_MAX 64
 
 /* Another trace that the request claimed to belong to. */
 struct propagation_link {

@@ -123,6 +123,25 @@ static int take_dd(struct sv text, struct arena *a, struct propagation_context *
 	return read_tags(text, dd.tags, a, ctx);
 }
 
+/* OpenTelemetry's member is handed on in canonical order of its fields, without invalid ones. */
+static int take_ot(struct sv made, struct arena *a, struct propagation_context *ctx)
+{
+	struct sv ot = tracestate_member(made, SV("ot="));
+	ctx->tracestate = made;
+	if (!ot.data)
+		return 0;
+	char normal[OT_ROOM];
+	struct ot_fields f = ot_parse(ot);
+	struct sv value = {normal, ot_build(&f, normal)};
+	if (value.len && sv_eq(value, ot))
+		return 0;
+	char *again = arena_alloc(a, TRACESTATE_ROOM(made, 0, value.len));
+	if (!again)
+		return -ENOMEM;
+	ctx->tracestate = (struct sv){again, tracestate_build(made, NULL, &value, again)};
+	return 0;
+}
+
 /* The whole list is kept for the next hop, even when our member in it is not understood. */
 static int take_tracestate(struct sv header, struct arena *a, struct propagation_context *ctx)
 {
@@ -133,18 +152,8 @@ static int take_tracestate(struct sv header, struct arena *a, struct propagation
 	if (!is_printable(made))
 		return 0;
 	struct sv dd = tracestate_member(made, SV("dd="));
-	struct sv ot = tracestate_member(made, SV("ot="));
-	ctx->tracestate = made;
-	if (ot.data) {
-		char normal[OT_ROOM];
-		struct ot_fields f = ot_parse(ot);
-		struct sv value = {normal, ot_build(&f, normal)};
-		char *again = arena_alloc(a, TRACESTATE_ROOM(made, 0, value.len));
-		if (!again)
-			return -ENOMEM;
-		ctx->tracestate = (struct sv){again, tracestate_build(made, NULL, &value, again)};
-	}
-	return dd.data ? take_dd(dd, a, ctx) : 0;
+	int err = take_ot(made, a, ctx);
+	return err || !dd.data ? err : take_dd(dd, a, ctx);
 }
 
 static int extract(const struct propagation_settings *s, const struct propagation_headers *h, struct arena *a,
