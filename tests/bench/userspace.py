@@ -24,3 +24,18 @@ def records_to_bytes(bench, quick=False):
                                   f"{value / 1e6:.2f} million/s/core", ">= 1 million", value >= 1e6,
                                   [f"{size:.0f} bytes a span; CPU time of one thread, best of 3"]))
     return figures
+
+
+def encode(bench, quick=False):
+    """Spans with twelve tags each to the bytes of a payload, in both formats of the Agent's."""
+    figures = []
+    for what, name in (("v04", "v0.4"), ("v05", "v0.5")):
+        best, asked = 0, 0
+        for _ in range(3):
+            out = subprocess.run([bench.program("encode"), what, str(0.3 if quick else 1)], capture_output=True, text=True,
+                                 timeout=PATIENCE_S, check=True, preexec_fn=on_cpu(TRACER_CPU)).stdout
+            made, size, ns, allocations = map(int, out.split())
+            best, asked = max((best, asked), (made * 1e9 / ns, allocations / made))
+        figures.append(Figure(f"span to msgpack, {name}", f"{best / 1e6:.2f} million/s/core", ">= 3 million", best >= 3e6,
+                              [f"{size / made:.0f} bytes a span; memory asked for {asked:.4f} times a span"]))
+    return figures

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receivers of spans: the real test agent of Datadog's tracer teams, and one of ours that can misbehave."""
+"""Receivers of spans: the real test agent of Datadog's tracer teams, and two of ours that can misbehave."""
+import hashlib
 import http.server
 import json
 import os
 import socket
+import socketserver
+import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -152,3 +156,141 @@ class FakeAgent:
                 c.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+
+def decode(path, body):
+    """The chunks of a body as lists of span maps, of v0.4 or v0.5."""
+    data = msgpack.unpackb(body, strict_map_key=False)
+    if not path.startswith("/v0.5/"):
+        return data
+    strings, chunks = data
+    assert strings[0] == "" and len(set(strings)) == len(strings), "each string once"
+
+    def span(x):
+        assert len(x) == 12
+        service, name, resource, trace, own, parent, start, duration, error, meta, metrics, kind = x
+        return {"service": strings[service], "name": strings[name], "resource": strings[resource], "trace_id": trace,
+                "span_id": own, "parent_id": parent, "start": start, "duration": duration, "error": error,
+                "meta": {strings[k]: strings[v] for k, v in meta.items()},
+                "metrics": {strings[k]: v for k, v in metrics.items()}, "type": strings[kind]}
+
+    return [[span(x) for x in c] for c in chunks]
+
+
+class FaultAgent:
+    """An Agent by turns: fault(seconds since its start, request number) names what happens to a request of traces:
+    "ok"; a status; "slow" (0.5 s); "hang" (no answer); "half" (the answer breaks off); "hang_half" (its rest never comes);
+    "reset" (RST before an answer). GET /info answers info(seconds), bytes, and every reply carries its hash.
+    At a TCP port of 127.0.0.1 (with a certificate: https), or at a Unix socket that vanish() and appear() take away."""
+
+    INFO = {"version": "7.99.0", "endpoints": ["/v0.4/traces", "/v0.5/traces", "/info"], "client_drop_p0s": True}
+
+    def __init__(self, fault=lambda seconds, number: "ok", info=None, port=0, uds=None, certificate=None):
+        self.fault, self.uds, self.certificate = fault, uds, certificate
+        self.info = info or (lambda seconds: json.dumps(self.INFO).encode())
+        self.started = time.monotonic()
+        self.number, self.infos, self.seen = 0, 0, []
+        self.accepted = []  # span ids of requests that were answered with 200, whole
+        self.paths = set()
+        self.lock = threading.Lock()
+        self.released = threading.Event()
+        self.port = port
+        self.server = None
+        self.connections = []
+        self.appear()
+
+    @property
+    def url(self):
+        return f"unix://{self.uds}" if self.uds else f"{'https' if self.certificate else 'http'}://localhost:{self.port}"
+
+    def appear(self):
+        agent = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                agent.infos += 1
+                self.reply(200, agent.info(time.monotonic() - agent.started))
+
+            def do_POST(self):
+                agent.serve(self)
+
+            def reply(self, status, body, promised=None):
+                self.send_response(status)
+                state = agent.info(time.monotonic() - agent.started)
+                self.send_header("Datadog-Agent-State", hashlib.sha256(state).hexdigest())
+                self.send_header("Content-Length", str(promised or len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                self.wfile.flush()
+
+            def address_string(self):
+                return "test"
+
+            def log_message(self, *_):
+                pass
+
+            def handle(self):
+                agent.connections.append(self.request)
+                try:
+                    super().handle()
+                except (OSError, ValueError):
+                    pass
+
+        base = socketserver.ThreadingUnixStreamServer if self.uds else http.server.ThreadingHTTPServer
+        server = type("Server", (base,), {"daemon_threads": True, "allow_reuse_address": True, "request_queue_size": 64,
+                                          "handle_error": lambda *_: None})
+        self.server = server(self.uds or ("127.0.0.1", self.port), Handler)
+        if not self.uds:
+            self.port = self.server.server_address[1]
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def serve(self, request):
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        with self.lock:
+            number = self.number
+            self.number += 1
+        self.paths.add(request.path)
+        what = self.fault(time.monotonic() - self.started, number)
+        self.seen.append(what)
+        rates = b'{"rate_by_service":{"service:,env:":1}}'
+        if what == "slow":
+            self.released.wait(0.5)
+        elif what in ("hang", "hang_half", "half", "reset"):
+            request.close_connection = True
+            if what in ("half", "hang_half"):
+                request.reply(200, rates[:7], len(rates))
+            if what in ("hang", "hang_half"):
+                self.released.wait(60)
+            if what == "reset":
+                request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                request.connection.close()
+            return
+        elif isinstance(what, int):
+            request.reply(what, b'payload-too-large' if what == 413 else b'{}')
+            return
+        ids = [x["span_id"] for c in decode(request.path, body) for x in c]
+        request.reply(200, rates)
+        with self.lock:
+            self.accepted += ids
+
+    def vanish(self):
+        self.server.shutdown()
+        self.server.server_close()
+        if self.uds:
+            os.unlink(self.uds)
+        for c in self.connections:
+            try:
+                c.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.connections.clear()
+
+    def stop(self):
+        self.released.set()
+        self.vanish()

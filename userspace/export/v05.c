@@ -16,23 +16,32 @@ static inline uint64_t load(const char *from, size_t len)
 	return w;
 }
 
-/* Words of eight bytes, the last one overlapping the one before: most strings are short. */
+/* Both halves of a product, folded: every bit of either factor reaches every bit of it (wyhash's mixing step). */
+static inline uint64_t fold(uint64_t a, uint64_t b)
+{
+	unsigned __int128 m = (unsigned __int128)a * b;
+	return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+
+/* Most strings are short: up to 16 bytes are one multiplication, of two words that may overlap. */
 static inline uint32_t string_hash(struct sv s)
 {
-	const uint64_t k = 0x9e3779b97f4a7c15ULL;
-	uint64_t h = s.len * k;
+	const uint64_t k0 = 0xa0761d6478bd642fULL, k1 = 0xe7037ed1a0b428dbULL;
+	uint64_t a = 0, b = 0, seed = s.len * k0;
 	if (s.len >= 8) {
-		for (size_t i = 0; i + 8 < s.len; i += 8)
-			h = (h ^ load(s.data + i, 8)) * k, h ^= h >> 29;
-		h = (h ^ load(s.data + s.len - 8, 8)) * k;
+		size_t i = 0;
+		for (; i + 16 < s.len; i += 16)
+			seed = fold(load(s.data + i, 8) ^ k0, load(s.data + i + 8, 8) ^ seed);
+		a = load(s.data + (s.len > i + 8 ? i : s.len - 8), 8);
+		b = load(s.data + s.len - 8, 8);
 	} else if (s.len >= 4) {
-		h = (h ^ (load(s.data, 4) << 32 | load(s.data + s.len - 4, 4))) * k;
+		a = load(s.data, 4);
+		b = load(s.data + s.len - 4, 4);
 	} else if (s.len) {
-		h = (h ^ ((uint64_t)(unsigned char)s.data[0] << 16 | (uint64_t)(unsigned char)s.data[s.len / 2] << 8 |
-			  (unsigned char)s.data[s.len - 1])) *
-		    k;
+		a = (uint64_t)(unsigned char)s.data[0] << 16 | (uint64_t)(unsigned char)s.data[s.len / 2] << 8 |
+		    (unsigned char)s.data[s.len - 1];
 	}
-	return (uint32_t)(h >> 32) ^ (uint32_t)h;
+	return (uint32_t)fold(a ^ k1, b ^ seed ^ k0);
 }
 
 static inline bool same_bytes(const char *a, const char *b, size_t len)
@@ -45,20 +54,20 @@ static inline bool same_bytes(const char *a, const char *b, size_t len)
 	}
 	if (len >= 4)
 		return load(a, 4) == load(b, 4) && load(a + len - 4, 4) == load(b + len - 4, 4);
-	return memcmp(a, b, len) == 0;
+	return len == 0 || (a[0] == b[0] && a[len / 2] == b[len / 2] && a[len - 1] == b[len - 1]);
 }
 
 static int strings_grow(struct v05_strings *s)
 {
 	uint32_t cnt = s->slot_cnt ? s->slot_cnt * 2 : FIRST_SLOTS;
-	uint32_t *slots = calloc(cnt, sizeof(*slots));
+	struct v05_string *slots = calloc(cnt, sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < s->list.cnt; i++) {
-		uint32_t at = s->list.data[i].hash & (cnt - 1);
-		while (slots[at])
+	vec_foreach (e, &s->list) {
+		uint32_t at = e->hash & (cnt - 1);
+		while (slots[at].index)
 			at = (at + 1) & (cnt - 1);
-		slots[at] = i + 1;
+		slots[at] = *e;
 	}
 	free(s->slots);
 	s->slots = slots;
@@ -69,19 +78,19 @@ static int strings_grow(struct v05_strings *s)
 /* `v` is valid UTF-8 and not there yet; its slot is `at`. */
 static int strings_add(struct v05_strings *s, struct sv v, uint32_t hash, uint32_t at)
 {
-	if (s->list.cnt >= V05_MAX_STRINGS)
+	if (s->list.cnt >= V05_MAX_STRINGS || s->text.len + v.len >= V05_MAX_TEXT)
 		return -ENOSPC;
 	char *to = packer_reserve(&s->text, PACKER_HEAD_MAX + v.len);
 	if (!to)
 		return -ENOMEM;
 	put_str(&to, v.len);
-	struct v05_string entry = {.hash = hash, .len = (uint32_t)v.len, .at = (size_t)(to - s->text.data)};
+	struct v05_string entry = {hash, (uint32_t)v.len, (uint32_t)(to - s->text.data), (uint32_t)s->list.cnt + 1};
 	if (vec_push(&s->list, entry) < 0)
 		return -ENOMEM;
 	if (v.len)
 		memcpy(to, v.data, v.len);
 	s->text.len = entry.at + v.len;
-	s->slots[at] = (uint32_t)s->list.cnt;
+	s->slots[at] = entry;
 	if (s->list.cnt * 4 > (size_t)s->slot_cnt * 3 && strings_grow(s) < 0 && s->list.cnt + 1 >= s->slot_cnt)
 		return -ENOMEM; /* a full table would never end a search */
 	return (int)s->list.cnt - 1;
@@ -92,11 +101,9 @@ static inline int strings_index(struct v05_strings *s, struct sv v)
 {
 	for (bool mended = false;; mended = true) {
 		uint32_t hash = string_hash(v), at = hash & (s->slot_cnt - 1);
-		for (uint32_t i; (i = s->slots[at]); at = (at + 1) & (s->slot_cnt - 1)) {
-			const struct v05_string *e = &s->list.data[i - 1];
+		for (const struct v05_string *e; (e = &s->slots[at])->index; at = (at + 1) & (s->slot_cnt - 1))
 			if (e->hash == hash && e->len == v.len && same_bytes(s->text.data + e->at, v.data, v.len))
-				return (int)i - 1;
-		}
+				return (int)e->index - 1;
 		if (mended || utf8_valid(v))
 			return strings_add(s, v, hash, at);
 		sbuf_reset(&s->text.text);
@@ -109,7 +116,7 @@ int v05_strings_copy(struct v05_strings *to, const struct v05_strings *from)
 {
 	char *text = packer_reserve(&to->text, from->text.len);
 	struct v05_string *list = reallocarray(NULL, from->list.cnt + 1, sizeof(*list));
-	uint32_t *slots = reallocarray(NULL, from->slot_cnt + 1, sizeof(*slots));
+	struct v05_string *slots = reallocarray(NULL, from->slot_cnt + 1, sizeof(*slots));
 	if (!text || !list || !slots) {
 		free(list);
 		free(slots);

@@ -12,20 +12,21 @@
  * span an array of 12, its strings indexes into the dictionary (Agent 7, pkg/proto/pbgo/trace/decoder_v05.go). */
 
 struct v05_string {
-	uint32_t hash;
-	uint32_t len;
-	size_t at; /* in `text` */
+	uint32_t hash, len;
+	uint32_t at;	/* in `text` */
+	uint32_t index; /* in the dictionary, + 1; 0: a free slot */
 };
 
 /* Every string of a payload once; the first is "". Valid when zeroed. */
 struct v05_strings {
 	struct packer text; /* as they are sent: msgpack strings, one after the other */
 	VEC(struct v05_string) list;
-	uint32_t *slots;   /* index + 1 by hash, 0: free */
-	uint32_t slot_cnt; /* a power of two */
+	struct v05_string *slots; /* the same by hash: a string is found with one look into memory */
+	uint32_t slot_cnt;	  /* a power of two */
 };
 
 #define V05_MAX_STRINGS (1u << 24)
+#define V05_MAX_TEXT	(1u << 30) /* bytes of them */
 
 /* Appends the chunk and adds its strings. 0, -ENOMEM, or -ENOSPC when the dictionary is full; the chunks are then as
  * they were, the dictionary may have gained strings that nothing uses. */
