@@ -86,9 +86,11 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
+	u8 sk_shutdown;
 };
 
 struct tcp_sock {
+	u32 rcv_nxt;
 	u32 copied_seq;
 	u32 write_seq;
 };

@@ -15,6 +15,8 @@
 #define MSG_PEEK  0x02
 #define MSG_TRUNC 0x20
 
+#define RCV_SHUTDOWN 1 /* include/net/sock.h */
+
 #define MAX_MISSES 8 /* messages of an unknown protocol, after which a connection is not looked at any more */
 
 enum { DIR_READ = 1, DIR_WRITE = 2 };
@@ -139,14 +141,24 @@ static __always_inline u32 io_seq(const struct io *io)
 {
 	if (io->socket.family == AF_UNIX)
 		return 0;
-	struct tcp_sock *tp = (struct tcp_sock *)io->socket.sk;
-	u32 end;
+	struct sock *sk = io->socket.sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	bool write = io->direction == DIR_WRITE;
+	u32 end, behind;
+	u8 shutdown;
 	if (bpf_rdonly_cast) {
 		tp = TYPED(struct tcp_sock, tp);
-		end = io->direction == DIR_WRITE ? tp->write_seq : tp->copied_seq;
+		end = write ? tp->write_seq : tp->copied_seq;
+		behind = tp->rcv_nxt;
+		shutdown = TYPED(struct sock, sk)->sk_shutdown;
 	} else {
-		end = io->direction == DIR_WRITE ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+		end = write ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+		behind = BPF_CORE_READ(tp, rcv_nxt);
+		shutdown = BPF_CORE_READ(sk, sk_shutdown);
 	}
+	/* A FIN takes a number, too: when it came with the bytes, they were read with it. */
+	if (!write && shutdown & RCV_SHUTDOWN && end == behind)
+		end--;
 	return end - io->len;
 }
 
