@@ -381,11 +381,11 @@ static bool connection_find_role(struct connection *n, const struct sh_ev_data *
 		connection_set_role(n, !written);
 		return true;
 	}
-	size_t room = sizeof(n->early) - n->early_cnt, take = bytes.len < room ? bytes.len : room;
+	size_t room = sizeof(n->early) - n->early_cnt, taken = bytes.len < room ? bytes.len : room;
 	char start[sizeof(n->early)];
 	memcpy(start, n->early, n->early_cnt);
-	memcpy(start + n->early_cnt, bytes.data, take);
-	struct sv all = {start, n->early_cnt + take};
+	memcpy(start + n->early_cnt, bytes.data, taken);
+	struct sv all = {start, n->early_cnt + taken};
 	if (http1_is_response(all) == PROTOCOL_SURE || http1_is_request(all) == PROTOCOL_SURE) {
 		connection_set_role(n, written == (http1_is_response(all) == PROTOCOL_SURE));
 		return true;
@@ -406,8 +406,8 @@ static void connection_check_pending(struct connection *n)
 static void connection_bytes(struct connection *n, const struct sh_ev_data *e, uint64_t now_ns)
 {
 	if (!n->has_role) {
-		if (e->hdr.flags & SH_DATA_START && !(e->hdr.flags & SH_DATA_REQUEST) && n->early_cnt)
-			n->early_cnt = 0;
+		if (e->hdr.flags & SH_DATA_START)
+			n->early_cnt = 0; /* they were of another message */
 		if (!connection_find_role(n, e))
 			return;
 	}

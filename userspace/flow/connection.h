@@ -49,7 +49,7 @@ struct connection {
 	struct exchange *answering;	  /* whose response is under way */
 	struct sh_ev_data pending;	  /* ids for the request whose head is under way */
 	bool has_pending;
-	char early[8]; /* first bytes, too few to tell who asks whom */
+	char early[16]; /* first bytes, too few to tell who asks whom; "HTTP/1.1 200" are enough */
 	uint8_t early_cnt;
 	uint64_t early_ns;
 	struct connection_ends ends; /* once it has a role */
