@@ -165,4 +165,12 @@ static __always_inline void conn_tell_end(struct sh_conn *c, u32 state, u32 erro
 	bpf_ringbuf_submit(e, wakeup_flags());
 }
 
+static __always_inline void conn_end(struct sh_conn *c, struct sock *sk, u32 error)
+{
+	u64 key = (u64)sk;
+	if (c->flags & SH_CONN_FLAG_TOLD)
+		conn_tell_end(c, SH_CONN_CLOSED, error);
+	bpf_map_delete_elem(&conns, &key);
+}
+
 #endif

@@ -4,7 +4,8 @@
  * one hook sees who read or wrote how much of what on which socket; nothing is remembered from entry to exit.
  *
  *   socket_exit    every system call's exit: of chosen processes those that SH_SYS_* knows
- *   socket_state   TCP's state changes: connect, close, reset
+ *   socket_state   TCP's state changes: connect, shutdown, reset
+ *   socket_destroy TCP's sockets are freed
  *
  * Here it is decided what causes what, because here it is known when it happens: a request read begins an exchange, and the
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
@@ -614,14 +615,24 @@ SEC("?raw_tp/inet_sock_set_state") int socket_state(struct bpf_raw_tracepoint_ar
 			return 0;
 	}
 	u32 error = BPF_CORE_READ(sk, sk_err);
-	if (new == TCP_CLOSE) {
-		if (old == TCP_SYN_SENT && error)
+	if (new == TCP_CLOSE && old == TCP_SYN_SENT) {
+		if (error)
 			conn_tell(conn, sk, 0);
-		if (conn->flags & SH_CONN_FLAG_TOLD)
-			conn_tell_end(conn, SH_CONN_CLOSED, error);
-		bpf_map_delete_elem(&conns, &sock_key);
-	} else if ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) && conn->flags & SH_CONN_FLAG_TOLD) {
+		conn_end(conn, sk, error);
+	} else if ((error || new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) && conn->flags & SH_CONN_FLAG_TOLD) {
 		conn_tell_end(conn, SH_CONN_SHUT, error);
 	}
+	return 0;
+}
+
+/* trace_tcp_destroy_sock(sk). A closed one may still have bytes to be read: this is its end. */
+SEC("?raw_tp/tcp_destroy_sock") int socket_destroy(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sk = (void *)ctx->args[0];
+	u64 sock_key = (u64)sk;
+
+	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &sock_key);
+	if (conn)
+		conn_end(conn, sk, 0); /* the peer's errors were told; what is there now may be this side's own abort */
 	return 0;
 }

@@ -41,6 +41,7 @@ struct connection {
 	struct sh_span_context connect_parent;
 	uint64_t told_ns;
 	int error; /* errno of what ended it */
+	uint64_t error_ns; /* when it was last heard of */
 
 	struct connection_shared *shared;
 	struct http1 requests, responses;

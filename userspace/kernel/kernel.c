@@ -21,7 +21,7 @@
 #define RING_TOTAL_DEFAULT (4u << 20)
 #define RING_MIN	   (64u << 10)
 #define MAX_PROCESS_LINKS  3
-#define MAX_SOCKET_LINKS   2
+#define MAX_SOCKET_LINKS   3
 #define DETACHERS	   8
 
 struct kernel {
@@ -133,6 +133,7 @@ static void kernel_select_programs(struct kernel *k)
 	bpf_program__set_autoload(k->skel->progs.process_exit, true);
 	bpf_program__set_autoload(k->skel->progs.socket_exit, k->options.sockets);
 	bpf_program__set_autoload(k->skel->progs.socket_state, k->options.sockets);
+	bpf_program__set_autoload(k->skel->progs.socket_destroy, k->options.sockets);
 }
 
 static size_t ring_size_per_cpu(size_t total, unsigned cpu_cnt)
@@ -301,7 +302,8 @@ int kernel_watch_sockets(struct kernel *k, bool wanted, struct sbuf *err)
 	}
 	if (!wanted || !k->options.sockets)
 		return 0;
-	struct bpf_program *programs[MAX_SOCKET_LINKS] = {k->skel->progs.socket_state, k->skel->progs.socket_exit};
+	struct bpf_program *programs[MAX_SOCKET_LINKS] = {k->skel->progs.socket_state, k->skel->progs.socket_destroy,
+							  k->skel->progs.socket_exit};
 	for (int i = 0; i < MAX_SOCKET_LINKS; i++) {
 		if (k->socket_links[i])
 			continue;
