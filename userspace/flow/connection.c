@@ -397,10 +397,13 @@ static bool connection_find_role(struct connection *n, const struct sh_ev_data *
 }
 
 /* The bytes of a request that the kernel half took for the beginning of one were in the middle of another. */
-static void connection_check_pending(struct connection *n)
+static void connection_check_pending(struct connection *n, uint64_t now_ns)
 {
-	if (n->has_pending && n->requests.message.has_head && !http1_is_idle(&n->requests))
-		connection_not_http(n);
+	if (!n->has_pending || !n->requests.message.has_head)
+		return;
+	if (n->last)
+		exchanges_mistaken(n->shared->exchanges, n->last, &n->pending.self, now_ns);
+	connection_not_http(n);
 }
 
 static void connection_bytes(struct connection *n, const struct sh_ev_data *e, uint64_t now_ns)
@@ -427,7 +430,7 @@ static void connection_bytes(struct connection *n, const struct sh_ev_data *e, u
 	struct sv bytes = {(const char *)(e + 1), e->copied};
 	connection_feed(n, e, bytes, e->len - e->copied, e->seq, e->time_ns, now_ns);
 	if (request)
-		connection_check_pending(n);
+		connection_check_pending(n, now_ns);
 }
 
 static void connection_eof(struct connection *n, bool written, uint64_t now_ns)
@@ -449,6 +452,7 @@ void connection_data(struct connection *n, const struct sh_ev_data *e, uint64_t 
 		connection_torn(n);
 	if (e->hdr.flags & SH_DATA_ERROR) {
 		n->error = (int)e->len;
+		n->error_ns = e->time_ns;
 	} else if (e->hdr.flags & SH_DATA_END) {
 		n->peer_left = true;
 		connection_eof(n, false, now_ns);
@@ -485,8 +489,10 @@ static void connection_refused(struct connection *n, const struct sh_ev_close *e
 
 void connection_end(struct connection *n, const struct sh_ev_close *e, uint64_t now_ns)
 {
-	if (e->error && !n->error)
+	if (e->error && !n->error) {
 		n->error = (int)e->error;
+		n->error_ns = e->time_ns;
+	}
 	if (e->state == SH_CONN_SHUT) {
 		connection_eof(n, true, now_ns);
 		return;
@@ -501,6 +507,6 @@ void connection_end(struct connection *n, const struct sh_ev_close *e, uint64_t 
 	n->has_pending = false;
 	while (n->first) {
 		connection_failure(n, &n->first->facts);
-		connection_finish_first(n, e->time_ns, now_ns);
+		connection_finish_first(n, n->error_ns ? n->error_ns : e->time_ns, now_ns);
 	}
 }

@@ -206,6 +206,19 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 }
 
 /* --- to spans ----------------------------------------------------------------------------------------------------- */
+void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh_span_context *ids, uint64_t now_ns)
+{
+	struct actor *actor = actors_get(x->options.actors, e->tgid);
+	if (!ids->span_id || !actor)
+		return;
+	if (ids->trace_lo != e->self.trace_lo) {
+		joins_begin(x->options.joins, ids->trace_lo, 0);
+		joins_same(x->options.joins, ids->trace_lo, e->self.trace_hi, e->self.trace_lo);
+	}
+	assembly_forget(x->options.assembly, ids->trace_hi, ids->trace_lo, actor_info(actor), ids->span_id,
+			e->self.span_id, false, now_ns);
+}
+
 
 static struct sv link_name(const struct exchange *e)
 {

@@ -52,6 +52,9 @@ struct exchange *exchanges_make(struct exchanges *x);
 void exchanges_own_ids(struct exchanges *x, struct exchange *e);
 /* Both ends of the request's message, once ids and times are there. `near`: its writer may be a process of this host. */
 void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, bool near, uint64_t now_ns);
+/* What the kernel half took for the beginning of a request was a part of `e`: what it saw under those ids belongs to
+ * `e`. */
+void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh_span_context *ids, uint64_t now_ns);
 /* Its facts are complete: it becomes a span, now or when it is known whose trace it belongs to. */
 void exchanges_finish(struct exchanges *x, struct exchange *e, uint64_t now_ns);
 /* It becomes none: counted as torn. */
