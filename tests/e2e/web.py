@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of HTTP start and how they look at spans: scenes (both ends by hand, scenes.py) and real servers."""
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+import harness
+from harness import PATIENCE_S, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCENES = os.path.join(HERE, "scenes.py")
+
+
+# --- scenes ---------------------------------------------------------------------------------------------------------
+
+class End:
+    """One process of a scene."""
+
+    def __init__(self, tmp, *args, prefix=()):
+        self.errors = open(os.path.join(tmp, f"scene-{time.monotonic_ns()}.log"), "w+", encoding="utf-8")
+        self.process = subprocess.Popen([*prefix, sys.executable, SCENES, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors, text=True, env=harness.target_environment())
+        self.said = self.read_line().split()
+        self.pid = self.process.pid
+
+    def read_line(self):
+        line = self.process.stdout.readline()
+        assert line, f"{self.process.args} said nothing; {self.stderr}"
+        return line
+
+    @property
+    def stderr(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def go(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self
+
+    def finish(self):
+        try:
+            status = self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.process.args} hangs; {self.stderr}") from None
+        assert status == 0, f"{self.process.args} ended with {status}; {self.stderr}"
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for f in (self.process.stdin, self.process.stdout, self.errors):
+            try:
+                f.close()
+            except OSError:
+                pass
+
+
+@dataclass
+class Seen:
+    """The spans of a run, of its server's and its client's processes."""
+    spans: list
+    summary: dict
+    servers: list = field(default_factory=list)
+    clients: list = field(default_factory=list)
+
+    @property
+    def pairs(self):
+        """(client span, server span) of each request, in the order of the clients'."""
+        by_parent = {s["parent_id"]: s for s in self.servers}
+        return [(c, by_parent.get(c["span_id"])) for c in self.clients]
+
+
+def kind(span):
+    return span["meta"].get("span.kind")
+
+
+def seen(result):
+    spans = sorted(result.spans, key=lambda s: s["start"])
+    s = Seen(spans, result.summary)
+    s.servers = [x for x in spans if kind(x) == "server"]
+    s.clients = [x for x in spans if kind(x) == "client"]
+    return s
+
+
+def path_of(span):
+    """Path and query of its URL."""
+    url = span["meta"].get("http.url", "")
+    return url[url.index("/", url.index("//") + 2):] if "//" in url and "/" in url[url.index("//") + 2:] else url
+
+
+def paths(spans):
+    return [path_of(s) for s in spans]
+
+
+def status(span):
+    return int(span["meta"].get("http.status_code", 0))
+
+
+def check(span, **want):
+    """Looks up each in the span, its meta, its metrics: dots are written as __."""
+    for key, value in want.items():
+        name = key.replace("__", ".")
+        got = span.get(name, span["meta"].get(name, span["metrics"].get(name)))
+        assert got == value, f"{name} is {got!r}, should be {value!r} in {span}"
+
+
+def check_request(span, method, path, code, request_sz=None, response_sz=None, error=0, minor="1.1"):
+    check(span, http__method=method, http__status_code=str(code), http__version=minor, error=error, component="http")
+    assert path_of(span) == path, span
+    if request_sz is not None:
+        check(span, http__request__content_length=request_sz)
+    if response_sz is not None:
+        check(span, http__response__content_length=response_sz)
+    server = kind(span) == "server"
+    check(span, name="http.server.request" if server else "http.client.request", type="web" if server else "http")
+
+
+def check_joined(client, server):
+    """The server's span hangs under the client's, in its trace, within its time."""
+    assert server, f"no server span under {client}"
+    check(server, parent_id=client["span_id"], trace_id=client["trace_id"], spanhound__link="peer")
+    assert server["trace_id_128"] == client["trace_id_128"]
+    # The kernel's records are made when system calls return, on two processors: those of one message may be in any order.
+    slack = 2_000_000
+    assert client["start"] <= server["start"] + slack, (client, server)
+
+
+def check_sane(spans):
+    now = time.time_ns()
+    for s in spans:
+        assert now - 600e9 < s["start"] <= now, s
+        assert 0 < s["duration"] < 60e9, s
+        first = s["metrics"].get("spanhound.first_byte_ns")
+        assert first is None or 0 <= first <= s["duration"], s
+
+
+# --- servers --------------------------------------------------------------------------------------------------------
+
+def wait_port(port, process=None, host="127.0.0.1"):
+    """Until somebody listens; found in /proc, so that no connection is made for it."""
+    want = f":{port:04X} "
+
+    def listening():
+        assert process is None or process.poll() is None, f"{process.args} ended with {process.returncode}"
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            with open(table, encoding="ascii") as f:
+                if any(want in line.split(":", 1)[1] and line.split()[3] == "0A" for line in f.readlines()[1:]):
+                    return True
+        return False
+
+    wait_for(listening, f"a listener on port {port}")
