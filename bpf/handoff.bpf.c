@@ -17,21 +17,33 @@ static __always_inline u64 handoff_key(struct pt_regs *regs)
 	return values.v[bpf_get_attach_cookie(regs) & 7];
 }
 
+/* What the thread works for; span_id 0: nothing that is known. */
+static __always_inline void given_for(u64 key, struct sh_span_context *ret)
+{
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+
+	ret->span_id = 0;
+	if (!c)
+		return;
+	if (c->base.span_id) {
+		if (!(c->base_flags & SH_BASE_ANSWERED))
+			*ret = c->base;
+	} else if (c->depth) {
+		*ret = frame_at(c, c->depth - 1)->self;
+	}
+}
+
 SEC("?uprobe") int handoff_give(struct pt_regs *regs)
 {
 	u64 key = execution_key();
-	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	struct sh_handoff work = {.tgid = key >> 32, .value = handoff_key(regs)};
 	struct sh_span_context span;
 
-	if (!c)
+	given_for(key, &span);
+	if (!span.span_id) { /* the value may have named other work before, which nobody took */
+		bpf_map_delete_elem(&handoffs, &work);
 		return 0;
-	if (c->base.span_id)
-		span = c->base;
-	else if (c->depth)
-		span = frame_at(c, c->depth - 1)->self;
-	else
-		return 0;
+	}
 	if (bpf_map_update_elem(&handoffs, &work, &span, BPF_ANY))
 		__sync_fetch_and_add(&shared.handoffs_full, 1);
 	return 0;

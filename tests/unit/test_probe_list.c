@@ -479,10 +479,48 @@ static void test_schema(void **state)
 	sbuf_release(&out);
 }
 
+static void test_handoffs(void **state)
+{
+	(void)state;
+	struct probe_list *list = load("handoff: {from: enqueue, to: dequeue, key: {at: 1}}\n"
+				       "handoffs:\n"
+				       "  - from: [\"Queue::push\", 'put_*']\n"
+				       "    to: Queue::pop\n"
+				       "    key: {from: 2, to: return}\n"
+				       "    library: libq.so*\n"
+				       "    optional: true\n"
+				       "targets:\n"
+				       "  - name: a\n"
+				       "  - name: b\n"
+				       "    handoff: {key: {to: 6, from: return}, from: c, to: d}\n");
+	assert_int_equal(list->handoffs.cnt, 3);
+	const struct probe_handoff *h = list->handoffs.data;
+	assert_int_equal(h[0].target, -1);
+	assert_sv(h[0].give.functions.data[0].text, "enqueue");
+	assert_sv(h[0].take.functions.data[0].text, "dequeue");
+	assert_int_equal(h[0].give.arg, 1);
+	assert_int_equal(h[0].take.arg, 1);
+	assert_false(h[0].optional);
+	assert_false(h[0].broken);
+	assert_int_equal(h[1].give.functions.cnt, 2);
+	assert_sv(h[1].give.functions.data[1].text, "put_*");
+	assert_int_equal(h[1].give.functions.data[1].pos.line, 3);
+	assert_int_equal(h[1].give.arg, 2);
+	assert_int_equal(h[1].take.arg, 0);
+	assert_sv(h[1].library.text, "libq.so*");
+	assert_true(h[1].optional);
+	assert_int_equal(h[2].target, 1);
+	assert_int_equal(h[2].give.arg, 0);
+	assert_int_equal(h[2].take.arg, 6);
+	assert_int_equal(list->probes.cnt, 0);
+	probe_list_free(list);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_documented_example),
+		cmocka_unit_test(test_handoffs),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_captures),

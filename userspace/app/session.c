@@ -161,6 +161,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.specs = probe_list_has_specs(list),
 		.captures = probe_list_captures(list),
 		.sockets = true,
+		.handoffs = list->handoffs.cnt > 0,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
 	};
 	return kernel_open(&s->kernel, &options, err);

@@ -36,6 +36,9 @@ static const struct list_key target_keys[] = {
 	LIST_KEY("version", list_read_string, IN_TARGET(version), "text", "default: DD_VERSION of the process"),
 	LIST_KEY("tags", list_read_tags, IN_TARGET(tags), "a map of names to texts", "on every span of the process"),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "for this target alone", .inner = &list_probe_map),
+	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "for this target alone",
+		 .inner = &list_handoff_map),
+	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one"),
 };
 const struct list_map list_target_map = {"a target", target_keys, COUNT(target_keys)};
 
@@ -96,6 +99,9 @@ static const struct list_key top_keys[] = {
 	LIST_KEY("targets", read_targets, 0, "a list of targets", "which processes", .inner = &list_target_map),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "which functions, in every target",
 		 .inner = &list_probe_map),
+	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them",
+		 "how work goes from thread to thread, in every target", .inner = &list_handoff_map),
+	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one"),
 	LIST_KEY("service", list_read_string, IN_LIST(service), "text", "of every target that names none"),
 	LIST_KEY("env", list_read_string, IN_LIST(env), "text", "of every target that names none"),
 	LIST_KEY("version", list_read_string, IN_LIST(version), "text", "of every target that names none"),
@@ -167,7 +173,12 @@ void probe_list_free(struct probe_list *list)
 		vec_release(&probe->functions);
 		vec_release(&probe->excludes);
 	}
+	vec_foreach (handoff, &list->handoffs) {
+		vec_release(&handoff->give.functions);
+		vec_release(&handoff->take.functions);
+	}
 	vec_release(&list->targets);
+	vec_release(&list->handoffs);
 	vec_release(&list->probes);
 	vec_release(&list->tags);
 	vec_release(&list->exports);
@@ -327,9 +338,11 @@ static void describe_map(struct sbuf *out, const struct list_map *map, unsigned 
 			  width > (int)strlen(key->name) + 2 ? width - (int)strlen(key->name) - 1 : 1, "", key->form);
 		if (key->help[0])
 			sbuf_addf(out, "; %s", key->help);
-		/* A probe is described once, at the top. */
-		bool again = depth > 0 && key->inner == &list_probe_map;
-		sbuf_adds(out, again ? " (keys: probes, below)\n" : "\n");
+		/* A probe, or a hand-off, is described once, at the top. */
+		bool again = depth > 0 && (key->inner == &list_probe_map || key->inner == &list_handoff_map);
+		if (again)
+			sbuf_addf(out, " (keys: %s, below)", key->name);
+		sbuf_addc(out, '\n');
 		if (key->inner && !again)
 			describe_map(out, key->inner, depth + 1);
 	}

@@ -29,6 +29,7 @@
 #define PROBE_LIST_MAX_TARGETS	256
 #define PROBE_LIST_MAX_PROBES	4096
 #define PROBE_LIST_MAX_ITEMS	4096 /* values of one list, entries of one map */
+#define PROBE_LIST_MAX_HANDOFFS 256
 #define PROBE_DEFAULT_STRING_SZ 64   /* bytes captured of a string without max: */
 
 /* A glob and where it was written. */
@@ -89,6 +90,23 @@ struct probe {
 	struct probe_error error;
 };
 
+/* One side of a hand-off. */
+struct probe_handoff_side {
+	struct probe_glob_vec functions;
+	uint8_t arg; /* what names the work: argument 1 to SH_MAX_ARGS; 0: what the function returns */
+};
+
+/* Work that one thread gives and another takes: what the second does then, it does for the same request. The same value is
+ * seen on both sides: a pointer to the work, say. */
+struct probe_handoff {
+	struct source_pos pos;
+	int target;    /* as probe.target */
+	bool optional; /* as probe.optional */
+	bool broken;   /* as probe.broken */
+	struct probe_glob library; /* of both sides; empty: the executable */
+	struct probe_handoff_side give, take;
+};
+
 /* 0: not given. */
 struct probe_limits {
 	uint32_t max_functions;
@@ -114,6 +132,10 @@ struct probe_list {
 		struct probe *data;
 		size_t cnt, cap;
 	} probes;
+	struct {
+		struct probe_handoff *data;
+		size_t cnt, cap;
+	} handoffs;
 	struct sv service, env, version; /* for every target that does not say otherwise */
 	struct tag_vec tags;
 	struct probe_glob_vec exports; /* as --export takes them; not checked against the exporters here */

@@ -72,10 +72,10 @@ void list_read_entries(struct list_reader *r, const struct list_key *key, const 
 bool list_read_text(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, struct sv *ret);
 
 extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
-	list_span_map, list_arg_map, list_return_map, list_error_map;
+	list_span_map, list_arg_map, list_return_map, list_error_map, list_handoff_map;
 
-LIST_READER(list_read_probes); /* ignored; appends to r->list->probes */
-
+LIST_READER(list_read_probes);	 /* ignored; appends to r->list->probes */
+LIST_READER(list_read_handoffs); /* ignored; appends to r->list->handoffs */
 
 /* An integer that is not quoted. */
 static inline bool list_parse_integer(const struct yaml_node *value, int64_t *ret)

@@ -20,6 +20,8 @@ static int plan_prepare(struct plan *p, struct sbuf *err)
 	p->finder = site_finder_new();
 	if ((list->probes.cnt && !p->items) || !p->finder)
 		return -ENOMEM;
+	if (plan_prepare_handoffs(p) < 0)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < list->probes.cnt; i++) {
 		const struct probe *probe = &list->probes.data[i];
 		p->items[i] = arena_alloc(&p->arena, (probe->functions.cnt + 1) * sizeof(struct plan_item));
@@ -75,6 +77,8 @@ static void plan_module_free(struct plan_module *m)
 	attachment_vec_detach(&m->attached, NULL);
 	vec_foreach(f, &m->functions) site_release(&f->site);
 	vec_release(&m->functions);
+	vec_foreach(h, &m->handoffs) site_release(&h->site);
+	vec_release(&m->handoffs);
 	module_close(m->module);
 	free(m);
 }
@@ -236,7 +240,7 @@ static int plan_attach_mapping(struct plan *p, struct plan_process *process, str
 {
 	struct plan_module *m = mapping->module;
 	struct attachment_vec *out = m->filtered ? &mapping->attached : &m->attached;
-	if (!m->functions.cnt || out->cnt || !p->options.kernel)
+	if (!plan_module_wanted(m) || out->cnt || !p->options.kernel)
 		return 0;
 	uint64_t start = clock_mono_ns();
 	int rc = plan_attach_module(p, m, m->filtered ? process->pid : 0, out, err);
@@ -256,11 +260,11 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 		uint64_t start = clock_mono_ns();
 		rc = plan_resolve(p, m, process);
 		p->stats.resolve_ns += clock_mono_ns() - start;
-		m->filtered = rc == 0 && m->functions.cnt && plan_must_filter(p, m);
+		m->filtered = rc == 0 && plan_module_wanted(m) && plan_must_filter(p, m);
 		if (p->options.publish)
 			for (size_t i = first; i < p->functions.cnt; i++)
 				p->options.publish(p->options.arg, p->functions.data[i]);
-	} else if (m->functions.cnt && process->traits & ~m->made_for) {
+	} else if (plan_module_wanted(m) && process->traits & ~m->made_for) {
 		/* A process that is more easily hurt runs the same file: its needs count for all. */
 		process->traits |= m->made_for;
 		attachment_vec_detach(&m->attached, NULL);
@@ -278,7 +282,7 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 static bool process_is_probed(const struct plan_process *process)
 {
 	vec_foreach(mapping, &process->mappings)
-		if (mapping->module->functions.cnt)
+		if (plan_module_wanted(mapping->module))
 			return true;
 	return false;
 }
@@ -352,7 +356,7 @@ int plan_fork(struct plan *p, int parent, int child, struct sbuf *err)
 	for (size_t i = 0; i < from->mappings.cnt && rc == 0; i++) {
 		struct plan_module *m = from->mappings.data[i].module;
 		rc = vec_push(&process->mappings, ((struct plan_mapping){.module = m}));
-		filtered |= m->filtered && m->functions.cnt;
+		filtered |= m->filtered && plan_module_wanted(m);
 	}
 	p->stats.filtered_forks += filtered;
 	if (rc == 0)
@@ -373,10 +377,9 @@ void plan_drop(struct plan *p, int pid)
 	}
 }
 
-static void report_item(const struct probe *probe, const struct plan_item *it, const struct probe_glob *glob,
-			struct diagnostics *d)
+void plan_report_item(const struct plan_item *it, const struct probe_glob *glob, bool optional, struct diagnostics *d)
 {
-	enum severity severity = probe->optional ? SEVERITY_WARNING : SEVERITY_ERROR;
+	enum severity severity = optional ? SEVERITY_WARNING : SEVERITY_ERROR;
 	struct sv where = it->where.len ? it->where : SV("the chosen processes");
 	if (it->no_symbols)
 		diagnostics_add(d, severity, glob->pos,
@@ -390,6 +393,14 @@ static void report_item(const struct probe *probe, const struct plan_item *it, c
 		diagnostics_add(d, severity, glob->pos, "no function '" SV_FMT "' in " SV_FMT, SV_ARG(glob->text), SV_ARG(where));
 }
 
+void plan_report_library(const struct probe_glob *library, bool optional, struct diagnostics *d)
+{
+	diagnostics_add(d, optional ? SEVERITY_WARNING : SEVERITY_ERROR, library->pos,
+			"no chosen process has loaded a library '" SV_FMT "'%s", SV_ARG(library->text),
+			optional ? "; it is probed when it is loaded" :
+				   "; with `optional: true` it is probed when it is loaded");
+}
+
 static void report_probe(const struct plan *p, uint32_t index, struct diagnostics *d)
 {
 	const struct probe *probe = &p->options.list->probes.data[index];
@@ -399,15 +410,12 @@ static void report_probe(const struct plan *p, uint32_t index, struct diagnostic
 	if (probe->broken)
 		return;
 	if (probe->library.text.len && !last->found && !last->where.len) {
-		diagnostics_add(d, severity, probe->library.pos,
-				"no chosen process has loaded a library '" SV_FMT "'%s", SV_ARG(probe->library.text),
-				probe->optional ? "; it is probed when it is loaded" :
-						  "; with `optional: true` it is probed when it is loaded");
+		plan_report_library(&probe->library, probe->optional, d);
 		return;
 	}
 	for (size_t i = 0; i < probe->functions.cnt; i++)
 		if (!items[i].found)
-			report_item(probe, &items[i], &probe->functions.data[i], d);
+			plan_report_item(&items[i], &probe->functions.data[i], probe->optional, d);
 	if (!probe->functions.cnt && !last->found)
 		diagnostics_add(d, severity, probe->address_pos, "address 0x%llx %s of " SV_FMT,
 				(unsigned long long)probe->address, last->problem ? last->problem : "was not looked for in any",
@@ -418,6 +426,7 @@ void plan_report(const struct plan *p, struct diagnostics *d)
 {
 	for (uint32_t i = 0; i < p->options.list->probes.cnt; i++)
 		report_probe(p, i, d);
+	plan_report_handoffs(p, d);
 }
 
 void plan_stats(const struct plan *p, struct plan_stats *ret)

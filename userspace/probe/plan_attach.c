@@ -5,13 +5,7 @@
 
 #include "probe/plan_private.h"
 
-/* Sites that share a program, as the kernel wants them: parallel arrays. */
-struct site_group {
-	uint64_t *offsets, *cookies;
-	uint32_t cnt, cap;
-};
-
-static int site_group_add(struct site_group *g, uint64_t offset, uint64_t cookie)
+int site_group_add(struct site_group *g, uint64_t offset, uint64_t cookie)
 {
 	if (g->cnt == g->cap) {
 		uint32_t cap = g->cap ? g->cap * 2 : 64;
@@ -30,7 +24,7 @@ static int site_group_add(struct site_group *g, uint64_t offset, uint64_t cookie
 	return 0;
 }
 
-static void site_group_release(struct site_group *g)
+void site_group_release(struct site_group *g)
 {
 	free(g->offsets);
 	free(g->cookies);
@@ -93,7 +87,7 @@ static int group_function(struct plan *p, const struct planned *f, const uint64_
 	return rc;
 }
 
-static int attach_one(struct plan *p, enum kernel_hook hook, bool sleepable, struct link_sites *sites,
+int plan_attach_group(struct plan *p, enum kernel_hook hook, bool sleepable, struct link_sites *sites,
 		      struct attachment_vec *out, struct sbuf *err)
 {
 	struct kernel_attachment *a;
@@ -119,20 +113,20 @@ static int attach_groups(struct plan *p, struct plan_module *m, int pid, bool sl
 	for (int i = 0; i < GROUPS; i++)
 		sites[i] = (struct link_sites){.path = path, .offsets = g[i].offsets, .cookies = g[i].cookies,
 					       .cnt = g[i].cnt, .pid = pid};
-	int rc = attach_one(p, HOOK_CALL_END, sleepable, &sites[GROUP_END], out, err);
+	int rc = plan_attach_group(p, HOOK_CALL_END, sleepable, &sites[GROUP_END], out, err);
 	if (rc == 0)
-		rc = attach_one(p, HOOK_CALL_ENTRY, sleepable, &sites[GROUP_ENTRY], out, err);
+		rc = plan_attach_group(p, HOOK_CALL_ENTRY, sleepable, &sites[GROUP_ENTRY], out, err);
 	if (rc < 0)
 		return rc;
 	if (p->options.link == LINK_SESSION) {
 		sites[GROUP_RETURN].session = true;
-		return attach_one(p, HOOK_CALL_SESSION, sleepable, &sites[GROUP_RETURN], out, err);
+		return plan_attach_group(p, HOOK_CALL_SESSION, sleepable, &sites[GROUP_RETURN], out, err);
 	}
 	sites[GROUP_RETURN].at_return = true;
-	rc = attach_one(p, HOOK_CALL_RETURN, sleepable, &sites[GROUP_RETURN], out, err);
+	rc = plan_attach_group(p, HOOK_CALL_RETURN, sleepable, &sites[GROUP_RETURN], out, err);
 	sites[GROUP_RETURN].at_return = false;
 	if (rc == 0)
-		rc = attach_one(p, HOOK_CALL_ENTRY, sleepable, &sites[GROUP_RETURN], out, err);
+		rc = plan_attach_group(p, HOOK_CALL_ENTRY, sleepable, &sites[GROUP_RETURN], out, err);
 	return rc;
 }
 
@@ -146,6 +140,8 @@ int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct at
 		rc = group_function(p, &m->functions.data[i], probed, m->functions.cnt, groups);
 	for (int sleepable = 0; sleepable < 2 && rc == 0; sleepable++)
 		rc = attach_groups(p, m, pid, sleepable, groups[sleepable], ret, err);
+	if (rc == 0)
+		rc = plan_attach_handoffs(p, m, pid, ret, err);
 	if (rc < 0)
 		attachment_vec_detach(ret, NULL);
 	for (int i = 0; i < 2 * GROUPS; i++)
@@ -193,7 +189,7 @@ static int attach_hook(struct plan *p, struct plan_process *process, struct plan
 	for (size_t i = 0; i < found.cnt && rc >= 0; i++) {
 		struct link_sites site = {.path = path, .offsets = &found.data[i]->offset, .cookies = &cookie, .cnt = 1,
 					  .pid = for_all ? 0 : process->pid};
-		rc = attach_one(p, h->hook, false, &site, for_all ? &pm->attached : &process->hooks, err);
+		rc = plan_attach_group(p, h->hook, false, &site, for_all ? &pm->attached : &process->hooks, err);
 	}
 	vec_release(&found);
 	return rc < 0 ? rc : 0;

@@ -5,12 +5,21 @@
 #include "binary/imports.h"
 #include "probe/plan.h"
 
-/* Shared by plan.c (processes), plan_resolve.c (which functions) and plan_attach.c (links). */
+/* Shared by plan.c (processes), plan_resolve.c (which functions), plan_handoff.c (which of them hand work on) and
+ * plan_attach.c (links). */
 
 struct planned {
 	struct plan_function *function;
 	struct site site;
 	bool sleepable;
+};
+
+/* A function on one side of a hand-off. */
+struct planned_handoff {
+	uint32_t handoff; /* index into the list's */
+	bool take;
+	uint64_t addr; /* ELF virtual address */
+	struct site site;
 };
 
 struct attachment_vec {
@@ -34,6 +43,10 @@ struct plan_module {
 		struct planned *data;
 		size_t cnt, cap;
 	} functions;
+	struct {
+		struct planned_handoff *data;
+		size_t cnt, cap;
+	} handoffs;
 	struct attachment_vec attached; /* unfiltered links */
 	bool probed;			/* those of its functions are among them */
 	uint32_t hooked; /* hook_symbols that have an unfiltered link here, a bit each */
@@ -75,6 +88,7 @@ struct plan {
 	VEC(struct plan_process *) processes;
 	VEC(struct plan_function *) functions;
 	struct plan_item **items; /* [probe][function item; last: library or address] */
+	struct plan_item **handoff_items; /* [hand-off][functions that give, those that take; last: library] */
 	struct plan_stats stats;
 	bool has_target_probes;
 	bool has_library_probes;
@@ -89,6 +103,41 @@ int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct at
 int plan_attach_hooks(struct plan *p, struct plan_process *process, struct sbuf *err);
 /* `k`: in the background, on that kernel's detacher; NULL: now. */
 void attachment_vec_detach(struct attachment_vec *v, struct kernel *k);
-bool plan_probe_wants(const struct plan *p, const struct probe *probe, const struct plan_module *m);
+/* Is this the file that a probe or hand-off of that target (-1: all) and library (empty: the executable) is about? */
+bool plan_module_is(const struct plan_module *m, int target, struct sv library);
+/* The symbols that a name or glob of the list means, added to `ret`; `it` learns where was looked, and what is like it.
+ * 0 or -ENOMEM. */
+int plan_find(struct plan *p, struct plan_module *m, struct sv pattern, struct plan_item *it, struct symbol_vec *ret);
+/* Does a glob mean this one? Functions, not the pieces and labels that happen to match. */
+bool plan_glob_means(const struct symbol *s);
+struct site_options plan_site_options(const struct plan *p, const struct plan_process *process, uint16_t keep);
+/* The bit of the register (System V AMD64 ABI, 3.2.3) that holds an argument; 0 for none of them. */
+uint16_t plan_argument_register(unsigned arg);
+
+int plan_prepare_handoffs(struct plan *p);
+/* After the module's probes: where a function has both, the hand-off comes first. 0 or -errno. */
+int plan_resolve_handoffs(struct plan *p, struct plan_module *m, const struct plan_process *process);
+int plan_site_handoffs(struct plan *p, struct plan_module *m, const struct plan_process *process);
+int plan_attach_handoffs(struct plan *p, struct plan_module *m, int pid, struct attachment_vec *out, struct sbuf *err);
+void plan_report_handoffs(const struct plan *p, struct diagnostics *d);
+void plan_report_item(const struct plan_item *it, const struct probe_glob *glob, bool optional, struct diagnostics *d);
+void plan_report_library(const struct probe_glob *library, bool optional, struct diagnostics *d);
+
+/* Sites that share a program, as the kernel wants them: parallel arrays. */
+struct site_group {
+	uint64_t *offsets, *cookies;
+	uint32_t cnt, cap;
+};
+int site_group_add(struct site_group *g, uint64_t offset, uint64_t cookie);
+void site_group_release(struct site_group *g);
+/* One link for all of them; none for none. */
+int plan_attach_group(struct plan *p, enum kernel_hook hook, bool sleepable, struct link_sites *sites,
+		      struct attachment_vec *out, struct sbuf *err);
+
+/* Something of it is to be probed. */
+static inline bool plan_module_wanted(const struct plan_module *m)
+{
+	return m->functions.cnt || m->handoffs.cnt;
+}
 
 #endif

@@ -7,14 +7,13 @@
 #include "base/glob.h"
 #include "probe/plan_private.h"
 
-bool plan_probe_wants(const struct plan *p, const struct probe *probe, const struct plan_module *m)
+bool plan_module_is(const struct plan_module *m, int target, struct sv library)
 {
-	if (probe->broken || (probe->target >= 0 && probe->target != m->target))
+	if (target >= 0 && target != m->target)
 		return false;
-	(void)p;
-	if (!probe->library.text.len)
+	if (!library.len)
 		return m->is_exe;
-	return glob_match(probe->library.text, m->name) || glob_match(probe->library.text, m->module->name);
+	return glob_match(library, m->name) || glob_match(library, m->module->name);
 }
 
 static bool probe_excludes(const struct probe *probe, struct symtab *tab, const struct symbol *s)
@@ -74,23 +73,26 @@ static bool module_has_function(const struct plan_module *m, uint64_t addr)
 	return false;
 }
 
-/* The argument registers (System V AMD64 ABI, 3.2.3) that the probe reads at entry. */
-static uint16_t probe_registers(const struct probe *probe)
+uint16_t plan_argument_register(unsigned arg)
 {
 	static const uint8_t order[SH_MAX_ARGS] = {GPR_RDI, GPR_RSI, GPR_RDX, GPR_RCX, GPR_R8, GPR_R9};
+	return arg >= 1 && arg <= SH_MAX_ARGS ? (uint16_t)GPR_BIT(order[arg - 1]) : 0;
+}
+
+/* What the probe reads at entry. */
+static uint16_t probe_registers(const struct plan *p, uint32_t index)
+{
+	const struct probe *probe = &p->options.list->probes.data[index];
 	uint16_t keep = 0;
-	for (unsigned i = 0; i < probe->spec.capture_cnt; i++) {
-		unsigned arg = probe->spec.captures[i].arg;
-		if (arg >= 1 && arg <= SH_MAX_ARGS)
-			keep |= (uint16_t)GPR_BIT(order[arg - 1]);
-	}
+	for (unsigned i = 0; i < probe->spec.capture_cnt; i++)
+		keep |= plan_argument_register(probe->spec.captures[i].arg);
 	return keep;
 }
 
-static struct site_options plan_site_options(const struct plan *p, const struct plan_process *process, uint32_t probe)
+struct site_options plan_site_options(const struct plan *p, const struct plan_process *process, uint16_t keep)
 {
 	return (struct site_options){
-		.keep = probe_registers(&p->options.list->probes.data[probe]),
+		.keep = keep,
 		.cost = p->options.cost,
 		.wanted = p->options.ends,
 		.session = p->options.link == LINK_SESSION,
@@ -111,7 +113,7 @@ static void planned_describe(struct planned *f)
 static int plan_take(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe, bool by_name,
 		     const struct plan_process *process)
 {
-	struct site_options options = plan_site_options(p, process, probe);
+	struct site_options options = plan_site_options(p, process, probe_registers(p, probe));
 	struct planned f = {.sleepable = probe_reads_memory(&p->options.list->probes.data[probe])};
 
 	int rc = site_find(p->finder, m->module, s, &options, &f.site);
@@ -135,6 +137,28 @@ static int plan_take(struct plan *p, struct plan_module *m, const struct symbol 
 	return rc < 0 ? rc : 1;
 }
 
+int plan_find(struct plan *p, struct plan_module *m, struct sv pattern, struct plan_item *it, struct symbol_vec *ret)
+{
+	struct symtab *tab = module_symbols(m->module);
+	int rc = tab ? symtab_find(tab, pattern, ret) : -ENOMEM;
+	if (rc < 0)
+		return rc;
+	if (ret->cnt == 0 && !it->suggestion.len && !glob_is_pattern(pattern)) {
+		struct sv near;
+		if (symtab_suggest(tab, pattern, &near, 1) == 1)
+			it->suggestion = arena_dup(&p->arena, near);
+	}
+	if (!it->where.len)
+		it->where = arena_dup(&p->arena, m->module->name);
+	it->no_symbols |= tab->cnt == 0;
+	return 0;
+}
+
+bool plan_glob_means(const struct symbol *s)
+{
+	return !symbol_why_not(s) && !(s->flags & (SYMBOL_NOTYPE | SYMBOL_OVERLAPPED));
+}
+
 /* Symbols of one module are many: whether one is taken already is asked of a bit per symbol. */
 static int plan_resolve_item(struct plan *p, struct plan_module *m, uint32_t probe_index, size_t item, uint8_t *taken,
 			     const struct plan_process *process)
@@ -146,15 +170,7 @@ static int plan_resolve_item(struct plan *p, struct plan_module *m, uint32_t pro
 	struct symbol_vec found = {0};
 	bool glob = glob_is_pattern(pattern);
 
-	int rc = symtab_find(tab, pattern, &found);
-	if (rc >= 0 && found.cnt == 0 && !it->suggestion.len && !glob) {
-		struct sv near;
-		if (symtab_suggest(tab, pattern, &near, 1) == 1)
-			it->suggestion = arena_dup(&p->arena, near);
-	}
-	if (!it->where.len)
-		it->where = arena_dup(&p->arena, m->module->name);
-	it->no_symbols |= tab->cnt == 0;
+	int rc = plan_find(p, m, pattern, it, &found);
 	for (size_t i = 0; i < found.cnt && rc >= 0; i++) {
 		const struct symbol *s = found.data[i];
 		size_t at = (size_t)(s - tab->symbols);
@@ -164,8 +180,7 @@ static int plan_resolve_item(struct plan *p, struct plan_module *m, uint32_t pro
 		}
 		if (probe_excludes(probe, tab, s))
 			continue;
-		/* A glob means functions, not the pieces and labels that happen to match. */
-		if (glob && (symbol_why_not(s) || s->flags & (SYMBOL_NOTYPE | SYMBOL_OVERLAPPED)))
+		if (glob && !plan_glob_means(s))
 			continue;
 		taken[at / 8] |= (uint8_t)(1u << at % 8);
 		it->found++;
@@ -253,7 +268,7 @@ int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_proces
 	m->made_for = process->traits;
 	for (uint32_t i = 0; i < p->options.list->probes.cnt && rc >= 0; i++) {
 		const struct probe *probe = &p->options.list->probes.data[i];
-		if (!plan_probe_wants(p, probe, m))
+		if (probe->broken || !plan_module_is(m, probe->target, probe->library.text))
 			continue;
 		struct symtab *tab = module_symbols(m->module);
 		if (!taken && tab)
@@ -267,7 +282,7 @@ int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_proces
 			rc = plan_resolve_address(p, m, i, process);
 	}
 	free(taken);
-	return rc < 0 ? rc : 0;
+	return rc < 0 ? rc : plan_resolve_handoffs(p, m, process);
 }
 
 int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_process *process)
@@ -281,12 +296,12 @@ int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_proce
 		const struct symbol *s = symtab_at(tab, f->function->addr);
 		if (!s)
 			continue;
-		struct site_options options = plan_site_options(p, process, f->function->probe);
+		struct site_options options = plan_site_options(p, process, probe_registers(p, f->function->probe));
 		site_release(&f->site);
 		int rc = site_find(p->finder, m->module, s, &options, &f->site);
 		if (rc < 0)
 			return rc;
 		planned_describe(f);
 	}
-	return 0;
+	return plan_site_handoffs(p, m, process);
 }
