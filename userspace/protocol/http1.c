@@ -342,7 +342,8 @@ static struct sv gather(struct http1 *p, size_t *ret_fresh)
 	*ret_fresh = fresh;
 	if (!p->buffer)
 		return (struct sv){p->at, fresh};
-	memcpy(p->buffer->bytes + have, p->at, fresh);
+	if (fresh)
+		memcpy(p->buffer->bytes + have, p->at, fresh);
 	return (struct sv){p->buffer->bytes, have + fresh};
 }
 

@@ -39,7 +39,7 @@ enum http1_end {
 };
 
 struct http1_message {
-	uint64_t start;	  /* offset of the first byte in this direction, since http1_init() or http1_seek() */
+	uint64_t start;	  /* offset of the first byte in this direction */
 	uint64_t end;	  /* offset behind the last byte seen */
 	uint64_t head_sz; /* bytes */
 	uint64_t body_sz; /* bytes of content seen so far: of chunks without their framing; if the end is not exact or
@@ -73,7 +73,7 @@ void http1_shared_release(struct http1_shared *s);
 struct http1 {
 	struct http1_shared *shared;
 	struct http1_message message; /* of the message in progress, or of the HTTP1_END just given */
-	uint64_t offset;	      /* bytes of this direction so far */
+	uint64_t offset;	      /* bytes of this direction so far; set it after http1_init() to begin elsewhere */
 	uint64_t lost;		      /* bytes of it that belong to no message */
 	uint32_t messages;	      /* whose HTTP1_END was given */
 	uint32_t expected_cnt;	      /* requests not answered yet */
@@ -106,7 +106,8 @@ void http1_expect(struct http1 *p, enum http1_asked asked);
  * Does nothing to a message whose end is known: so a request body sent after "100 Continue" is not taken for a new
  * request. True when it did something. */
 bool http1_resync(struct http1 *p);
-/* The connection is in the middle of its life and the next byte may be anything: skips until http1_resync(). */
+/* The next byte may be anything: the connection is in the middle of its life, or bytes went by uncounted. Forgets a
+ * message in progress (p->message is as it was, no HTTP1_END comes) and skips until http1_resync(). */
 void http1_midstream(struct http1 *p);
 /* The direction is closed: a message in progress ends (call http1_next()). A request half-closed by its client is not
  * cut by it. */
