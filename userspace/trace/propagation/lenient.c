@@ -137,10 +137,19 @@ struct sv sv_split(struct sv *s, char separator)
 
 bool is_printable(struct sv s)
 {
-	bool good = true;
-	for (size_t i = 0; i < s.len; i++)
-		good &= s.data[i] >= 0x20 && s.data[i] < 0x7f;
-	return good;
+	const uint64_t ones = 0x0101010101010101, high = 0x8080808080808080;
+	uint64_t bad = 0;
+	size_t i = 0;
+	for (; i + 8 <= s.len; i += 8) {
+		uint64_t w;
+		memcpy(&w, s.data + i, 8);
+		/* The high bit of a byte: set there, below 0x20, or 0x7f (which 1 more sets). Borrows and carries only
+		 * leave bytes that are bad themselves. */
+		bad |= (w | (w - 0x20 * ones) | (w + ones)) & high;
+	}
+	for (; i < s.len; i++)
+		bad |= (uint8_t)s.data[i] < 0x20 || (uint8_t)s.data[i] >= 0x7f;
+	return !bad;
 }
 
 size_t characters(struct sv s)
