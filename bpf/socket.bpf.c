@@ -551,6 +551,27 @@ static __always_inline int splice_call(const struct syscall *call, u64 key)
 	return socket_io(&io);
 }
 
+#define SOL_SOCKET 1 /* asm-generic/socket.h */
+#define SO_ERROR   4
+
+/* An event loop learns that the connect() it had begun is through, and goes on with what that was for. */
+static __always_inline int option_call(const struct syscall *call, u64 key)
+{
+	struct socket_place socket;
+
+	if (call->ret || call->args[1] != SOL_SOCKET || call->args[2] != SO_ERROR || !socket_of_fd(call->args[0], &socket))
+		return 0;
+	struct sh_conn *conn = conn_get(&socket);
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (!conn || !c || !(conn->flags & SH_CONN_FLAG_CONNECT) || c->base.span_id == conn->resume.span_id)
+		return 0;
+	if (conn->resume.span_id)
+		context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
+	else
+		c->base.span_id = 0;
+	return 0;
+}
+
 /* trace_sys_exit(regs, ret). */
 SEC("?tp_btf/sys_exit") int socket_exit(u64 *ctx)
 {
@@ -580,6 +601,8 @@ SEC("?tp_btf/sys_exit") int socket_exit(u64 *ctx)
 		return 0;
 	case SH_SYS_SPLICE:
 		return splice_call(&call, key);
+	case SH_SYS_OPTION:
+		return option_call(&call, key);
 	}
 	return socket_call(&call, key);
 }

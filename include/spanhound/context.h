@@ -82,6 +82,7 @@ struct sh_settings {
 #define SH_SYS_SPLICE	6 /* (fd, offset, fd): either may be the socket */
 #define SH_SYS_WAIT	7 /* an event loop waits: what it did before is not the cause of what comes */
 #define SH_SYS_POLL	8 /* (fds, count, timeout): a wait, if for several descriptors */
+#define SH_SYS_OPTION	10 /* (fd, level, option): asked for SO_ERROR, how a connect() went that was not waited for */
 #define SH_SYS_URING	9 /* io_uring_enter: what it moves is not seen */
 #define SH_SYS_WRITE	0x10
 #define SH_SYS_FLAGS 0x20 /* MSG_* in the fourth argument */

@@ -21,6 +21,7 @@ static const struct {
 	{__NR_sendfile, SH_SYS_FILE | SH_SYS_WRITE},
 	{__NR_splice, SH_SYS_SPLICE},
 	{__NR_io_uring_enter, SH_SYS_URING},
+	{__NR_getsockopt, SH_SYS_OPTION},
 	{__NR_epoll_pwait, SH_SYS_WAIT},
 	{__NR_epoll_pwait2, SH_SYS_WAIT},
 	{__NR_ppoll, SH_SYS_POLL},
