@@ -74,10 +74,7 @@ int cmd_run(int argc, char **argv)
 	int rc = options_parse(&o, COMMAND_run, argc, argv), status = options_exit_status(rc);
 
 	if (rc == 0 && !o.rest_cnt) {
-		log_error("run what? spanhound run -f 'GLOB' -- PROGRAM ARGUMENTS");
-		status = EXIT_USAGE;
-	} else if (rc == 0 && !o.list->probes.cnt) {
-		log_error("no function to probe: name some with -f 'GLOB' or a probe list (-c FILE)");
+		log_error("run what? spanhound run [-f 'GLOB'] -- PROGRAM ARGUMENTS");
 		status = EXIT_USAGE;
 	} else if (rc == 0) {
 		o.session.has_child = true;

@@ -256,11 +256,6 @@ enum session_end session_run(struct session *s, pid_t child, int release_fd, int
 		sbuf_release(&err);
 		return SESSION_FAILED;
 	}
-	if (kernel_watch_sockets(s->kernel, true, &err) < 0) {
-		log_error("%s", sbuf_str(&err));
-		sbuf_release(&err);
-		return SESSION_FAILED;
-	}
 	enum session_end end = attach_running(s);
 	if (end == SESSION_CLEAN) {
 		if (child) {

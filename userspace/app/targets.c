@@ -40,6 +40,19 @@ static uint32_t process_flags(const struct process *process)
 	return process && sv_eq(process->info->language, SV("go")) ? SH_PROCESS_TASKS : 0;
 }
 
+/* The host's system calls pass us by only while somebody is traced. */
+static void targets_watch_sockets(struct session *s)
+{
+	struct processes_stats stats;
+	struct sbuf err = {0};
+	processes_stats(s->processes, &stats);
+	if (kernel_watch_sockets(s->kernel, stats.live > 0, &err) < 0) {
+		log_error("%s", sbuf_str(&err));
+		s->failure = SESSION_FAILED;
+	}
+	sbuf_release(&err);
+}
+
 static int targets_probe(struct session *s, struct proc *p, int target)
 {
 	struct sbuf err = {0};
@@ -101,6 +114,7 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		return rc;
+	targets_watch_sockets(s);
 	rc = targets_probe(s, p, target);
 	if (rc < 0)
 		return rc;
@@ -227,6 +241,7 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 		kernel_release_process(s->kernel, e->tgid);
 	if (verdict != PROCESSES_CHOSEN && verdict != PROCESSES_KEPT)
 		return;
+	targets_watch_sockets(s);
 	targets_refresh_identities(s);
 	s->chosen += verdict == PROCESSES_CHOSEN;
 	if (proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
@@ -242,6 +257,7 @@ static void targets_exited(struct session *s, const struct sh_ev_proc *e)
 	pthread_mutex_lock(&s->lock);
 	processes_end(s->processes, e->tgid, e->time_ns);
 	pthread_mutex_unlock(&s->lock);
+	targets_watch_sockets(s);
 }
 
 static void targets_mapped(struct session *s, const struct sh_ev_proc *e)
