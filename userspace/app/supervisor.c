@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supervisor: attach, wait, detach, flush. */
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -240,6 +241,7 @@ static enum session_end attach_running(struct session *s)
 		log_error("none of the functions that were asked for can be probed");
 		return SESSION_MISTAKE;
 	}
+	malloc_trim(0); /* reading symbols took memory that will not be needed again for long */
 	say_ready(s);
 	return SESSION_CLEAN;
 }
