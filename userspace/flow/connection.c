@@ -196,18 +196,19 @@ static void connection_set_role(struct connection *n, bool server)
 }
 
 /* May whoever wrote this request be traced, too, and just not be seen yet? */
-static bool connection_is_near(const struct connection *n)
+static enum exchange_writer connection_writer(const struct connection *n)
 {
 	struct connection *asker;
 	HASH_FIND(by_ends, n->shared->askers, &n->ends, sizeof(n->ends), asker);
 	if (asker)
-		return true;
+		return WRITER_TRACED;
 	if (n->requests.messages) /* it would have been seen at the first request */
-		return false;
+		return WRITER_STRANGE;
 	static const uint8_t loopback6[16] = {[15] = 1};
 	static const uint8_t mapped127[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
-	return !memcmp(n->local, n->remote, 16) || !memcmp(n->remote, mapped127, sizeof(mapped127)) ||
+	bool near = !memcmp(n->local, n->remote, 16) || !memcmp(n->remote, mapped127, sizeof(mapped127)) ||
 	       !memcmp(n->remote, loopback6, 16);
+	return near ? WRITER_MAYBE : WRITER_STRANGE;
 }
 
 static void connection_join(struct connection *n, struct exchange *x, uint32_t seq, uint64_t now_ns)
@@ -215,7 +216,7 @@ static void connection_join(struct connection *n, struct exchange *x, uint32_t s
 	struct join_key key = {.client_port = n->ends.client_port, .server_port = n->ends.server_port, .seq = seq};
 	memcpy(key.client, n->ends.client, 16);
 	memcpy(key.server, n->ends.server, 16);
-	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, connection_is_near(n), now_ns);
+	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, connection_writer(n), now_ns);
 }
 
 static void connection_asked(struct connection *n, const struct sh_ev_data *e, const struct http1_head *head,

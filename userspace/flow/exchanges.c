@@ -8,8 +8,10 @@
 #include "base/clock.h"
 #include "base/vec.h"
 
-/* How long the writer of a request may be behind its reader: its system call has yet to return. */
-#define SEARCH_NS (50 * NSEC_PER_MSEC)
+/* How long the writer of a request may be behind its reader: its system call has yet to return, on a machine that may have
+ * other things to do. The longer one is only waited for when the record was lost. */
+#define SEARCH_MAYBE_NS	 (50 * NSEC_PER_MSEC)
+#define SEARCH_TRACED_NS NSEC_PER_SEC
 
 struct list {
 	struct exchange *first, **end;
@@ -176,7 +178,8 @@ static uint64_t exchange_parent(const struct exchange *e)
 	return e->joined ? e->writer.span_id : e->remote ? e->remote->span_id : e->parent_id;
 }
 
-void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, bool near, uint64_t now_ns)
+void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, enum exchange_writer who,
+		    uint64_t now_ns)
 {
 	struct sh_span_context writer;
 	if (!e->facts.server) {
@@ -186,10 +189,11 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 			exchange_joined(x, reader, &e->self);
 		return;
 	}
-	bool wait = near && key;
+	bool wait = who != WRITER_STRANGE && key;
+	uint64_t deadline_ns = now_ns + (who == WRITER_TRACED ? SEARCH_TRACED_NS : SEARCH_MAYBE_NS);
 	/* The header, too, waits: who forwards a header of its caller is not named by it, but by the join. */
 	if (wait || e->remote)
-		joins_begin(x->options.joins, e->self.trace_lo, wait ? now_ns + SEARCH_NS : 0);
+		joins_begin(x->options.joins, e->self.trace_lo, wait ? deadline_ns : 0);
 	if (key && joins_read(x->options.joins, key, exchange_token(e), &writer)) {
 		exchange_joined(x, e, &writer);
 		return;
@@ -199,7 +203,7 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 		return;
 	}
 	e->searching = true;
-	e->deadline_ns = now_ns + SEARCH_NS;
+	e->deadline_ns = deadline_ns;
 	e->next_searching = NULL;
 	*x->searching_end = e;
 	x->searching_end = &e->next_searching;

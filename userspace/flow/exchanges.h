@@ -50,8 +50,11 @@ void exchanges_set_clock(struct exchanges *x, int64_t unix_minus_mono_ns);
 struct exchange *exchanges_make(struct exchanges *x);
 /* The ids for a request that the kernel half did not see begin: pipelined behind another one. */
 void exchanges_own_ids(struct exchanges *x, struct exchange *e);
-/* Both ends of the request's message, once ids and times are there. `near`: its writer may be a process of this host. */
-void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, bool near, uint64_t now_ns);
+/* Is the writer of a request that was read here traced, too? */
+enum exchange_writer { WRITER_STRANGE, WRITER_MAYBE, WRITER_TRACED };
+/* Both ends of the request's message, once ids and times are there. */
+void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, enum exchange_writer writer,
+		    uint64_t now_ns);
 /* What the kernel half took for the beginning of a request was a part of `e`: what it saw under those ids belongs to
  * `e`. */
 void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh_span_context *ids, uint64_t now_ns);
