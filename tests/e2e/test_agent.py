@@ -255,7 +255,10 @@ def test_refuses_for_a_while(spanhound, program, fake, answer):
     r = s.stop()
     assert len(a.accepted) == len({x["span_id"] for x in a.accepted}) == len(p.calls) == r.summary["exported"]
     times = [t for _, _, _, t in a.requests[:3]]
-    assert times[1] - times[0] > 0.02, "waits before it tries again"
+    # On a connection that was in use before, one that is closed without an answer may be an idle one that ended: libcurl
+    # asks once more on a new one at once (RFC 9112, 9.3.1).
+    first = 1 if answer == "close" and times[1] - times[0] <= 0.02 else 0
+    assert times[first + 1] - times[first] > 0.02, "waits before it tries again"
 
 
 @pytest.mark.parametrize("answer", [400, 404, 413, 415])

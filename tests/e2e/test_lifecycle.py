@@ -133,7 +133,7 @@ def bpftrace(script, pid, path):
 def bpftrace_end(p):
     p.send_signal(signal.SIGINT)
     try:
-        out, _ = p.communicate(timeout=20)
+        out, _ = p.communicate(timeout=harness.PATIENCE_S)  # the kernel removes perf events one after the other
     except subprocess.TimeoutExpired:
         p.kill()
         out, _ = p.communicate()
