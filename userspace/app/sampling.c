@@ -73,6 +73,45 @@ int sampling_environment(struct pipeline_options *ret, struct sbuf *file, struct
 	return rc > 0 ? -EINVAL : rc;
 }
 
+/* --- what the exporter thread is told ------------------------------------------------------------------------------
+ */
+
+static void hear_info(void *arg, struct agent_info *info)
+{
+	if (!agent_link_info(arg, info))
+		log_debug("out of memory: what the Agent says about itself is not known to sampling");
+}
+
+static void hear_rates(void *arg, const char *json, size_t len)
+{
+	struct agent_link *link = arg;
+	struct sbuf err = {0};
+	if (rates_box_answer(&link->rates, (struct sv){json, len}, &err) == -EINVAL)
+		log_debug("%s", sbuf_str(&err));
+	sbuf_release(&err);
+}
+
+static bool next_stats(void *arg, uint64_t now_ns, bool leaving, struct datadog_stats *ret)
+{
+	(void)now_ns;
+	(void)leaving; /* what is in the box is due */
+	struct stats_payload *p = agent_link_next_stats(arg);
+	if (!p)
+		return false;
+	*ret = (struct datadog_stats){.who = p->who, .body = p->body};
+	p->who = NULL;
+	p->body = (struct sbuf){0};
+	stats_payload_free(p);
+	return true;
+}
+
+void sampling_listen(struct datadog_listener *listener, struct agent_link *link)
+{
+	*listener = (struct datadog_listener){
+		.arg = link, .info = hear_info, .rates = hear_rates, .next_stats = next_stats};
+	datadog_listen(listener);
+}
+
 void sampling_mistakes(void *arg, const struct process_info *process, struct sv lines)
 {
 	(void)arg;

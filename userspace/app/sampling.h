@@ -2,6 +2,7 @@
 #ifndef APP_SAMPLING_H
 #define APP_SAMPLING_H
 
+#include "export/datadog.h"
 #include "trace/pipeline.h"
 
 /* What our own environment says about sampling and statistics: DD_TRACE_SAMPLE_RATE, DD_TRACE_SAMPLING_RULES,
@@ -12,5 +13,7 @@
 int sampling_environment(struct pipeline_options *ret, struct sbuf *file, struct sbuf *err);
 /* As pipeline_options.mistakes: warns of what is wrong in the environment of a traced process. */
 void sampling_mistakes(void *arg, const struct process_info *process, struct sv lines);
+/* Ties the Datadog exporters that are opened from now on to the link; both must outlive them. */
+void sampling_listen(struct datadog_listener *listener, struct agent_link *link);
 
 #endif

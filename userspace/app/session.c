@@ -230,7 +230,9 @@ static int session_open_queue(struct session *s, struct sbuf *err)
 {
 	struct export_sink sinks[EXPORTERS_MAX];
 	unsigned cnt = 0;
+	sampling_listen(&s->listener, &s->agent);
 	int rc = exporters_open(&s->options.exports, &s->options.list->agent, sinks, &cnt, err);
+	datadog_listen(NULL);
 	if (rc < 0)
 		return rc;
 	s->only_agent = cnt == 1 && !strcmp(sinks[0].ops->name, "datadog");

@@ -8,6 +8,7 @@
 #include "app/functions.h"
 #include "app/recorder.h"
 #include "app/session.h"
+#include "export/datadog.h"
 #include "trace/pipeline.h"
 
 /* Shared by session.c (opening, accounts), supervisor.c, targets.c and consumer.c. */
@@ -25,6 +26,7 @@ struct session {
 	struct propagation_settings propagation;
 	struct flow *flow;
 	struct agent_link agent; /* between pipeline and exporter */
+	struct datadog_listener listener;
 	struct sbuf span_rules;	 /* of DD_SPAN_SAMPLING_RULES_FILE */
 	struct pipeline *pipeline;
 	struct export_queue *queue;

@@ -63,7 +63,8 @@ static void print_rows(const struct session_view *v, FILE *out)
 	size_t cnt = summary_rows(v, &rows);
 	char p50[DURATION_LEN], p95[DURATION_LEN], max[DURATION_LEN];
 	if (cnt)
-		fprintf(out, "%12s %12s %8s %10s %10s %10s  function\n", "calls", "spans", "errors", "p50", "p95", "max");
+		fprintf(out, "%12s %12s %8s %10s %10s %10s  function\n", "calls", "spans", "errors", "p50", "p95",
+			"max");
 	for (size_t i = 0; i < cnt && i < SHOWN_FUNCTIONS; i++) {
 		const struct row *r = &rows[i];
 		fprintf(out, "%12" PRIu64 " %12" PRIu64 " %8" PRIu64 " %10s %10s %10s  " SV_FMT "%s\n", r->calls,
@@ -114,7 +115,8 @@ static void print_notes(const struct session_view *v, FILE *out)
 	if (missed)
 		fprintf(out, "%" PRIu64 " probe hits were skipped by the kernel (a probe inside a probe)\n", missed);
 	if (shared->process_events_lost)
-		fprintf(out, "%llu process events were lost to a full ring\n", (unsigned long long)shared->process_events_lost);
+		fprintf(out, "%llu process events were lost to a full ring\n",
+			(unsigned long long)shared->process_events_lost);
 }
 
 void summary_print(struct session *s, FILE *out)
@@ -154,8 +156,9 @@ static void json_rows(const struct session_view *v, struct sbuf *out)
 		sbuf_adds(out, ",\"symbol\":");
 		sbuf_add_json(out, r->function->raw);
 		sbuf_addf(out,
-			  ",\"end\":\"%s\",\"cost\":\"%s\",\"calls\":%" PRIu64 ",\"spans\":%" PRIu64 ",\"errors\":%" PRIu64
-			  ",\"p50_ns\":%" PRIu64 ",\"p95_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 "}",
+			  ",\"end\":\"%s\",\"cost\":\"%s\",\"calls\":%" PRIu64 ",\"spans\":%" PRIu64
+			  ",\"errors\":%" PRIu64 ",\"p50_ns\":%" PRIu64 ",\"p95_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64
+			  "}",
 			  site_end_name(r->function->end), cost_name(r->function->cost), r->calls, r->stats.spans,
 			  r->stats.errors, r->stats.p50_ns, r->stats.p95_ns, r->stats.max_ns);
 	}
@@ -210,7 +213,8 @@ void summary_json(struct session *s, struct sbuf *out)
 		  plan.by_sites, plan.entry_only, plan.fast_entries);
 	sbuf_addf(out, ",\"resolve_ns\":%" PRIu64 ",\"attach_ns\":%" PRIu64 ",\"detach_ns\":%" PRIu64, plan.resolve_ns,
 		  plan.attach_ns, plan.detach_ns);
-	sbuf_addf(out, ",\"elapsed_ns\":%" PRIu64 ",\"records\":%" PRIu64 ",\"ring_bytes\":%" PRIu64 ",\"wakeups\":%" PRIu64,
+	sbuf_addf(out,
+		  ",\"elapsed_ns\":%" PRIu64 ",\"records\":%" PRIu64 ",\"ring_bytes\":%" PRIu64 ",\"wakeups\":%" PRIu64,
 		  v.elapsed_ns, rings.records, rings.bytes, rings.wakeups);
 	sbuf_addf(out, ",\"read_faults\":%llu,\"strange_ends\":%llu,\"inherited_ends\":%llu,\"kernel_missed\":%" PRIu64,
 		  (unsigned long long)shared->read_faults, (unsigned long long)shared->strange_ends,

@@ -22,8 +22,21 @@ struct agent_info *agent_link_take_info(struct agent_link *l)
 	return __atomic_exchange_n(&l->info, NULL, __ATOMIC_ACQ_REL);
 }
 
+struct stats_payload *agent_link_next_stats(struct agent_link *l)
+{
+	if (!l->taken)
+		l->taken = stats_box_take(&l->stats);
+	struct stats_payload *p = l->taken;
+	if (p)
+		l->taken = p->next;
+	return p;
+}
+
 void agent_link_release(struct agent_link *l)
 {
+	struct stats_payload *p;
+	while ((p = agent_link_next_stats(l)))
+		stats_payload_free(p);
 	rates_box_release(&l->rates);
 	stats_box_release(&l->stats);
 	agent_info_unref(l->info);
