@@ -7,6 +7,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -21,7 +22,19 @@ static struct process_info processes[] = {
 	{.refs = 1, .service = SV("cart"), .env = SV("dev"), .tags = dd_tags, .tag_cnt = 2},
 };
 
-static struct tag random_tag(void)
+/* Something near an address or a list of them. */
+static struct sv random_host(struct arena *arena)
+{
+	static const char *const pieces[] = {"10",  ".",	"1",	  ":",	     "-",	"_",   ",",
+					     "[",   "]",	"%",	  "255",     "a",	"::1", "http://",
+					     "ip-", "10.0.0.1", "fe80::", "ftp:///", "dnspoll", "/"};
+	char text[64] = "";
+	for (int i = (int)(random() % 8) + 1; i > 0; i--)
+		strcat(text, PICK(pieces));
+	return arena_dup(arena, sv_of(text));
+}
+
+static struct tag random_tag(struct arena *arena)
 {
 	static const char *const kinds[] = {"server",	"client", "producer", "consumer",
 					    "internal", "CLIENT", "Server",   ""};
@@ -42,7 +55,7 @@ static struct tag random_tag(void)
 	case 3:
 		return (struct tag){sv_of(PICK(grpc_keys)), sv_of(PICK(grpc))};
 	case 4:
-		return (struct tag){SV("out.host"), sv_of(PICK(hosts))};
+		return (struct tag){SV("out.host"), random() % 40 ? sv_of(PICK(hosts)) : random_host(arena)};
 	case 5:
 		return (struct tag){SV("db.system"), sv_of(PICK(words))};
 	case 6:
@@ -99,7 +112,7 @@ static void random_span(struct chunk *c, uint32_t cnt, uint64_t now_ns)
 	s->tags = arena_alloc(&c->arena, s->tag_cnt * sizeof(*s->tags) + 1);
 	s->metrics = arena_alloc(&c->arena, s->metric_cnt * sizeof(*s->metrics) + 1);
 	for (uint16_t i = 0; i < s->tag_cnt; i++)
-		s->tags[i] = random_tag();
+		s->tags[i] = random_tag(&c->arena);
 	for (uint16_t i = 0; i < s->metric_cnt; i++)
 		s->metrics[i] = random_metric();
 }
