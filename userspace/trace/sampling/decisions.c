@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trace/sampling/decisions.h"
 
+_Static_assert(sizeof(struct decision) <= 64, "a decision fits into a cache line");
+
 void decisions_init(struct decisions *d, uint32_t max)
 {
 	*d = (struct decisions){.max = max};
@@ -8,8 +10,11 @@ void decisions_init(struct decisions *d, uint32_t max)
 
 void decisions_release(struct decisions *d)
 {
-	vec_foreach (x, &d->items)
-		sbuf_release(&x->carried);
+	vec_foreach (x, &d->items) {
+		if (x->carried)
+			sbuf_release(x->carried);
+		free(x->carried);
+	}
 	vec_release(&d->items);
 	hindex_release(&d->by_trace);
 }
@@ -40,9 +45,9 @@ static struct sv carried_next(const char **at, struct arena *arena)
 
 static void carried_give(const struct decision *x, struct chunk *c)
 {
-	const char *at = sbuf_str(&x->carried);
-	if (!x->carried.len)
+	if (!x->carried || !x->carried->len)
 		return;
+	const char *at = sbuf_str(x->carried);
 	c->origin = carried_next(&at, &c->arena);
 	struct tag *tags = x->propagated_cnt ? arena_alloc(&c->arena, x->propagated_cnt * sizeof(*tags)) : NULL;
 	for (uint16_t i = 0; tags && i < x->propagated_cnt; i++) {
@@ -62,8 +67,7 @@ bool decisions_recall(const struct decisions *d, struct chunk *c)
 	c->priority = x->priority;
 	c->mechanism = x->mechanism;
 	c->rates = x->rates;
-	c->rule_rate = x->rule_rate;
-	c->agent_rate = x->agent_rate;
+	c->rule_rate = c->agent_rate = x->rate;
 	c->limit_rate = x->limit_rate;
 	carried_give(x, c);
 	return true;
@@ -110,17 +114,21 @@ static void carried_add(struct sbuf *b, struct sv text)
 
 static void carried_keep(struct decision *x, const struct chunk *c)
 {
-	sbuf_reset(&x->carried);
+	bool some = c->origin.len || c->propagated_cnt;
+	if (x->carried)
+		sbuf_reset(x->carried);
 	x->propagated_cnt = 0;
-	if (!c->origin.len && !c->propagated_cnt)
+	if (some && !x->carried)
+		x->carried = calloc(1, sizeof(*x->carried));
+	if (!some || !x->carried)
 		return;
-	carried_add(&x->carried, c->origin);
+	carried_add(x->carried, c->origin);
 	for (uint16_t i = 0; i < c->propagated_cnt; i++) {
-		carried_add(&x->carried, c->propagated[i].key);
-		carried_add(&x->carried, c->propagated[i].value);
+		carried_add(x->carried, c->propagated[i].key);
+		carried_add(x->carried, c->propagated[i].value);
 	}
-	if (x->carried.failed)
-		sbuf_release(&x->carried);
+	if (x->carried->failed)
+		sbuf_release(x->carried);
 	else
 		x->propagated_cnt = c->propagated_cnt;
 }
@@ -136,8 +144,7 @@ void decisions_remember(struct decisions *d, const struct chunk *c)
 	x->priority = c->priority;
 	x->mechanism = c->mechanism;
 	x->rates = c->rates;
-	x->rule_rate = c->rule_rate;
-	x->agent_rate = c->agent_rate;
+	x->rate = c->rates & RATE_RULE ? c->rule_rate : c->agent_rate;
 	x->limit_rate = c->limit_rate;
 	carried_keep(x, c);
 }

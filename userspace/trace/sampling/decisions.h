@@ -13,14 +13,16 @@
 struct decision {
 	uint64_t trace_hi, trace_lo;
 	const struct process_info *process; /* only compared */
+	double rate;			    /* rule_rate or agent_rate, as `rates` says */
+	double limit_rate;
+	/* Origin, then key and value of each propagated tag, each with a NUL behind it. NULL: nothing ever was. */
+	struct sbuf *carried;
 	uint32_t hash;
+	int16_t mechanism;
+	uint16_t propagated_cnt;
 	uint8_t decided, rates;
 	int8_t priority;
-	int16_t mechanism;
-	double rule_rate, agent_rate, limit_rate;
-	struct sbuf carried; /* origin, then key and value of each propagated tag, each with a NUL behind it */
-	uint16_t propagated_cnt;
-};
+}; /* a cache line: one of them is touched for every trace */
 
 struct decisions {
 	VEC(struct decision) items;

@@ -4,18 +4,53 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "trace/stats/derive.h"
+
+/* --- hashes ------------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t mix(uint64_t h, uint64_t w)
+{
+	h = (h ^ w) * 0x9fb21c651e98df25ULL;
+	return h ^ h >> 32;
+}
+
+static inline uint64_t load(const char *at, size_t size)
+{
+	uint64_t w = 0;
+	memcpy(&w, at, size);
+	return w;
+}
+
+/* Eight bytes a step; the last step overlaps the one before it, so that there is no loop over the bytes that are left.
+ */
+static inline uint64_t mix_text(uint64_t h, struct sv s)
+{
+	h ^= s.len << 56;
+	if (s.len >= 8) {
+		for (size_t i = 0; i + 8 < s.len; i += 8)
+			h = mix(h, load(s.data + i, 8));
+		return mix(h, load(s.data + s.len - 8, 8));
+	}
+	if (s.len >= 4)
+		return mix(h, load(s.data, 4) << 32 | load(s.data + s.len - 4, 4));
+	if (s.len == 0)
+		return mix(h, 0);
+	return mix(h, load(s.data, 1) | load(s.data + s.len / 2, 1) << 8 | load(s.data + s.len - 1, 1) << 16);
+}
 
 /* --- configured tags ---------------------------------------------------------------------------------------------- */
 
 static uint32_t key_hash(struct sv key)
 {
-	uint64_t h = key.len;
-	for (size_t i = 0; i < key.len; i++)
-		h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3ULL;
-	return hindex_hash(h, 0);
+	return (uint32_t)mix_text(0, key);
+}
+
+/* One of the bits of stats_tags.there: most tags are not wanted, and told so by three of their bytes. */
+static unsigned key_bit(struct sv key)
+{
+	const unsigned char *data = (const unsigned char *)key.data;
+	return (unsigned)(key.len * 37 + data[0] + data[key.len / 2] * 5u + data[key.len - 1] * 3u) % STATS_KEY_BITS;
 }
 
 /* As the Agent sorts "key:value" texts: a colon follows the shorter one. */
@@ -34,11 +69,13 @@ static int compare_keys(const void *a, const void *b)
 static int stats_tags_index(struct stats_tags *t)
 {
 	int rc = 0;
-	hindex_clear(&t->by_key);
-	for (uint32_t i = 0; i < t->peer_cnt && rc == 0; i++)
-		rc = hindex_put(&t->by_key, key_hash(t->peer[i]), i);
-	for (uint32_t i = 0; i < t->additional_cnt && rc == 0; i++)
-		rc = hindex_put(&t->by_key, key_hash(t->additional[i]), STATS_MAX_PEER_TAGS + i);
+	for (uint32_t i = 0; i < t->peer_cnt + t->additional_cnt && rc == 0; i++) {
+		bool peer = i < t->peer_cnt;
+		struct sv key = peer ? t->peer[i] : t->additional[i - t->peer_cnt];
+		unsigned bit = key_bit(key);
+		rc = hindex_put(&t->by_key, key_hash(key), peer ? i : STATS_MAX_PEER_TAGS + i - t->peer_cnt);
+		t->there[bit / 64] |= 1ULL << (bit % 64);
+	}
 	return rc;
 }
 
@@ -189,26 +226,39 @@ static bool number_is(const struct found *f, int tag, double *ret)
 	return true;
 }
 
+enum kind { KIND_NONE, KIND_OTHER, KIND_INTERNAL, KIND_SERVER, KIND_PEER };
+
 static bool is_word(struct sv s, const char *word)
 {
-	return s.len == strlen(word) && strncasecmp(s.data, word, s.len) == 0;
+	for (size_t i = 0; i < s.len; i++)
+		if ((s.data[i] | 0x20) != word[i])
+			return false;
+	return true;
 }
 
-/* A span that talks to a peer. */
-static bool kind_has_peer(struct sv kind)
+/* KIND_PEER: one that talks to a peer. Letter case does not count. */
+static enum kind kind_of(struct sv s)
 {
-	return is_word(kind, "client") || is_word(kind, "producer") || is_word(kind, "consumer");
+	switch (s.len) {
+	case 0:
+		return KIND_NONE;
+	case 6:
+		return is_word(s, "client") ? KIND_PEER : is_word(s, "server") ? KIND_SERVER : KIND_OTHER;
+	case 8:
+		return is_word(s, "internal")				  ? KIND_INTERNAL
+		       : is_word(s, "producer") || is_word(s, "consumer") ? KIND_PEER
+									  : KIND_OTHER;
+	}
+	return KIND_OTHER;
 }
 
-static bool span_counts(const struct found *f, bool top_level)
+static bool span_counts(const struct found *f, enum kind kind, bool top_level)
 {
 	double v;
-	struct sv kind = text_of(f, TAG_KIND);
 	/* A long-running span that is sent again and again: only the last one counts. */
 	if (number_is(f, TAG_PARTIAL, &v) && v >= 0)
 		return false;
-	return top_level || (number_is(f, TAG_MEASURED, &v) && v == 1) ||
-	       (kind.len && (is_word(kind, "server") || kind_has_peer(kind)));
+	return top_level || kind >= KIND_SERVER || (number_is(f, TAG_MEASURED, &v) && v == 1);
 }
 
 static bool whole_number(struct sv s, uint32_t *ret)
@@ -265,6 +315,9 @@ struct wanted {
 
 static void want(struct wanted *w, const struct stats_tags *t, struct sv key, struct sv value)
 {
+	unsigned bit = key.len ? key_bit(key) : 0;
+	if (!key.len || !(t->there[bit / 64] >> (bit % 64) & 1))
+		return;
 	uint32_t hash = key_hash(key), ref;
 	for (uint32_t i = hash; (ref = hindex_at(&t->by_key, &i, hash)) != HINDEX_NONE; i++) {
 		bool additional = ref >= STATS_MAX_PEER_TAGS;
@@ -310,11 +363,10 @@ static uint16_t add_wanted(struct sbuf *out, const struct wanted *w, const struc
 }
 
 static void key_tags(struct stats_key *k, const struct tags *t, const struct span *s, const struct stats_tags *tags,
-		     struct stats_scratch *scratch, struct sv base_service)
+		     struct stats_scratch *scratch, enum kind kind, struct sv base_service)
 {
-	struct sv kind = k->strings[STATS_KIND];
 	struct sbuf *text = &scratch->text;
-	bool peers = tags->peer_cnt && kind_has_peer(kind);
+	bool peers = tags->peer_cnt && kind == KIND_PEER;
 	size_t peer_len = 0;
 	struct wanted w;
 	sbuf_reset(text);
@@ -330,7 +382,7 @@ static void key_tags(struct stats_key *k, const struct tags *t, const struct spa
 	}
 	if (peers) {
 		k->peer_cnt = add_wanted(text, &w, tags->peer, 0, tags->peer_cnt);
-	} else if (tags->peer_cnt && base_service.len && (!kind.len || is_word(kind, "internal"))) {
+	} else if (tags->peer_cnt && base_service.len && kind != KIND_OTHER && kind <= KIND_INTERNAL) {
 		add_pair(text, SV("_dd.base_service"), base_service, true);
 		k->peer_cnt = 1;
 	}
@@ -352,7 +404,8 @@ bool stats_key_of(struct stats_key *k, const struct tags *t, uint32_t i, const s
 	struct found f;
 	*ret_top_level = tags_is_top_level(t, i);
 	find_tags(&f, c->process, s);
-	if (!span_counts(&f, *ret_top_level))
+	enum kind kind = kind_of(text_of(&f, TAG_KIND));
+	if (!span_counts(&f, kind, *ret_top_level))
 		return false;
 	bool foreign = tags_is_foreign(t, i);
 	struct sv endpoint = text_of(&f, TAG_HTTP_ENDPOINT);
@@ -368,35 +421,11 @@ bool stats_key_of(struct stats_key *k, const struct tags *t, uint32_t i, const s
 	k->http_status = http_status(&f);
 	k->trace_root = s->parent_id == 0 ? 1 : 2;
 	k->synthetics = sv_starts(c->origin, SV("synthetics"));
-	key_tags(k, t, s, tags, scratch, foreign ? c->process->service : text_of(&f, TAG_BASE_SERVICE));
+	key_tags(k, t, s, tags, scratch, kind, foreign ? c->process->service : text_of(&f, TAG_BASE_SERVICE));
 	if (scratch->text.failed)
 		return false;
 	stats_key_hash(k);
 	return true;
-}
-
-static inline uint64_t mix(uint64_t h, uint64_t w)
-{
-	h = (h ^ w) * 0x9fb21c651e98df25ULL;
-	return h ^ h >> 32;
-}
-
-/* Eight bytes a step; the last step overlaps the one before it. */
-static inline uint64_t mix_text(uint64_t h, struct sv s)
-{
-	uint64_t w = 0;
-	h = mix(h, s.len);
-	if (s.len >= 8) {
-		for (size_t i = 0; i + 8 < s.len; i += 8) {
-			memcpy(&w, s.data + i, 8);
-			h = mix(h, w);
-		}
-		memcpy(&w, s.data + s.len - 8, 8);
-	} else {
-		for (size_t i = 0; i < s.len; i++)
-			w = w << 8 | (unsigned char)s.data[i];
-	}
-	return mix(h, w);
 }
 
 void stats_key_hash(struct stats_key *k)
@@ -404,8 +433,10 @@ void stats_key_hash(struct stats_key *k)
 	uint64_t h = mix(0x2545f4914f6cdd1dULL, (uint64_t)k->http_status << 32 | (uint64_t)k->peer_cnt << 16 |
 							(uint64_t)k->additional_cnt << 8 |
 							(uint64_t)k->trace_root << 1 | k->synthetics);
-	for (int i = 0; i < STATS_STRINGS; i++)
-		h = k->strings[i].len ? mix_text(h, k->strings[i]) : mix(h, (uint64_t)i);
+	/* Those that are empty show in the numbers of the others. */
+	for (uint64_t i = 0; i < STATS_STRINGS; i++)
+		if (k->strings[i].len)
+			h = mix_text(h + i, k->strings[i]);
 	k->hash = h;
 }
 

@@ -13,6 +13,7 @@
 #define STATS_MAX_ADDITIONAL_TAGS 4 /* DD_TRACE_STATS_ADDITIONAL_TAGS */
 #define STATS_MAX_ADDITIONAL_LEN  200
 #define STATS_BLOCKED		  SV("tracer_blocked_value")
+#define STATS_KEY_BITS		  256
 
 /* The tags whose values are part of the key: the Agent's peer_tags, and the user's own. Valid when zeroed. */
 struct stats_tags {
@@ -20,6 +21,7 @@ struct stats_tags {
 	uint32_t peer_cnt;
 	struct sv additional[STATS_MAX_ADDITIONAL_TAGS];
 	uint32_t additional_cnt;
+	uint64_t there[STATS_KEY_BITS / 64];
 	struct hindex by_key; /* number in peer, or STATS_MAX_PEER_TAGS + number in additional */
 	struct arena arena;
 };
