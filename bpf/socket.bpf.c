@@ -341,7 +341,9 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 	bool begins = turn || (http && conn->first_cnt == 4);
 
 	/* A message may follow another one without an answer between them: pipelined requests, 100 and then 200. */
-	u32 copied = io_copy(io, s, !want && begins && (requests || conn->first_cnt == 4) ? 8 : want);
+	bool look = begins && (requests || conn->first_cnt == 4);
+	bool few = io->len <= SH_TAIL_LEN; /* all of them, as of longer pieces the end: the last chunk may be alone */
+	u32 copied = io_copy(io, s, !want && (look || few) ? 8 : want);
 	u32 kind, before = conn->first_cnt;
 	if (begins) {
 		u32 first = conn->first;
@@ -366,9 +368,9 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		want = settings.head;
 	if (begins && kind == LOOKS_OTHER)
 		want = 0; /* a body, after 100 Continue */
-	if (copied > want)
+	if (copied > want && !few)
 		copied = want;
-	conn->budget = want - copied;
+	conn->budget = want > copied ? want - copied : 0;
 
 	data_head(&s->event, io, conn);
 	s->event.copied = copied;
@@ -643,7 +645,7 @@ SEC("?raw_tp/inet_sock_set_state") int socket_state(struct bpf_raw_tracepoint_ar
 			conn_tell(conn, sk, 0);
 		conn_end(conn, sk, error);
 	} else if ((error || new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) && conn->flags & SH_CONN_FLAG_TOLD) {
-		conn_tell_end(conn, SH_CONN_SHUT, error);
+		conn_tell_end(conn, new == TCP_LAST_ACK ? SH_CONN_SHUT_LAST : SH_CONN_SHUT, error);
 	}
 	return 0;
 }

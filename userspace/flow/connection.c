@@ -494,7 +494,8 @@ void connection_end(struct connection *n, const struct sh_ev_close *e, uint64_t 
 		n->error = (int)e->error;
 		n->error_ns = e->time_ns;
 	}
-	if (e->state == SH_CONN_SHUT) {
+	n->peer_left |= e->state == SH_CONN_SHUT_LAST;
+	if (e->state != SH_CONN_CLOSED) {
 		connection_eof(n, true, now_ns);
 		return;
 	}
