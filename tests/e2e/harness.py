@@ -203,6 +203,15 @@ def read_spans(path):
     return spans
 
 
+def read_spans_so_far(path):
+    """Of a file that is being written: its whole lines."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            return [json.loads(line) for line in f if line.endswith("\n")]
+    except FileNotFoundError:
+        return []
+
+
 def assert_identity(summary):
     dropped = sum(summary["dropped"].values())
     assert summary["seen"] == summary["exported"] + dropped, \

@@ -380,13 +380,16 @@ class ChunkedLarge(Scene):
         conn.sendall(response(200, b"", "Transfer-Encoding: chunked\r\n", length=False))
         for _ in range(20):
             conn.sendall(chunk)
+        settle()
         conn.sendall(b"0\r\n\r\n")
+        time.sleep(0.3)
         read_head(conn)
         conn.sendall(response(201))
 
     def ask(self, c):
         c.sendall(request("/chunked/large"))
         read_until(c, b"\r\n0\r\n\r\n")
+        time.sleep(0.3)
         c.sendall(request("/chunked/after"))
         read_response(c)
 

@@ -140,6 +140,7 @@ def test_chunked_beyond_what_is_copied(play):
     for s in first:
         check_request(s, "GET", "/chunked/large", 200)
         assert 20 * 0xf000 <= s["metrics"]["http.response.content_length"] <= 20 * (0xf000 + 10), "the framing may be counted"
+        assert s["duration"] > 25e6, "the last chunk ends it"
     for s in after:
         check_request(s, "GET", "/chunked/after", 201, 0, 2)
 

@@ -152,3 +152,101 @@ def wait_port(port, process=None, host="127.0.0.1"):
         return False
 
     wait_for(listening, f"a listener on port {port}")
+
+
+class Server:
+    """A process that serves on `port`, of whatever program: started, listening, stopped at the end of the test."""
+
+    def __init__(self, command, port, tmp, cwd=None, env=None):
+        self.port = port
+        self.log_path = os.path.join(tmp, f"server-{port}.log")
+        self.log = open(self.log_path, "wb")
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd=cwd,
+                                        env=harness.target_environment(env), start_new_session=True)
+        self.pid = self.process.pid
+        try:
+            wait_port(port, self.process)
+        except AssertionError as e:
+            self.stop()
+            with open(self.log_path, encoding="utf-8", errors="replace") as f:
+                raise AssertionError(f"{e}: {f.read()[-2000:]}") from None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def tree(self):
+        """It and its descendants."""
+        found = [self.pid]
+        for pid in found:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as f:
+                    found += map(int, f.read().split())
+        return found
+
+    def stop(self):
+        try:
+            os.killpg(self.pid, 15)
+            self.process.wait(5)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+        try:
+            os.killpg(self.pid, 9)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.log.close()
+
+
+NGINX = """daemon off; master_process {master}; worker_processes {workers}; pid {dir}/nginx.pid; error_log {dir}/error.log info;
+events {{ worker_connections 2048; }}
+http {{
+  access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/f;
+  uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s; keepalive_requests 1000000;
+  {http}
+  server {{ listen {port} reuseport; {server} }}
+}}
+"""
+
+
+def nginx(tmp, port, server, http="", workers=1):
+    folder = os.path.join(tmp, f"nginx-{port}")
+    os.mkdir(folder)
+    os.chmod(tmp, 0o755)
+    os.chmod(folder, 0o777)
+    config = harness.write(folder, "nginx.conf", "user root;" * (os.getuid() == 0) + NGINX.format(
+        dir=folder, port=port, server=server, http=http, workers=workers, master="on" if workers > 1 else "off"))
+    return Server(["nginx", "-p", folder, "-c", config], port, tmp)
+
+
+APACHE = """ServerRoot {dir}
+ServerName localhost
+PidFile {dir}/httpd.pid
+Listen {port}
+ErrorLog {dir}/error.log
+DefaultRuntimeDir {dir}
+LoadModule mpm_{mpm}_module {modules}/mod_mpm_{mpm}.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule alias_module {modules}/mod_alias.so
+LoadModule mime_module {modules}/mod_mime.so
+TypesConfig /etc/mime.types
+DocumentRoot {dir}
+{limits}
+<Directory {dir}>
+Require all granted
+</Directory>
+Redirect 302 /gone http://elsewhere.test/
+"""
+
+
+def apache(tmp, port, mpm):
+    folder = os.path.join(tmp, f"apache-{port}")
+    os.mkdir(folder)
+    os.chmod(tmp, 0o755)
+    for name, size in (("small.txt", 100), ("large.bin", 300_000)):
+        harness.write(folder, name, "x" * size)
+    limits = {"prefork": "StartServers 3\nMinSpareServers 3\nMaxRequestWorkers 8",
+              "event": "StartServers 1\nThreadsPerChild 8\nMinSpareThreads 8\nMaxRequestWorkers 16"}[mpm]
+    config = harness.write(folder, "httpd.conf", APACHE.format(dir=folder, port=port, mpm=mpm, limits=limits,
+                                                               modules="/usr/lib/apache2/modules"))
+    return Server(["apache2", "-DFOREGROUND", "-f", config], port, tmp)
