@@ -188,6 +188,13 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 			conn->resume = c->base;
 		return f->self.span_id;
 	}
+	/* An event loop that goes on where it connected: what it has read since then, of the same batch, is another's. The
+	 * connection that another thread opened is a pool's. */
+	if (conn->flags & SH_CONN_FLAG_CONNECT && conn->resume.span_id && conn->connect_tid == e->tid &&
+	    conn->resume.span_id != c->base.span_id) {
+		context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
+		based = true;
+	}
 	if (based) {
 		conn->resume = c->base;
 		e->link = c->base_flags & SH_BASE_FORKED ? SH_LINK_FORK : c->base_flags >> 8;
@@ -625,6 +632,7 @@ SEC("?raw_tp/inet_sock_set_state") int socket_state(struct bpf_raw_tracepoint_ar
 		if (!conn)
 			return 0;
 		conn->connect_ns = bpf_ktime_get_ns();
+		conn->connect_tid = (u32)key;
 		conn->flags |= SH_CONN_FLAG_CONNECT;
 		struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 		if (c && c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED))

@@ -153,6 +153,7 @@ struct sh_conn {
 	struct sh_span_context resume; /* what its request was written under, or its connect() called */
 	__u64 connect_ns;	       /* when connect() was called */
 	__u32 connect_us;
+	__u32 connect_tid; /* who called it */
 	__u32 tgid;
 	__u32 number; /* records written of it */
 	__u32 first;  /* first bytes of the message under way */
