@@ -195,20 +195,29 @@ static void connection_set_role(struct connection *n, bool server)
 	n->is_asker = true;
 }
 
+/* Of this host, or of the containers on it? */
+static bool address_is_near(const uint8_t a[16])
+{
+	static const uint8_t loopback6[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff};
+	if (memcmp(a, mapped, sizeof(mapped)))
+		return !memcmp(a, loopback6, 16) || (a[0] & 0xfe) == 0xfc || (a[0] == 0xfe && (a[1] & 0xc0) == 0x80);
+	const uint8_t *v4 = a + 12; /* RFC 1918, 6598, 3927 */
+	return v4[0] == 127 || v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xf0) == 16) || (v4[0] == 192 && v4[1] == 168) ||
+	       (v4[0] == 100 && (v4[1] & 0xc0) == 64) || (v4[0] == 169 && v4[1] == 254);
+}
+
 /* May whoever wrote this request be traced, too, and just not be seen yet? */
-static enum exchange_writer connection_writer(const struct connection *n)
+static enum exchange_writer connection_writer(struct connection *n, uint64_t now_ns)
 {
 	struct connection *asker;
 	HASH_FIND(by_ends, n->shared->askers, &n->ends, sizeof(n->ends), asker);
 	if (asker)
 		return WRITER_TRACED;
-	if (n->requests.messages) /* it would have been seen at the first request */
+	if (!n->asked_ns)
+		n->asked_ns = now_ns;
+	if (now_ns - n->asked_ns > EXCHANGES_SEARCH_NS) /* it would have been seen by now */
 		return WRITER_STRANGE;
-	static const uint8_t loopback6[16] = {[15] = 1};
-	static const uint8_t mapped127[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
-	bool near = !memcmp(n->local, n->remote, 16) || !memcmp(n->remote, mapped127, sizeof(mapped127)) ||
-	       !memcmp(n->remote, loopback6, 16);
-	return near ? WRITER_MAYBE : WRITER_STRANGE;
+	return !memcmp(n->local, n->remote, 16) || address_is_near(n->remote) ? WRITER_MAYBE : WRITER_STRANGE;
 }
 
 static void connection_join(struct connection *n, struct exchange *x, uint32_t seq, uint64_t now_ns)
@@ -216,7 +225,7 @@ static void connection_join(struct connection *n, struct exchange *x, uint32_t s
 	struct join_key key = {.client_port = n->ends.client_port, .server_port = n->ends.server_port, .seq = seq};
 	memcpy(key.client, n->ends.client, 16);
 	memcpy(key.server, n->ends.server, 16);
-	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, connection_writer(n), now_ns);
+	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, connection_writer(n, now_ns), now_ns);
 }
 
 static void connection_asked(struct connection *n, const struct sh_ev_data *e, const struct http1_head *head,

@@ -40,6 +40,7 @@ struct connection {
 	uint32_t connect_us, tgid, tid;
 	struct sh_span_context connect_parent;
 	uint64_t told_ns;
+	uint64_t asked_ns; /* when its first request was, by the consumer's clock */
 	int error; /* errno of what ended it */
 	uint64_t error_ns; /* when it was last heard of */
 

@@ -8,11 +8,6 @@
 #include "base/clock.h"
 #include "base/vec.h"
 
-/* How long the writer of a request may be behind its reader: its system call has yet to return, on a machine that may have
- * other things to do. The longer one is only waited for when the record was lost. */
-#define SEARCH_MAYBE_NS	 (50 * NSEC_PER_MSEC)
-#define SEARCH_TRACED_NS NSEC_PER_SEC
-
 struct list {
 	struct exchange *first, **end;
 };
@@ -190,7 +185,7 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 		return;
 	}
 	bool wait = who != WRITER_STRANGE && key;
-	uint64_t deadline_ns = now_ns + (who == WRITER_TRACED ? SEARCH_TRACED_NS : SEARCH_MAYBE_NS);
+	uint64_t deadline_ns = now_ns + (who == WRITER_TRACED ? EXCHANGES_TRACED_NS : EXCHANGES_SEARCH_NS);
 	/* The header, too, waits: who forwards a header of its caller is not named by it, but by the join. */
 	if (wait || e->remote)
 		joins_begin(x->options.joins, e->self.trace_lo, wait ? deadline_ns : 0);

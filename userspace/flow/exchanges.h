@@ -11,6 +11,11 @@
 /* An exchange: a request and its response on one connection, from the request's head to its span. Pure; used by one thread.
  * After warm-up nothing is allocated. */
 
+/* How long the writer of a request may be behind its reader: its system call has yet to return, on a machine that may have
+ * other things to do. The longer one, for writers known to be traced, is only waited for when their record was lost. */
+#define EXCHANGES_SEARCH_NS 50000000ULL
+#define EXCHANGES_TRACED_NS 1000000000ULL
+
 struct exchange {
 	struct exchange *next; /* of its owner's list */
 	struct sh_span_context self; /* as the kernel half made it */
