@@ -540,6 +540,6 @@ def test_function_spans_and_requests(spanhound, servers, tmp_path):
         check(handle, resource="p_chain_handle")
         front = by_id[handle["parent_id"]]
         check(front, span__kind="server", parent_id=0)
-        assert path_of(front) == path_of(client)
+        assert path_of(front) + "/thread" == path_of(client)
         assert front["start"] <= handle["start"] + 1_000_000 and handle["start"] <= ask["start"] <= client["start"]
     assert len(got.spans) == 15
