@@ -231,7 +231,7 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	e->hdr.flags |= SH_DATA_REQUEST;
 	e->link = SH_LINK_NONE;
 	if (io->direction == DIR_READ) {
-		conn->flags |= SH_CONN_FLAG_SERVER;
+		conn->flags = (conn->flags | SH_CONN_FLAG_SERVER) & ~SH_CONN_FLAG_ANSWERED;
 		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
 		if (!tasks)
@@ -249,8 +249,8 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	return 0;
 }
 
-/* A response passes: whom does the thread work for from here on? */
-static __always_inline void exchange_answer(struct io *io, struct sh_conn *conn)
+/* A response passes, or the rest of a body that is read: whom does the thread work for from here on? */
+static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn, bool answer)
 {
 	u32 tgid = io->key >> 32;
 	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
@@ -262,8 +262,14 @@ static __always_inline void exchange_answer(struct io *io, struct sh_conn *conn)
 	if (served && io->direction == DIR_WRITE) {
 		if (c->base.span_id != conn->self.span_id)
 			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
-		c->base_flags |= SH_BASE_ANSWERED;
-	} else if (!served && io->direction == DIR_READ) {
+		if (answer) {
+			c->base_flags |= SH_BASE_ANSWERED;
+			conn->flags |= SH_CONN_FLAG_ANSWERED;
+		}
+	} else if (served) {
+		if (c->base.span_id != conn->self.span_id && !(conn->flags & SH_CONN_FLAG_ANSWERED))
+			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
+	} else if (io->direction == DIR_READ) {
 		if (!conn->resume.span_id)
 			c->base.span_id = 0;
 		else if (c->base.span_id != conn->resume.span_id)
@@ -391,7 +397,9 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		exchange_begin(io, conn, &s->event);
 	} else if (kind == LOOKS_RESPONSE) {
 		conn->protocol = SH_PROTO_HTTP1;
-		exchange_answer(io, conn);
+		exchange_goes_on(io, conn, copied < 10 || s->bytes[9] != '1'); /* 1xx: there is more to come */
+	} else if (http && kind == LOOKS_OTHER && io->direction == DIR_READ) {
+		exchange_goes_on(io, conn, false);
 	} else if (!http && kind == LOOKS_OTHER) {
 		if (++conn->misses >= MAX_MISSES)
 			conn->protocol = SH_PROTO_OTHER;

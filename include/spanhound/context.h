@@ -172,6 +172,7 @@ struct sh_conn {
 #define SH_CONN_FLAG_TUNNEL  (1 << 2) /* a CONNECT is under way */
 #define SH_CONN_FLAG_SERVER  (1 << 3) /* the exchange under way is served here */
 #define SH_CONN_FLAG_CONNECT (1 << 4) /* its connect() was seen */
+#define SH_CONN_FLAG_ANSWERED (1 << 6) /* the response of the exchange served here has begun */
 
 /* Key of images: an executable file whose every process is to be chosen, from its exec on. */
 struct sh_image {
