@@ -9,6 +9,7 @@ import array
 import ctypes
 import errno
 import os
+import select
 import signal
 import socket
 import struct
@@ -907,6 +908,43 @@ class Proxy(Scene):
 
     def read(self, conn):
         read_head(conn)
+
+
+class BodyLater(Proxy):
+    """Waits, as event loops do, between the head and the body, and between the parts of the next hop's answer."""
+
+    def read(self, conn):
+        self.turn(conn)
+        head = read_head(conn)
+        assert head.endswith(b"\r\n\r\n")
+        self.turn(conn)
+        read_cnt(conn, 2000)
+
+    def turn(self, *socks):
+        poller = select.epoll()
+        for s in socks:
+            poller.register(s, select.EPOLLIN)
+        assert poller.poll(10)
+        poller.close()
+
+    def ask(self, c):
+        c.sendall(request("/bodylater", "POST", b"b" * 2000)[:-2000])
+        settle()
+        c.sendall(b"b" * 2000)
+        read_response(c)
+
+
+class ExpectProxy(Proxy):
+    def read(self, conn):
+        read_head(conn)
+        conn.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        read_cnt(conn, 10)
+
+    def ask(self, c):
+        c.sendall(b"POST /expectproxy HTTP/1.1\r\nHost: scene\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+        assert b"100" in read_head(c)
+        c.sendall(b"0123456789")
+        read_response(c)
 
 
 class LookalikeProxy(Proxy):

@@ -422,10 +422,10 @@ def test_across_network_namespaces(spanhound, ends, namespaces, scene, cnt):
 
 # --- whose work it is -----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("scene", ["Proxy", "LookalikeProxy"])
+@pytest.mark.parametrize("scene", ["Proxy", "LookalikeProxy", "BodyLater", "ExpectProxy"])
 def test_proxy_on_one_thread(spanhound, ends, scene):
     """client -> proxy -> server: one trace, each under the one before. Also when the proxy reads a body that looks like
-    another request."""
+    another request, or waits for one."""
     server = ends("Plain", "server")
     proxy = ends(f"{scene}:{server.said[1]}", "server")
     client = ends(scene, "client", proxy.said[1])
@@ -445,4 +445,4 @@ def test_proxy_on_one_thread(spanhound, ends, scene):
         chain.append(child[chain[-1]["span_id"]])
     assert [(web.kind(x), path_of(x)) for x in chain] == [("client", f"/{scene.lower()}"), ("server", f"/{scene.lower()}"), ("client", "/plain"),
                                                           ("server", "/plain")]
-    check(chain[2], spanhound__link="thread")
+    check(chain[2], spanhound__link="connection" if scene == "BodyLater" else "thread")

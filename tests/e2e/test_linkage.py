@@ -206,6 +206,17 @@ def test_pool_without_a_declaration(spanhound, hops, concurrency):
     assert joins.false == 0 and joins.right >= REQUESTS * 0.9999, line
 
 
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("concurrency", FULL if SOAK else SMALL)
+def test_pool_with_a_declaration(spanhound, hops, tmp_path, concurrency):
+    path = harness.write(tmp_path, "list.yaml", "handoffs:\n  - {from: p_chain_enqueue, to: p_chain_run, key: {at: 1}}\n")
+    parents, joins, _ = measure(spanhound, hops, chain("pool"), REQUESTS, concurrency, ("-c", path))
+    line = report("pool, declared", concurrency, REQUESTS, parents, joins)
+    assert parents.cnt == joins.cnt == REQUESTS
+    assert parents.false <= REQUESTS * 1e-5 and parents.right >= REQUESTS * 0.9999, line
+    assert joins.false == 0 and joins.right >= REQUESTS * 0.9999, line
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("concurrency", FULL)
