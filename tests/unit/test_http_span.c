@@ -55,7 +55,7 @@ static const char *filled(const struct http_facts *facts, const char *const *env
 {
 	struct sbuf err = {0};
 	struct http_settings *s = http_settings_new(lookup, (void *)environment, NULL, &err);
-	struct http_naming naming = {&routes, &resources, &scratch};
+	struct http_naming naming = {{NULL, &routes}, &resources, &scratch};
 	struct span span = {0};
 	arena_reset(&arena);
 	sbuf_reset(&text);

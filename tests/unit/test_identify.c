@@ -45,6 +45,37 @@ static struct process_info *identity_of(const char *environ_text, const struct t
 	return info;
 }
 
+/* Ours, then the spec's, then the process's own: variable by variable, and nothing but what is about requests. */
+static void test_request_settings(void **state)
+{
+	(void)state;
+	struct tag listed[] = {{SV("DD_TRACE_HEADER_TAGS"), SV("spec")}, {SV("OTEL_PROPAGATORS"), SV("")}};
+	struct routes routes = {0};
+	struct target_spec spec = {.settings = {listed, 2, 2}, .more_routes = &routes, .number = 3};
+	struct identify_options o = {.spec = &spec,
+				     .environment = SV("DD_TRACE_CLIENT_IP_ENABLED=ours\0DD_TRACE_PROPAGATION_STYLE=\0")};
+	struct proc p = PROC_INIT;
+	struct process_info *info = NULL;
+	fake_process(root, 9, "shop", "/usr/bin/shop", "shop", 5);
+	set_strings("environ", "DD_TRACE_CLIENT_IP_ENABLED=its|DD_TRACE_HEADER_TAGS=its|OTEL_PROPAGATORS=its|"
+			       "DD_API_KEY=secret|DD_TRACE_PROPAGATION_STYLE=its|DD_TRACE_BAGGAGE_TAG_KEYS=its");
+	assert_int_equal(proc_open(&p, root, 9), 0);
+	assert_int_equal(identify_process(&p, &o, &info), 0);
+	static const char expected[] = "DD_TRACE_CLIENT_IP_ENABLED=ours\0DD_TRACE_HEADER_TAGS=spec\0"
+				       "DD_TRACE_PROPAGATION_STYLE=\0OTEL_PROPAGATORS=\0DD_TRACE_BAGGAGE_TAG_KEYS=its";
+	assert_int_equal(info->settings.len, sizeof(expected));
+	assert_memory_equal(info->settings.data, expected, sizeof(expected));
+	struct process_info *child = identify_fork(info, 10, 10);
+	assert_true(sv_eq(child->settings, info->settings));
+	assert_ptr_not_equal(child->settings.data, info->settings.data);
+	assert_ptr_equal(child->routes[0], &spec.routes);
+	assert_ptr_equal(child->routes[1], &routes);
+	assert_int_equal(child->target, 3);
+	process_info_unref(info);
+	process_info_unref(child);
+	proc_close(&p);
+}
+
 static void test_precedence(void **state)
 {
 	(void)state;
@@ -330,6 +361,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_precedence),	      TEST(test_dd_tags), TEST(test_tags), TEST(test_default_service),
 		TEST(test_embedded_language), TEST(test_real),	  TEST(test_uuid), TEST(test_cgroup_inode),
+		TEST(test_request_settings),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

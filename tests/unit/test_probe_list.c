@@ -475,8 +475,37 @@ static void test_schema(void **state)
 					   "    at:",  "    resource:", "agent:",	"limits:", "  ring_size:"};
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		assert_non_null(strstr(out.data, keys[i]));
-	assert_null(strstr(out.data, "routes"));
+	assert_non_null(strstr(out.data, "routes:"));
+	assert_null(strstr(out.data, "zebra"));
 	sbuf_release(&out);
+}
+
+static void test_requests(void **state)
+{
+	(void)state;
+	struct probe_list *list = load("routes: /orders/{id}\n"
+				       "settings: {DD_TRACE_CLIENT_IP_ENABLED: true, OTEL_PROPAGATORS: b3,\n"
+				       "  DD_TRACE_OBFUSCATION_QUERY_STRING_REGEXP: \"\"}\n"
+				       "capture: {http: false, head: 4k}\n"
+				       "targets:\n"
+				       "  - name: a\n"
+				       "    routes: [\"/users/{id}\", /static/*]\n"
+				       "    settings: {DD_TRACE_HEADER_TAGS: \"x-id:id\"}\n"
+				       "  - name: b\n");
+	assert_sv(routes_match(&list->routes, SV("/orders/7")), "/orders/{id}");
+	assert_true(list->capture.no_http);
+	assert_int_equal(list->capture.head, 4096);
+	assert_int_equal(list->settings.cnt, 3);
+	assert_sv(list->settings.data[0].key, "DD_TRACE_CLIENT_IP_ENABLED");
+	assert_sv(list->settings.data[0].value, "true");
+	assert_sv(list->settings.data[2].value, "");
+	const struct target_spec *t = list->targets.data;
+	assert_sv(routes_match(&t[0].routes, SV("/users/7")), "/users/{id}");
+	assert_sv(routes_match(&t[0].routes, SV("/static/a/b")), "/static/*");
+	assert_null(routes_match(&t[0].routes, SV("/orders/7")).data);
+	assert_sv(t[0].settings.data[0].value, "x-id:id");
+	assert_null(routes_match(&t[1].routes, SV("/users/7")).data);
+	probe_list_free(list);
 }
 
 static void test_handoffs(void **state)
@@ -520,6 +549,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_documented_example),
+		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_handoffs),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_places),

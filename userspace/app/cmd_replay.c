@@ -45,8 +45,7 @@ struct replay {
 	struct replayed *processes;
 	struct arena arena;
 	struct chunk_pool *pool;
-	struct http_settings *http;
-	struct propagation_settings propagation;
+	struct environment environment;
 	struct flow *flow;
 	struct sbuf span_rules; /* of DD_SPAN_SAMPLING_RULES_FILE */
 	struct pipeline *pipeline;
@@ -70,6 +69,12 @@ static struct process_info *replay_process(void *arg, uint32_t tgid)
 	struct replayed *p;
 	HASH_FIND_INT(r->processes, &tgid, p);
 	return p ? process_info_ref(p->info) : NULL;
+}
+
+static void replay_mistakes(void *arg, const struct process_info *process, struct sv lines)
+{
+	struct replay *r = arg;
+	environment_mistakes(&r->environment, process, lines);
 }
 
 static void replay_process_event(void *arg, const struct sh_ev_proc *e)
@@ -136,6 +141,30 @@ static void add_tags(struct process_info *p, const struct capture_entry *e, cons
 	}
 }
 
+/* Those of the time of the capture; ours come first now as they did then. */
+static void add_settings(struct replay *r, struct process_info *p, const struct capture_entry *e, const void *body)
+{
+	struct sbuf text = {0};
+	const char *at = body, *end = at + e->size;
+	sbuf_addsv(&text, sbuf_sv(&r->environment.requests));
+	struct sv setting;
+	while ((setting = capture_text(at, (size_t)(end - at), "setting")).data) {
+		sbuf_addsv(&text, setting);
+		sbuf_addc(&text, '\0');
+		at = setting.data + setting.len + 1;
+	}
+	p->settings = arena_dup(&p->arena, sbuf_sv(&text));
+	sbuf_release(&text);
+}
+
+/* The file's list is the one that the numbers of targets refer to, unless they came from the command line. */
+static void add_routes(struct replay *r, struct process_info *p)
+{
+	if (p->target && p->target <= r->list->targets.cnt)
+		p->routes[0] = &r->list->targets.data[p->target - 1].routes;
+	p->routes[1] = &r->list->routes;
+}
+
 static int add_process(struct replay *r, const struct capture_entry *e, const void *body)
 {
 	uint32_t tgid = (uint32_t)e->id;
@@ -155,6 +184,9 @@ static int add_process(struct replay *r, const struct capture_entry *e, const vo
 	info->runtime_id = arena_dup(a, capture_text(body, e->size, "runtime_id"));
 	info->container_id = arena_dup(a, capture_text(body, e->size, "container_id"));
 	info->hostname = arena_dup(a, capture_text(body, e->size, "hostname"));
+	info->target = text_number(capture_text(body, e->size, "target"));
+	add_settings(r, info, e, body);
+	add_routes(r, info);
 	add_tags(info, e, body);
 	HASH_FIND_INT(r->processes, &tgid, p);
 	if (!p) {
@@ -202,15 +234,13 @@ static int replay_open_flow(struct replay *r)
 			     .sink = pipeline_chunk,
 			     .sink_arg = r->pipeline,
 			     .pool = r->pool},
-		.actors = {.process = replay_process, .process_event = replay_process_event, .arg = r},
+		.actors = {.process = replay_process, .process_event = replay_process_event,
+			   .mistakes = replay_mistakes, .arg = r},
 		.function = replay_function,
 		.function_arg = r,
 		.max_functions = MAX_FUNCTIONS,
-		.propagation = &r->propagation,
+		.head_max = r->list->capture.head > HTTP1_HEAD_DEFAULT ? r->list->capture.head : 0,
 	};
-	if (http_environment(&r->http, &r->propagation) < 0)
-		return -ENOMEM;
-	flow.http = r->http;
 	r->functions = functions_new(r->list, MAX_FUNCTIONS);
 	r->flow = r->functions ? flow_new(&flow) : NULL;
 	if (!r->flow)
@@ -338,7 +368,7 @@ static void replay_release(struct replay *r)
 {
 	struct replayed *p, *next;
 	flow_free(r->flow);
-	http_settings_unref(r->http);
+	environment_release(&r->environment);
 	if (r->queue)
 		export_queue_free(r->queue);
 	pipeline_free(r->pipeline);
@@ -388,6 +418,7 @@ static int replay_open_pipeline(struct replay *r, struct sbuf *err)
 static int replay_file(const struct options *o, const char *path)
 {
 	struct replay r = {.pool = chunk_pool_new(POOL_IDLE), .list = probe_list_new()};
+	bool read = environment_read(&r.environment) == 0;
 	struct sbuf err = {0};
 	struct stat st;
 	__cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -396,7 +427,7 @@ static int replay_file(const struct options *o, const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		log_error("cannot read %s: %s", path, strerror(errno));
-	else if (!r.pool || !r.list)
+	else if (!r.pool || !r.list || !read)
 		log_error("out of memory");
 	else if (st.st_size > 0 && (data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
 		log_error("cannot read %s: %s", path, strerror(errno));

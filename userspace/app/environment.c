@@ -5,27 +5,65 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "trace/request_settings.h"
 
-static struct sv environment_get(void *arg, const char *name)
+#define SAID_MAX 65536 /* bytes; what is wrong beyond that may be said again */
+
+/* True the first time. */
+static bool say_first(struct environment *e, struct sv line)
 {
-	(void)arg;
-	const char *value = getenv(name);
-	return value ? sv_of(value) : SV_NULL;
+	struct sv said = sbuf_sv(&e->said);
+	while (said.len) {
+		const char *end = memchr(said.data, '\n', said.len);
+		if (!end)
+			break;
+		size_t len = (size_t)(end - said.data);
+		if (sv_eq((struct sv){said.data, len}, line))
+			return false;
+		said = (struct sv){said.data + len + 1, said.len - len - 1};
+	}
+	if (e->said.len + line.len < SAID_MAX) {
+		sbuf_addsv(&e->said, line);
+		sbuf_addc(&e->said, '\n');
+	}
+	return true;
 }
 
-int http_environment(struct http_settings **ret_http, struct propagation_settings *ret_propagation)
+void environment_mistakes(struct environment *e, const struct process_info *process, struct sv lines)
 {
-	struct sbuf words = {0};
-	propagation_settings_read(ret_propagation, environment_get, NULL, &words);
-	*ret_http = http_settings_new(environment_get, NULL, NULL, &words);
-	struct sv rest = sbuf_sv(&words);
-	while (rest.len) {
-		const char *end = memchr(rest.data, '\n', rest.len);
-		size_t len = end ? (size_t)(end - rest.data) : rest.len;
-		if (len)
-			log_warn("%.*s", (int)len, rest.data);
-		rest = (struct sv){rest.data + len + (end != NULL), rest.len - len - (end != NULL)};
+	while (lines.len) {
+		const char *end = memchr(lines.data, '\n', lines.len);
+		struct sv line = {lines.data, end ? (size_t)(end - lines.data) : lines.len};
+		if (line.len && say_first(e, line)) {
+			if (process)
+				log_warn("in the environment of process %u (" SV_FMT "): " SV_FMT, process->pid,
+					 SV_ARG(process->name), SV_ARG(line));
+			else
+				log_warn(SV_FMT, SV_ARG(line));
+		}
+		size_t skip = line.len + (end != NULL);
+		lines = (struct sv){lines.data + skip, lines.len - skip};
 	}
-	sbuf_release(&words);
-	return *ret_http ? 0 : -ENOMEM;
+}
+
+int environment_read(struct environment *e)
+{
+	struct sbuf mistakes = {0};
+	for (const char *const *name = request_variables; *name; name++) {
+		const char *value = getenv(*name);
+		if (value)
+			request_settings_put(&e->requests, *name, sv_of(value));
+	}
+	struct request_settings *tried = request_settings_new(sbuf_sv(&e->requests), NULL, &mistakes);
+	environment_mistakes(e, NULL, sbuf_sv(&mistakes));
+	bool failed = !tried || e->requests.failed;
+	request_settings_unref(tried);
+	sbuf_release(&mistakes);
+	return failed ? -ENOMEM : 0;
+}
+
+void environment_release(struct environment *e)
+{
+	sbuf_release(&e->requests);
+	sbuf_release(&e->said);
 }

@@ -2,11 +2,19 @@
 #ifndef APP_ENVIRONMENT_H
 #define APP_ENVIRONMENT_H
 
-#include "trace/http_settings.h"
-#include "trace/propagation/settings.h"
+#include "base/sbuf.h"
+#include "trace/span.h"
 
-/* What Datadog's variables in our own environment say about HTTP spans and trace context; mistakes are said and left at their
- * default. 0 or -ENOMEM. */
-int http_environment(struct http_settings **ret_http, struct propagation_settings *ret_propagation);
+/* What Datadog's variables say about requests, in our own environment and in those of the traced processes. */
+struct environment {
+	struct sbuf requests; /* ours: identify_options.environment */
+	struct sbuf said;     /* mistakes, a line each: none is said twice */
+};
+
+/* Reads our own; mistakes are said and count as unset. 0 or -ENOMEM. */
+int environment_read(struct environment *e);
+void environment_release(struct environment *e);
+/* Says what is wrong with the settings of a traced process, as actors_options.mistakes tells it. */
+void environment_mistakes(struct environment *e, const struct process_info *process, struct sv lines);
 
 #endif

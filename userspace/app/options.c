@@ -249,6 +249,9 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 	case OPTION_WAIT:
 		o->session.wait = true;
 		return 0;
+	case OPTION_NO_HTTP:
+		o->session.no_http = true;
+		return 0;
 	}
 	return 0;
 }
@@ -393,18 +396,30 @@ static int parse_words(struct options *o, enum command_id command, int argc, cha
 	return rc;
 }
 
-/* What the list says for all targets holds where a target says nothing. */
-static void spread_defaults(struct probe_list *list)
+static int append_tags(struct tag_vec *to, const struct tag_vec *from)
 {
-	vec_foreach(t, &list->targets)
-	{
+	int rc = 0;
+	for (size_t i = 0; i < from->cnt && rc == 0; i++)
+		rc = vec_push(to, from->data[i]);
+	return rc;
+}
+
+/* What the list says for all targets holds where a target says nothing. */
+static int spread_defaults(struct probe_list *list)
+{
+	int rc = 0;
+	for (size_t i = 0; i < list->targets.cnt && rc == 0; i++) {
+		struct target_spec *t = &list->targets.data[i];
 		t->service = t->service.len ? t->service : list->service;
 		t->env = t->env.len ? t->env : list->env;
 		t->version = t->version.len ? t->version : list->version;
-		for (size_t i = 0; i < list->tags.cnt; i++)
-			if (vec_push(&t->tags, list->tags.data[i]) < 0)
-				return;
+		t->more_routes = &list->routes;
+		t->number = (uint32_t)i + 1;
+		rc = append_tags(&t->tags, &list->tags);
+		if (rc == 0)
+			rc = append_tags(&t->settings, &list->settings);
 	}
+	return rc;
 }
 
 int options_parse(struct options *ret, enum command_id command, int argc, char **argv)
@@ -420,7 +435,7 @@ int options_parse(struct options *ret, enum command_id command, int argc, char *
 		}
 	if (ret->session.capture && !*ret->session.capture)
 		return mistake(command, "--export capture: needs a file: capture:FILE");
-	spread_defaults(ret->list);
+	rc = spread_defaults(ret->list);
 	ret->session.list = ret->list;
 	ret->session.diagnostics = &ret->diagnostics;
 	ret->session.function_options = ret->functions;

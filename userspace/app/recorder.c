@@ -94,6 +94,14 @@ static void recorder_write_process(struct recorder *r, uint32_t tgid, const stru
 	capture_add_text(&r->text, "container_id", p->container_id);
 	capture_add_text(&r->text, "hostname", p->hostname);
 	capture_add_text(&r->text, "ns_pid", sv_of(ns_pid));
+	char target[16];
+	snprintf(target, sizeof(target), "%u", p->target);
+	capture_add_text(&r->text, "target", sv_of(target));
+	for (struct sv rest = p->settings; rest.len;) {
+		size_t len = strnlen(rest.data, rest.len), skip = len + (len < rest.len);
+		capture_add_text(&r->text, "setting", (struct sv){rest.data, len});
+		rest = (struct sv){rest.data + skip, rest.len - skip};
+	}
 	for (uint32_t i = 0; i < p->tag_cnt; i++) {
 		capture_add_text(&r->text, "tag", p->tags[i].key);
 		capture_add_text(&r->text, "is", p->tags[i].value);

@@ -106,6 +106,12 @@ static void session_process_event(void *arg, const struct sh_ev_proc *e)
 		atomic_store(&s->events_lost, true);
 }
 
+static void session_mistakes(void *arg, const struct process_info *process, struct sv lines)
+{
+	struct session *s = arg;
+	environment_mistakes(&s->environment, process, lines);
+}
+
 static void session_push(void *arg, struct chunk *chunk)
 {
 	struct session *s = arg;
@@ -160,7 +166,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.max_specs = (uint32_t)list->probes.cnt,
 		.specs = probe_list_has_specs(list),
 		.captures = probe_list_captures(list),
-		.sockets = true,
+		.sockets = !s->options.no_http,
+		.head = list->capture.head,
 		.handoffs = list->handoffs.cnt > 0,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
 	};
@@ -209,16 +216,13 @@ static int session_open_flow(struct session *s)
 				.sink_arg = s->pipeline,
 				.pool = s->pool,
 			},
-		.actors = {.process = session_process, .process_event = session_process_event, .arg = s},
+		.actors = {.process = session_process, .process_event = session_process_event,
+			   .mistakes = session_mistakes, .arg = s},
 		.function = session_function,
 		.function_arg = s,
 		.max_functions = s->options.max_functions,
-		.propagation = &s->propagation,
+		.head_max = s->options.list->capture.head > HTTP1_HEAD_DEFAULT ? s->options.list->capture.head : 0,
 	};
-	int rc = http_environment(&s->http, &s->propagation);
-	if (rc < 0)
-		return rc;
-	flow.http = s->http;
 	s->flow = flow_new(&flow);
 	if (!s->flow)
 		return -ENOMEM;
@@ -309,7 +313,10 @@ static struct sv session_language(void *arg, struct proc *p)
 
 static int session_open_base(struct session *s)
 {
+	if (environment_read(&s->environment) < 0)
+		return -ENOMEM;
 	struct processes_options processes = {.root = "/proc",
+					      .environment = sbuf_sv(&s->environment.requests),
 					      .max = SH_MAX_PROCESSES,
 					      .keep_ended_ns = PROCESS_KEEP_NS,
 					      .hostname = identify_hostname(),
@@ -332,6 +339,10 @@ static int session_open_base(struct session *s)
 /* What the user asked for wrongly fails first. */
 static enum session_end session_open_all(struct session *s, struct sbuf *err)
 {
+	if (s->options.no_http && !s->options.list->probes.cnt) {
+		sbuf_adds(err, "nothing would be traced: HTTP is switched off, and there are no probes");
+		return SESSION_MISTAKE;
+	}
 	if (session_take_signals(s) < 0 || session_open_base(s) < 0)
 		return SESSION_FAILED;
 	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0 || session_open_pipeline(s, err) < 0)
@@ -351,7 +362,10 @@ enum session_end session_open(struct session **ret, const struct session_options
 				      .service = options->list->service,
 				      .env = options->list->env,
 				      .version = options->list->version,
-				      .tags = options->list->tags};
+				      .tags = options->list->tags,
+				      .settings = options->list->settings,
+				      .more_routes = &options->list->routes};
+	s->options.no_http |= options->list->capture.no_http;
 	s->events[0] = s->events[1] = s->count_fd = s->signal_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	enum session_end end = session_open_all(s, err);
@@ -372,7 +386,6 @@ void session_free(struct session *s)
 	consumer_stop(s);
 	plan_free(s->plan);
 	flow_free(s->flow);
-	http_settings_unref(s->http);
 	recorder_close(s->recorder, NULL, NULL);
 	if (s->queue)
 		export_queue_free(s->queue);
@@ -384,6 +397,7 @@ void session_free(struct session *s)
 	functions_free(s->functions);
 	process_info_unref(s->image_info);
 	processes_free(s->processes);
+	environment_release(&s->environment);
 	closep(&s->events[0]);
 	closep(&s->events[1]);
 	closep(&s->count_fd);

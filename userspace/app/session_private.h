@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "app/environment.h"
 #include "app/functions.h"
 #include "app/recorder.h"
 #include "app/session.h"
@@ -22,8 +23,7 @@ struct session {
 	struct functions *functions;
 	struct target_spec own; /* of processes that no target of the list asked for: run's */
 	struct chunk_pool *pool;
-	struct http_settings *http;
-	struct propagation_settings propagation;
+	struct environment environment;
 	struct flow *flow;
 	struct agent_link agent; /* between pipeline and exporter */
 	struct datadog_listener listener;

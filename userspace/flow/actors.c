@@ -17,6 +17,7 @@ struct actor {
 	uint32_t tgid;
 	uint64_t gone_ns; /* 0: alive */
 	struct process_info *info;
+	struct request_settings *requests;
 	struct thread *threads;
 	UT_hash_handle hh;
 };
@@ -24,16 +25,27 @@ struct actor {
 struct actors {
 	struct actors_options options;
 	struct actor *all;
+	struct request_settings_set *settings;
+	void (*want)(void *arg, const struct request_settings *settings);
+	void *want_arg;
 	struct actor *last; /* of the last record: records of one process come in runs */
 	uint64_t next_sweep_ns;
 };
 
-struct actors *actors_new(const struct actors_options *options)
+struct actors *actors_new(const struct actors_options *options,
+			  void (*want)(void *arg, const struct request_settings *settings), void *want_arg)
 {
 	struct actors *a = calloc(1, sizeof(*a));
-	if (a)
-		a->options = *options;
-	return a;
+	if (!a)
+		return NULL;
+	a->options = *options;
+	a->want = want;
+	a->want_arg = want_arg;
+	a->settings = request_settings_set_new();
+	if (a->settings)
+		return a;
+	free(a);
+	return NULL;
 }
 
 static void actor_free(struct actors *a, struct actor *p)
@@ -47,6 +59,7 @@ static void actor_free(struct actors *a, struct actor *p)
 	if (a->last == p)
 		a->last = NULL;
 	process_info_unref(p->info);
+	request_settings_unref(p->requests);
 	free(p);
 }
 
@@ -56,7 +69,38 @@ void actors_free(struct actors *a)
 		return;
 	struct actor *p, *next;
 	HASH_ITER(hh, a->all, p, next) actor_free(a, p);
+	request_settings_set_free(a->settings);
 	free(a);
+}
+
+static struct request_settings *actors_settings(struct actors *a, const struct process_info *info)
+{
+	struct sbuf words = {0};
+	bool made;
+	struct request_settings *s = request_settings_get(a->settings, info->settings, &made, &words);
+	if (s && made && a->want)
+		a->want(a->want_arg, s);
+	if (made && words.len && a->options.mistakes)
+		a->options.mistakes(a->options.arg, info, sbuf_sv(&words));
+	sbuf_release(&words);
+	return s;
+}
+
+/* Takes the reference over. False when out of memory: what was known stays. */
+static bool actor_is(struct actors *a, struct actor *p, struct process_info *info)
+{
+	if (!p->requests || !sv_eq(p->requests->text, info->settings)) {
+		struct request_settings *s = actors_settings(a, info);
+		if (!s) {
+			process_info_unref(info);
+			return false;
+		}
+		request_settings_unref(p->requests);
+		p->requests = s;
+	}
+	process_info_unref(p->info);
+	p->info = info;
+	return true;
 }
 
 void actors_refresh(struct actors *a)
@@ -64,10 +108,8 @@ void actors_refresh(struct actors *a)
 	struct actor *p, *next;
 	HASH_ITER(hh, a->all, p, next) {
 		struct process_info *info = a->options.process(a->options.arg, p->tgid);
-		if (!info)
-			continue;
-		process_info_unref(p->info);
-		p->info = info;
+		if (info)
+			actor_is(a, p, info);
 	}
 }
 
@@ -85,7 +127,10 @@ struct actor *actors_get(struct actors *a, uint32_t tgid)
 			return NULL;
 		}
 		p->tgid = tgid;
-		p->info = info;
+		if (!actor_is(a, p, info)) {
+			free(p);
+			return NULL;
+		}
 		HASH_ADD_INT(a->all, tgid, p);
 	}
 	return a->last = p;
@@ -94,6 +139,11 @@ struct actor *actors_get(struct actors *a, uint32_t tgid)
 struct process_info *actor_info(const struct actor *p)
 {
 	return p->info;
+}
+
+const struct request_settings *actor_requests(const struct actor *p)
+{
+	return p->requests;
 }
 
 struct sv actor_thread_name(const struct actor *p, uint32_t tid)

@@ -11,19 +11,21 @@
 
 static void want_header(void *arg, struct sv name)
 {
-	http1_want(arg, name);
+	struct connection_shared *s = arg;
+	int wanted = http1_want(&s->http1.wanted, name);
+	if (wanted >= 0)
+		s->context_header[wanted] = (uint8_t)(propagation_header_find(name) + 1);
+	else
+		s->stats->headers_full++;
 }
 
-void connection_want_headers(struct connection_shared *s, struct http_settings *settings)
+void connection_want_headers(struct connection_shared *s, const struct request_settings *settings)
 {
 	struct sv names[PROPAGATION_HEADER_CNT];
-	unsigned cnt = propagation_header_names(s->propagation, names);
-	for (unsigned i = 0; i < cnt; i++) {
-		int wanted = http1_want(&s->http1.wanted, names[i]);
-		if (wanted >= 0)
-			s->context_header[wanted] = (uint8_t)(propagation_header_find(names[i]) + 1);
-	}
-	http_settings_headers(settings, want_header, &s->http1.wanted);
+	unsigned cnt = propagation_header_names(&settings->propagation, names);
+	for (unsigned i = 0; i < cnt; i++)
+		want_header(s, names[i]);
+	http_settings_headers(settings->http, want_header, s);
 }
 
 void connection_shared_release(struct connection_shared *s)
@@ -150,15 +152,18 @@ static void connection_facts(const struct connection *n, struct exchange *x, con
 static void connection_extract(const struct connection *n, struct exchange *x, const struct http1_head *head)
 {
 	const struct connection_shared *s = n->shared;
+	const struct actor *actor = actors_get(s->actors, x->tgid);
 	struct propagation_headers headers = {0};
 	bool any = false;
+	if (!actor)
+		return;
 	for (uint32_t i = 0; i < s->http1.wanted.cnt; i++)
 		if (head->present & 1ULL << i && s->context_header[i]) {
 			headers.value[s->context_header[i] - 1] = arena_dup(&x->arena, head->values[i]);
 			any = true;
 		}
 	struct propagation_context *context = any ? arena_alloc(&x->arena, sizeof(*context)) : NULL;
-	if (context && propagation_extract(s->propagation, &headers, &x->arena, context) > 0)
+	if (context && propagation_extract(&actor_requests(actor)->propagation, &headers, &x->arena, context) > 0)
 		x->remote = context;
 }
 
@@ -458,6 +463,9 @@ static void connection_eof(struct connection *n, bool written, uint64_t now_ns)
 
 void connection_data(struct connection *n, const struct sh_ev_data *e, uint64_t now_ns)
 {
+	/* Before its message is read: which of its headers are wanted. */
+	if (e->hdr.flags & SH_DATA_START)
+		actors_get(n->shared->actors, e->tgid);
 	if (e->hdr.flags & SH_DATA_LOST)
 		connection_torn(n);
 	if (e->hdr.flags & SH_DATA_ERROR) {

@@ -14,7 +14,7 @@ struct connection_shared {
 	struct exchanges *exchanges;
 	struct connections_stats *stats;
 	struct connection *askers; /* those of chosen processes that ask, by their ends */
-	const struct propagation_settings *propagation;
+	struct actors *actors;
 	uint8_t context_header[HTTP1_MAX_WANTED]; /* of each wanted one: enum propagation_header + 1; 0: none of them */
 };
 
@@ -62,7 +62,7 @@ struct connection {
 void connection_init(struct connection *n, struct connection_shared *shared);
 /* Gives up what is under way without counting it: see connection_unfinished() and connection_torn(). */
 void connection_release(struct connection *n);
-void connection_want_headers(struct connection_shared *s, struct http_settings *settings);
+void connection_want_headers(struct connection_shared *s, const struct request_settings *settings);
 void connection_shared_release(struct connection_shared *s);
 
 void connection_data(struct connection *n, const struct sh_ev_data *e, uint64_t now_ns);

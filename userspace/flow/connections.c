@@ -31,9 +31,13 @@ struct connections *connections_new(const struct connections_options *options)
 	http1_shared_init(&c->shared.http1, options->head_max, 0);
 	c->shared.exchanges = options->exchanges;
 	c->shared.stats = &c->stats;
-	c->shared.propagation = options->propagation;
-	connection_want_headers(&c->shared, options->settings);
+	c->shared.actors = options->actors;
 	return c;
+}
+
+void connections_want(struct connections *c, const struct request_settings *settings)
+{
+	connection_want_headers(&c->shared, settings);
 }
 
 static void connection_drop_stash(struct connection *n)

@@ -5,15 +5,13 @@
 #include "flow/exchanges.h"
 #include "protocol/http1.h"
 #include "spanhound/events.h"
-#include "trace/propagation/settings.h"
 
 /* From the bytes of connections to exchanges. Records of one connection may come from several rings and out of order within
  * a pass: they are put in order by their numbers. Pure; used by one thread. */
 
 struct connections_options {
 	struct exchanges *exchanges;
-	struct http_settings *settings; /* whose header tags are wanted; borrowed */
-	const struct propagation_settings *propagation; /* whose styles are extracted; borrowed */
+	struct actors *actors; /* how each process wants it */
 	uint32_t max;			/* connections at one time */
 	uint32_t head_max;		/* bytes of a head that are looked at; 0: default */
 };
@@ -22,6 +20,8 @@ struct connections;
 struct connections *connections_new(const struct connections_options *options); /* NULL when out of memory */
 void connections_free(struct connections *c);					/* NULL is fine */
 
+/* From here on the headers these settings ask for are looked at, in everybody's messages. */
+void connections_want(struct connections *c, const struct request_settings *settings);
 /* SH_EV_CONN, SH_EV_DATA, SH_EV_CLOSE. */
 void connections_record(struct connections *c, const struct sh_ev_hdr *record, uint64_t now_ns);
 /* After a whole pass: a record that is still missing is lost. */
@@ -38,6 +38,7 @@ struct connections_stats {
 	uint64_t lost;	    /* records that never came */
 	uint64_t refused;   /* connections beyond the maximum; their requests are dropped */
 	uint64_t malformed;
+	uint64_t headers_full; /* header names that are not looked at: too many processes wanted too many different ones */
 };
 void connections_stats(const struct connections *c, struct connections_stats *ret);
 

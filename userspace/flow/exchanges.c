@@ -21,6 +21,8 @@ struct exchanges {
 	struct exchange *searching, **searching_end; /* by deadline */
 	struct list held; /* finished; whose trace theirs is part of is not settled */
 	uint64_t rng;
+	struct requests *requests;
+	struct sbuf scratch;
 	struct exchanges_stats stats;
 };
 
@@ -30,6 +32,11 @@ struct exchanges *exchanges_new(const struct exchanges_options *options)
 	if (!x)
 		return NULL;
 	x->options = *options;
+	x->requests = requests_new();
+	if (!x->requests) {
+		free(x);
+		return NULL;
+	}
 	x->searching_end = &x->searching;
 	x->held.end = &x->held.first;
 	if (getrandom(&x->rng, sizeof(x->rng), 0) != sizeof(x->rng))
@@ -46,6 +53,8 @@ void exchanges_free(struct exchanges *x)
 		free(*e);
 	}
 	vec_release(&x->slots);
+	requests_free(x->requests);
+	sbuf_release(&x->scratch);
 	free(x);
 }
 
@@ -219,25 +228,33 @@ void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh
 }
 
 
-static struct sv link_name(const struct exchange *e)
+const char *exchange_link_name(enum exchange_link link)
+{
+	static const char *const names[EXCHANGE_LINKS] = {"none", "thread", "connection", "handoff",
+							  "fork", "function", "peer", "header"};
+	return names[link];
+}
+
+static enum exchange_link exchange_link(const struct exchange *e)
 {
 	if (e->facts.server)
-		return e->joined ? SV("peer") : e->remote && e->remote->span_id ? SV("header") : SV_NULL;
+		return e->joined ? EXCHANGE_LINK_PEER :
+		       e->remote && e->remote->span_id ? EXCHANGE_LINK_HEADER : EXCHANGE_LINK_NONE;
 	switch ((enum sh_link)e->link) {
 	case SH_LINK_THREAD:
-		return SV("thread");
+		return EXCHANGE_LINK_THREAD;
 	case SH_LINK_CONNECTION:
-		return SV("connection");
+		return EXCHANGE_LINK_CONNECTION;
 	case SH_LINK_HANDOFF:
-		return SV("handoff");
+		return EXCHANGE_LINK_HANDOFF;
 	case SH_LINK_FORK:
-		return SV("fork");
+		return EXCHANGE_LINK_FORK;
 	case SH_LINK_FUNCTION:
-		return SV("function");
+		return EXCHANGE_LINK_FUNCTION;
 	case SH_LINK_NONE:
 		break;
 	}
-	return SV_NULL;
+	return EXCHANGE_LINK_NONE;
 }
 
 enum { MORE_TAGS = 5, MORE_METRICS = 1 };
@@ -253,6 +270,16 @@ static void exchange_add_remote(const struct propagation_context *r, struct span
 		s->tags[s->tag_cnt++] = (struct tag){arena_dup(a, r->baggage_tags[i].key), arena_dup(a, r->baggage_tags[i].value)};
 }
 
+static void exchange_describe(struct exchanges *x, const struct exchange *e, struct span *s, struct chunk *chunk,
+			      const struct actor *actor, unsigned more_tags)
+{
+	const struct process_info *info = actor_info(actor);
+	struct http_naming naming = {.routes = {info->routes[0], info->routes[1]},
+				     .resources = requests_resources(x->requests, info->service),
+				     .scratch = &x->scratch};
+	http_span(s, &chunk->arena, &e->facts, actor_requests(actor)->http, &naming, more_tags, MORE_METRICS);
+}
+
 static void exchange_span(struct exchanges *x, struct exchange *e, struct span *s, struct chunk *chunk,
 			  const struct actor *actor)
 {
@@ -263,18 +290,19 @@ static void exchange_span(struct exchanges *x, struct exchange *e, struct span *
 	s->probe = UINT32_MAX;
 	s->local_root = e->root || e->facts.server;
 	unsigned more = MORE_TAGS + (e->remote ? e->remote->baggage_tag_cnt : 0);
-	http_span(s, &chunk->arena, &e->facts, x->options.settings, &x->options.naming, more, MORE_METRICS);
+	exchange_describe(x, e, s, chunk, actor, more);
 	if (e->connect_only) {
 		s->name = s->resource = SV("tcp.connect");
 		s->type = SV_NULL;
 	}
-	struct sv thread = actor_thread_name(actor, e->tid), link = link_name(e);
+	struct sv thread = actor_thread_name(actor, e->tid);
+	enum exchange_link link = exchange_link(e);
 	if (!s->tags || !s->metrics)
 		return;
 	if (thread.len)
 		s->tags[s->tag_cnt++] = (struct tag){SV("thread.name"), arena_dup(&chunk->arena, thread)};
-	if (link.len)
-		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.link"), link};
+	if (link)
+		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.link"), sv_of(exchange_link_name(link))};
 	if (e->unfinished)
 		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.unfinished"), SV("true")};
 	if (e->remote)
@@ -294,6 +322,10 @@ static void exchange_emit(struct exchanges *x, struct exchange *e, uint64_t now_
 			exchange_carry(e->remote, chunk);
 		x->stats.spans++;
 		x->stats.errors += s->error;
+		x->stats.links[exchange_link(e)]++;
+		struct request_name name = {s->service.len ? s->service : actor_info(actor)->service, s->resource,
+					    e->facts.server};
+		requests_count(x->requests, &name, s->error, (uint64_t)s->duration_ns);
 		if (s->local_root)
 			assembly_close(x->options.assembly, chunk);
 	} else if (actor) {
@@ -375,6 +407,11 @@ void exchanges_pass(struct exchanges *x, uint64_t now_ns)
 void exchanges_flush(struct exchanges *x)
 {
 	exchanges_pass(x, UINT64_MAX);
+}
+
+const struct requests *exchanges_requests(const struct exchanges *x)
+{
+	return x->requests;
 }
 
 void exchanges_stats(const struct exchanges *x, struct exchanges_stats *ret)

@@ -4,6 +4,7 @@
 
 #include "flow/actors.h"
 #include "flow/joins.h"
+#include "flow/requests.h"
 #include "trace/assembly.h"
 #include "trace/http.h"
 #include "trace/propagation/propagation.h"
@@ -41,8 +42,6 @@ struct exchanges_options {
 	struct assembly *assembly;
 	struct actors *actors;
 	struct joins *joins;
-	struct http_settings *settings; /* borrowed */
-	struct http_naming naming;
 	uint32_t max; /* at one time */
 };
 
@@ -72,12 +71,28 @@ void exchanges_pass(struct exchanges *x, uint64_t now_ns);
 /* Everything that still waits, at the end. */
 void exchanges_flush(struct exchanges *x);
 
+/* How spans came to their parents: the tag spanhound.link. */
+enum exchange_link {
+	EXCHANGE_LINK_NONE,
+	EXCHANGE_LINK_THREAD,
+	EXCHANGE_LINK_CONNECTION,
+	EXCHANGE_LINK_HANDOFF,
+	EXCHANGE_LINK_FORK,
+	EXCHANGE_LINK_FUNCTION,
+	EXCHANGE_LINK_PEER,
+	EXCHANGE_LINK_HEADER,
+	EXCHANGE_LINKS,
+};
+const char *exchange_link_name(enum exchange_link link);
+
 struct exchanges_stats {
 	uint64_t own;	  /* exchanges with ids of our own: the kernel half did not count them */
 	uint64_t spans, errors;
+	uint64_t links[EXCHANGE_LINKS]; /* of the spans */
 	uint64_t torn;	  /* dropped: request or response was lost to a full ring, or was never whole */
 	uint64_t too_many, trace_limit, malformed; /* dropped likewise */
 };
+const struct requests *exchanges_requests(const struct exchanges *x);
 void exchanges_stats(const struct exchanges *x, struct exchanges_stats *ret);
 
 #endif

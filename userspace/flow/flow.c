@@ -19,8 +19,6 @@ struct flow {
 	struct joins *joins;
 	struct exchanges *exchanges;
 	struct connections *connections;
-	struct resources resources;
-	struct sbuf scratch;
 	uint64_t now_ns, malformed;
 };
 
@@ -45,13 +43,19 @@ static uint32_t or_default(uint32_t value, uint32_t standard)
 	return value ? value : standard;
 }
 
+static void flow_want(void *arg, const struct request_settings *settings)
+{
+	struct flow *f = arg;
+	connections_want(f->connections, settings);
+}
+
 static bool flow_open(struct flow *f)
 {
 	struct flow_options *o = &f->options;
 	struct assembly_options assembly = o->assembly;
 	assembly.sink = flow_sink;
 	assembly.sink_arg = f;
-	f->actors = actors_new(&o->actors);
+	f->actors = actors_new(&o->actors, flow_want, f);
 	f->assembly = assembly_new(&assembly);
 	f->joins = joins_new(REMEMBERED);
 	if (!f->actors || !f->assembly || !f->joins)
@@ -60,11 +64,10 @@ static bool flow_open(struct flow *f)
 				      .arg = o->function_arg, .max_functions = o->max_functions};
 	f->calls = calls_new(&calls);
 	struct exchanges_options exchanges = {
-		.assembly = f->assembly, .actors = f->actors, .joins = f->joins, .settings = o->http,
-		.naming = {.routes = o->routes, .resources = &f->resources, .scratch = &f->scratch},
+		.assembly = f->assembly, .actors = f->actors, .joins = f->joins,
 		.max = DEFAULT_EXCHANGES};
 	f->exchanges = exchanges_new(&exchanges);
-	struct connections_options connections = {.exchanges = f->exchanges, .settings = o->http, .propagation = o->propagation,
+	struct connections_options connections = {.exchanges = f->exchanges, .actors = f->actors,
 						  .max = or_default(o->max_connections, DEFAULT_CONNECTIONS),
 						  .head_max = o->head_max};
 	f->connections = f->exchanges ? connections_new(&connections) : NULL;
@@ -93,8 +96,6 @@ void flow_free(struct flow *f)
 	calls_free(f->calls);
 	assembly_free(f->assembly);
 	actors_free(f->actors);
-	resources_release(&f->resources);
-	sbuf_release(&f->scratch);
 	free(f);
 }
 
@@ -159,6 +160,11 @@ void flow_stats(const struct flow *f, struct flow_stats *ret)
 	joins_stats(f->joins, &ret->joins);
 	assembly_stats(f->assembly, &ret->assembly);
 	ret->malformed = f->malformed;
+}
+
+const struct requests *flow_requests(const struct flow *f)
+{
+	return exchanges_requests(f->exchanges);
 }
 
 const struct calls *flow_calls(const struct flow *f)

@@ -8,7 +8,6 @@
 #include "flow/exchanges.h"
 #include "flow/joins.h"
 #include "trace/assembly.h"
-#include "trace/propagation/settings.h"
 
 /* The way from records of the kernel half to finished chunks: who acts (actors), what functions were called (calls), what was
  * asked over connections (connections, exchanges), what of it belongs together (joins, assembly). Pure: works the same on a
@@ -21,11 +20,7 @@ struct flow_options {
 	void *function_arg;
 	uint32_t max_functions;
 	uint32_t max_connections; /* 0: a default each */
-	uint32_t head_max;
-	/* What Datadog's variables say, until each process's own are read; borrowed. */
-	struct http_settings *http;
-	const struct propagation_settings *propagation;
-	const struct routes *routes;
+	uint32_t head_max; /* bytes of a message's head that are looked at: no fewer than are captured */
 };
 
 struct flow;
@@ -53,6 +48,7 @@ struct flow_stats {
 };
 void flow_stats(const struct flow *f, struct flow_stats *ret);
 const struct calls *flow_calls(const struct flow *f);
+const struct requests *flow_requests(const struct flow *f);
 /* Spans and calls that became none, by drop reason, added to `dropped`; and exchanges the kernel half did not count. */
 void flow_account(const struct flow *f, uint64_t *ret_own, uint64_t dropped[]);
 

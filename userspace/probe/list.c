@@ -16,6 +16,8 @@
 
 #define PID_MAX_LIMIT	 (1 << 22) /* include/linux/threads.h */
 
+#define FORM_ROUTES   "a route (/users/{id}) or a list of them"
+#define FORM_SETTINGS "a map of variables (DD_TRACE_HEADER_TAGS) to texts"
 #define SELECTORS	 0x3f /* the first six keys: at least one is needed */
 #define IN_TARGET(field) offsetof(struct target_spec, field)
 static const struct list_key target_keys[] = {
@@ -35,6 +37,8 @@ static const struct list_key target_keys[] = {
 	LIST_KEY("env", list_read_string, IN_TARGET(env), "text", "default: DD_ENV of the process"),
 	LIST_KEY("version", list_read_string, IN_TARGET(version), "text", "default: DD_VERSION of the process"),
 	LIST_KEY("tags", list_read_tags, IN_TARGET(tags), "a map of names to texts", "on every span of the process"),
+	LIST_KEY("routes", list_read_routes, IN_TARGET(routes), FORM_ROUTES, "for this target, tried first"),
+	LIST_KEY("settings", list_read_settings, IN_TARGET(settings), FORM_SETTINGS, "instead of the process's own"),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "for this target alone", .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "for this target alone",
 		 .inner = &list_handoff_map),
@@ -106,6 +110,12 @@ static const struct list_key top_keys[] = {
 	LIST_KEY("env", list_read_string, IN_LIST(env), "text", "of every target that names none"),
 	LIST_KEY("version", list_read_string, IN_LIST(version), "text", "of every target that names none"),
 	LIST_KEY("tags", list_read_tags, IN_LIST(tags), "a map of names to texts", "on every span"),
+	LIST_KEY("routes", list_read_routes, IN_LIST(routes), FORM_ROUTES,
+		 "names of requests: {id} is any segment, a last * the rest; otherwise guessed from the path"),
+	LIST_KEY("settings", list_read_settings, IN_LIST(settings), FORM_SETTINGS,
+		 "Datadog's, about requests, instead of the processes' own; our own environment comes first"),
+	LIST_KEY("capture", list_read_capture, IN_LIST(capture), "a map", "what is captured of sockets",
+		 .inner = &list_capture_map),
 	LIST_KEY("export", list_read_globs, IN_LIST(exports), "an exporter or a list of them",
 		 "as --export takes them"),
 	LIST_KEY("agent", read_agent, IN_LIST(agent), "a map", "the Datadog Agent", .inner = &list_agent_map),
@@ -126,6 +136,8 @@ static void release_target(struct target_spec *t)
 	vec_release(&t->pids);
 	vec_release(&t->ports);
 	vec_release(&t->tags);
+	vec_release(&t->settings);
+	routes_release(&t->routes);
 }
 
 static LIST_READER(read_targets)
@@ -181,6 +193,8 @@ void probe_list_free(struct probe_list *list)
 	vec_release(&list->handoffs);
 	vec_release(&list->probes);
 	vec_release(&list->tags);
+	vec_release(&list->settings);
+	routes_release(&list->routes);
 	vec_release(&list->exports);
 	arena_release(&list->arena);
 	free(list);

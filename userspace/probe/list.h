@@ -107,6 +107,12 @@ struct probe_handoff {
 	struct probe_handoff_side give, take;
 };
 
+/* What is captured of sockets. */
+struct probe_capture {
+	bool no_http;	/* nothing */
+	uint32_t head;	/* bytes of each message; 0: default */
+};
+
 /* 0: not given. */
 struct probe_limits {
 	uint32_t max_functions;
@@ -138,6 +144,9 @@ struct probe_list {
 	} handoffs;
 	struct sv service, env, version; /* for every target that does not say otherwise */
 	struct tag_vec tags;
+	struct tag_vec settings; /* likewise, variable by variable */
+	struct routes routes;	 /* of every target, after its own */
+	struct probe_capture capture;
 	struct probe_glob_vec exports; /* as --export takes them; not checked against the exporters here */
 	struct probe_limits limits;
 	struct probe_agent agent;

@@ -174,10 +174,8 @@ LIST_READER(list_read_bool)
 		list_expected(r, key, value);
 }
 
-/* Calls `item` for the value itself, or for each of a list. */
-static void one_or_list(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field,
-			void (*item)(struct list_reader *r, const struct list_key *key, const struct yaml_node *value,
-				     void *field))
+void list_read_each(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field,
+		    LIST_READER((*item)))
 {
 	if (value->kind != YAML_SEQUENCE) {
 		item(r, key, value, field);
@@ -203,7 +201,7 @@ static LIST_READER(add_string)
 
 LIST_READER(list_read_strings)
 {
-	one_or_list(r, key, value, field, add_string);
+	list_read_each(r, key, value, field, add_string);
 }
 
 static LIST_READER(add_glob)
@@ -215,7 +213,7 @@ static LIST_READER(add_glob)
 
 LIST_READER(list_read_globs)
 {
-	one_or_list(r, key, value, field, add_glob);
+	list_read_each(r, key, value, field, add_glob);
 }
 
 static bool read_number(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, int64_t *ret)
@@ -240,7 +238,7 @@ static LIST_READER(add_integer)
 
 LIST_READER(list_read_integers)
 {
-	one_or_list(r, key, value, field, add_integer);
+	list_read_each(r, key, value, field, add_integer);
 }
 
 LIST_READER(list_read_u32)

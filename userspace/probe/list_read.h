@@ -63,6 +63,13 @@ LIST_READER(list_read_tags);	 /* struct tag_vec; constants */
 LIST_READER(list_read_duration); /* uint64_t ns */
 LIST_READER(list_read_share);	 /* uint32_t as sh_spec.sample_below */
 LIST_READER(list_read_rate);	 /* uint32_t per second */
+LIST_READER(list_read_routes);	 /* struct routes; one or a list */
+LIST_READER(list_read_settings); /* struct tag_vec; variables that trace/ knows, with values it takes */
+LIST_READER(list_read_capture);	 /* struct probe_capture */
+
+/* Calls `item` for the value itself, or for each of a list. */
+void list_read_each(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field,
+		    LIST_READER((*item)));
 
 /* One visit per entry of a map whose keys are free (tags, args): key checked (scalar, not empty, no duplicate),
  * value not NULL. */
@@ -72,7 +79,7 @@ void list_read_entries(struct list_reader *r, const struct list_key *key, const 
 bool list_read_text(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, struct sv *ret);
 
 extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
-	list_span_map, list_arg_map, list_return_map, list_error_map, list_handoff_map;
+	list_span_map, list_arg_map, list_return_map, list_error_map, list_handoff_map, list_capture_map;
 
 LIST_READER(list_read_probes);	 /* ignored; appends to r->list->probes */
 LIST_READER(list_read_handoffs); /* ignored; appends to r->list->handoffs */

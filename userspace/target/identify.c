@@ -12,6 +12,7 @@
 #include "target/maps.h"
 #include "target/match.h"
 #include "target/text.h"
+#include "trace/request_settings.h"
 
 void uuid_make(char out[UUID_LEN + 1])
 {
@@ -267,6 +268,7 @@ static void pack_all(struct packer *k, const struct process_info *from, struct p
 	to->sampling.rules = pack(k, from->sampling.rules);
 	to->sampling.rate_limit = pack(k, from->sampling.rate_limit);
 	to->sampling.span_rules = pack(k, from->sampling.span_rules);
+	to->settings = pack(k, from->settings);
 	for (uint32_t i = 0; i < from->tag_cnt; i++) {
 		struct tag copy = {pack(k, from->tags[i].key), pack(k, from->tags[i].value)};
 		if (k->to)
@@ -322,12 +324,23 @@ static struct sampling_vars sampling_vars_of(struct sv vars)
 	return v;
 }
 
+/* Variable by variable, who comes first decides. */
+static void settings_of(const struct identify_options *o, struct sv vars, struct sbuf *out)
+{
+	for (const char *const *name = request_variables; *name; name++) {
+		struct sv value;
+		if (environ_get(o->environment, *name, &value) || (o->spec && tags_get(&o->spec->settings, *name, &value)) ||
+		    environ_get(vars, *name, &value))
+			request_settings_put(out, *name, value);
+	}
+}
+
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
 	struct sv vars = SV_NULL, container = SV_NULL, external = SV_NULL;
 	const struct proc_status *status = NULL;
-	struct sbuf fallback = {0};
+	struct sbuf fallback = {0}, settings = {0};
 	char uuid[UUID_LEN + 1];
 	int err = proc_environ(p, &vars);
 	if (err != -ESRCH && (err = proc_status(p, &status)) != -ESRCH)
@@ -341,6 +354,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		id.service = sbuf_sv(&fallback);
 	}
 	environ_get(vars, "DD_EXTERNAL_ENV", &external);
+	settings_of(o, vars, &settings);
 	uuid_make(uuid);
 	struct process_info info = {
 		.pid = (uint32_t)p->pid,
@@ -359,9 +373,16 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.tags = id.tags.data,
 		.tag_cnt = (uint32_t)id.tags.cnt,
 		.sampling = sampling_vars_of(vars),
+		.settings = sbuf_sv(&settings),
 	};
-	struct process_info *made = err || fallback.failed ? NULL : publish(&info);
+	if (o->spec) {
+		info.target = o->spec->number;
+		info.routes[0] = &o->spec->routes;
+		info.routes[1] = o->spec->more_routes;
+	}
+	struct process_info *made = err || fallback.failed || settings.failed ? NULL : publish(&info);
 	sbuf_release(&fallback);
+	sbuf_release(&settings);
 	vec_release(&id.tags);
 	arena_release(&id.arena);
 	if (!made)

@@ -33,6 +33,9 @@ struct identify_options {
 	const struct target_spec *spec; /* NULL: none */
 	struct sv language;		/* when the caller knows better ("go", "rust"): else empty */
 	struct sv hostname;		/* of this machine; identify_hostname() */
+	/* Our own settings for requests, as text for environ_get(): they come before the spec's, and those before the
+	 * process's own. */
+	struct sv environment;
 };
 
 /* A new process_info with one reference, in one block of memory; 0, -ESRCH or -ENOMEM. What may not be read

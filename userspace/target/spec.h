@@ -5,6 +5,7 @@
 #include "base/diagnostics.h"
 #include "base/sbuf.h"
 #include "base/vec.h"
+#include "trace/route.h"
 #include "trace/span.h"
 
 /* Which processes to choose and what to call them: one entry of `targets:`, or one option of the command line. */
@@ -37,6 +38,10 @@ struct target_spec {
 	bool follow_exec;	  /* a child stays chosen when it executes a program that does not match */
 	struct sv service, env, version; /* empty: the process's own */
 	struct tag_vec tags;
+	struct tag_vec settings; /* how requests are traced: names and values of trace/request_settings.def */
+	struct routes routes;	 /* of the paths of requests: tried first, then */
+	const struct routes *more_routes; /* these; NULL: none */
+	uint32_t number;		  /* in the probe list, from 1; 0: not of a list */
 	struct source_pos pos; /* in the file it came from; {0, 0}: the command line */
 };
 
@@ -49,6 +54,8 @@ static inline void target_spec_release(struct target_spec *s)
 	vec_release(&s->pids);
 	vec_release(&s->ports);
 	vec_release(&s->tags);
+	vec_release(&s->settings);
+	routes_release(&s->routes);
 }
 
 /* "name 'ngin*' and port 80", for messages. */

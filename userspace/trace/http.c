@@ -271,7 +271,9 @@ static void set_resource(struct filling *t, const struct http_naming *naming, st
 {
 	struct sv method = t->f->method.len ? t->f->method : SV("HTTP");
 	bool registered = is_registered(method);
-	struct sv route = naming->routes ? routes_match(naming->routes, path) : SV_NULL;
+	struct sv route = SV_NULL;
+	for (int i = 0; i < 2 && !route.len; i++)
+		route = naming->routes[i] ? routes_match(naming->routes[i], path) : SV_NULL;
 	sbuf_reset(t->scratch);
 	sbuf_addsv(t->scratch, method);
 	if (route.len) {

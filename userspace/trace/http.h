@@ -55,9 +55,10 @@ struct http_facts {
 		.connect_ns = HTTP_UNKNOWN                                                                            \
 	}
 
-/* How requests of one service are named; `routes` may be NULL. `scratch` is the caller's, kept for its memory. */
+/* How requests of one service are named; routes are tried in their order, either may be NULL. `scratch` is the caller's,
+ * kept for its memory. */
 struct http_naming {
-	const struct routes *routes;
+	const struct routes *routes[2];
 	struct resources *resources;
 	struct sbuf *scratch;
 };

@@ -27,6 +27,8 @@ struct sampling_vars {
 	struct sv span_rules;  /* DD_SPAN_SAMPLING_RULES */
 };
 
+struct routes;
+
 /* Who a chunk's spans belong to: one process, as the exporters must present it. Immutable once published, counted,
  * shared by every chunk of that process; made by target/. Strings are owned by the object and live as long as it. */
 struct process_info {
@@ -46,6 +48,10 @@ struct process_info {
 	struct tag *tags; /* DD_TAGS and the like: on every span */
 	uint32_t tag_cnt;
 	struct sampling_vars sampling; /* of its own environment */
+	struct sv settings;	       /* how it wants its requests traced: trace/request_settings.h */
+	uint32_t target;	       /* which target of the probe list chose it, from 1; 0: none */
+	/* Configured for that target, and for all; they outlive it. NULL: none. */
+	const struct routes *routes[2];
 	struct arena arena;	       /* what the fields above point into */
 };
 

@@ -166,13 +166,6 @@ static void bench_init(struct bench *b, const struct probe_list *list, bool valu
 	publish_functions(b, values);
 }
 
-static struct sv no_variable(void *arg, const char *name)
-{
-	(void)arg;
-	(void)name;
-	return SV_NULL;
-}
-
 static uint64_t cpu_ns(void)
 {
 	struct timespec ts;
@@ -202,8 +195,6 @@ int main(int argc, char **argv)
 	double seconds = atof(argv[3]);
 
 	bench_init(&b, list, values);
-	struct propagation_settings propagation;
-	propagation_settings_init(&propagation);
 	struct flow_options options = {
 		.assembly = {.max_chunks = 2 * PASS_SPANS,
 			     .max_spans = 1000000,
@@ -216,10 +207,8 @@ int main(int argc, char **argv)
 		.function = bench_function,
 		.function_arg = &b,
 		.max_functions = FUNCTIONS,
-		.http = http_settings_new(no_variable, NULL, NULL, NULL),
-		.propagation = &propagation,
 	};
-	struct flow *flow = options.http ? flow_new(&options) : NULL;
+	struct flow *flow = flow_new(&options);
 	char *records = malloc((size_t)PASS_SPANS * 256);
 	size_t len = 0;
 	if (!flow || !records)

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `routes:`, `settings:`, `capture:`: how requests are traced. */
+#include "base/nearest.h"
+#include "probe/list_read.h"
+#include "trace/request_settings.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* --- routes --------------------------------------------------------------------------------------------------------
+ */
+
+static LIST_READER(read_route)
+{
+	struct sbuf err = {0};
+	struct sv route;
+	if (!list_read_text(r, key, value, &route))
+		return;
+	int rc = routes_add(field, route, &err);
+	r->no_memory |= rc == -ENOMEM;
+	if (rc < 0 && rc != -ENOMEM)
+		yaml_error(&r->src, value, "%s: %s", key->name, sbuf_str(&err));
+	sbuf_release(&err);
+}
+
+LIST_READER(list_read_routes)
+{
+	list_read_each(r, key, value, field, read_route);
+}
+
+/* --- settings ------------------------------------------------------------------------------------------------------
+ */
+
+static const char *known_variable(struct list_reader *r, const struct yaml_node *key)
+{
+	struct nearest near;
+	nearest_init(&near, key->text);
+	for (const char *const *name = request_variables; *name; name++) {
+		if (sv_eq(key->text, sv_of(*name)))
+			return *name;
+		nearest_offer(&near, sv_of(*name));
+	}
+	yaml_error(&r->src, key, "'" SV_FMT "' is no variable about requests%s" SV_FMT "%s", SV_ARG(key->text),
+		   near.best.data ? "; did you mean '" : " (DD_TRACE_HEADER_TAGS, DD_TRACE_PROPAGATION_STYLE, ...)",
+		   SV_ARG(near.best), near.best.data ? "'?" : "");
+	return NULL;
+}
+
+/* Each of the lines that describe what is wrong. */
+static void report_lines(struct list_reader *r, const struct yaml_node *value, struct sv lines)
+{
+	while (lines.len) {
+		const char *end = memchr(lines.data, '\n', lines.len);
+		size_t len = end ? (size_t)(end - lines.data) : lines.len;
+		if (len)
+			yaml_error(&r->src, value, "%.*s", (int)len, lines.data);
+		len += end != NULL;
+		lines = (struct sv){lines.data + len, lines.len - len};
+	}
+}
+
+static void read_setting(struct list_reader *r, const struct yaml_node *value, void *arg)
+{
+	struct tag_vec *settings = arg;
+	const char *name = known_variable(r, value->key);
+	struct list_key key = {.name = name, .form = "text"};
+	struct tag setting = {.key = sv_of(name)};
+	struct sbuf text = {0}, err = {0};
+	if (!name)
+		return;
+	/* Nothing is a value, too: no query string is obfuscated by no expression. */
+	bool empty = value->kind == YAML_SCALAR && value->quoted && !value->text.len;
+	if (empty)
+		setting.value = SV("");
+	else if (!list_read_text(r, &key, value, &setting.value))
+		return;
+	request_settings_put(&text, name, setting.value);
+	struct request_settings *tried = request_settings_new(sbuf_sv(&text), NULL, &err);
+	report_lines(r, value, sbuf_sv(&err));
+	r->no_memory |= !tried || text.failed || err.failed || vec_push(settings, setting) < 0;
+	request_settings_unref(tried);
+	sbuf_release(&text);
+	sbuf_release(&err);
+}
+
+LIST_READER(list_read_settings)
+{
+	list_read_entries(r, key, value, read_setting, field);
+}
+
+/* --- capture -------------------------------------------------------------------------------------------------------
+ */
+
+static LIST_READER(read_http)
+{
+	bool http = true;
+	list_read_bool(r, key, value, &http);
+	*(bool *)field = !http;
+}
+
+static LIST_READER(read_head)
+{
+	uint64_t n;
+	if (value->kind != YAML_SCALAR || value->quoted || !units_size(value->text, &n) || n < key->min || n > key->max)
+		list_expected(r, key, value);
+	else
+		*(uint32_t *)field = (uint32_t)n;
+}
+
+#define IN_CAPTURE(field) offsetof(struct probe_capture, field)
+static const struct list_key capture_keys[] = {
+	LIST_KEY("http", read_http, IN_CAPTURE(no_http), "true or false",
+		 "false: no requests, and nothing of the host's system calls is watched"),
+	LIST_KEY("head", read_head, IN_CAPTURE(head), "a size from 128 to 4k",
+		 "bytes copied of each message; default: 1k", .min = 128, .max = SH_MAX_HEAD),
+};
+const struct list_map list_capture_map = {"capture:", capture_keys, COUNT(capture_keys)};
+
+LIST_READER(list_read_capture)
+{
+	(void)key;
+	list_read_map(r, &list_capture_map, value, field, NULL);
+}
