@@ -49,6 +49,14 @@ static __always_inline u32 at_most(u64 n, u32 limit)
 	return n > limit ? limit : n;
 }
 
+/* The same to the verifier, which on 6.1 does not see what the compiler does: that it is so already. */
+#define AT_MOST_AGAIN(n, limit)                                                                                        \
+	do {                                                                                                           \
+		barrier_var(n);                                                                                        \
+		if ((n) > (limit))                                                                                     \
+			(n) = (limit);                                                                                 \
+	} while (0)
+
 /* Each a global function: verified once, on its own, whatever is around it. */
 int io_piece(struct io *io, struct data_scratch *s, u32 i);
 u32 io_copy(struct io *io, struct data_scratch *s, u32 want);
@@ -68,7 +76,9 @@ GLOBAL int io_piece(struct io *io, struct data_scratch *s, u32 i)
 	if (io->copied < io->want && here) {
 		u32 n = at_most(here, io->want - io->copied);
 		u32 at = io->copied;
-		if (n > SH_MAX_HEAD || at > SH_MAX_HEAD || bpf_probe_read_user(s->bytes + at, n, (void *)v.base))
+		AT_MOST_AGAIN(at, SH_MAX_HEAD);
+		AT_MOST_AGAIN(n, SH_MAX_HEAD);
+		if (bpf_probe_read_user(s->bytes + at, n, (void *)v.base))
 			return 1;
 		io->copied += n;
 	}
@@ -87,7 +97,8 @@ GLOBAL u32 io_copy(struct io *io, struct data_scratch *s, u32 want)
 	s->event.tail_len = 0;
 	want = at_most(io->len, at_most(want, SH_MAX_HEAD));
 	if (io->form == SH_SYS_BUFFER) {
-		if (want > SH_MAX_HEAD || (want && bpf_probe_read_user(s->bytes, want, (void *)io->data)))
+		AT_MOST_AGAIN(want, SH_MAX_HEAD);
+		if (want && bpf_probe_read_user(s->bytes, want, (void *)io->data))
 			return 0;
 		if (want < io->len && io->len >= SH_TAIL_LEN &&
 		    !bpf_probe_read_user(s->event.tail, SH_TAIL_LEN, (void *)(io->data + io->len - SH_TAIL_LEN)))
@@ -218,7 +229,8 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	tgid = io->key >> 32;
 	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
 	bool tasks = p && p->flags & SH_PROCESS_TASKS;
-	struct sh_context *c = bpf_map_lookup_elem(&contexts, &io->key);
+	u64 key = io->key; /* before 6.2 keys have to be on the stack */
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
 		c = context_create(io->key, &reason);
 	__sync_fetch_and_add(&shared.exchanges, 1);
@@ -255,7 +267,8 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	u32 tgid = io->key >> 32;
 	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
 	bool served = conn->flags & SH_CONN_FLAG_SERVER;
-	struct sh_context *c = bpf_map_lookup_elem(&contexts, &io->key);
+	u64 key = io->key; /* before 6.2 keys have to be on the stack */
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
 	if (!c || !conn->self.span_id || !p || p->flags & SH_PROCESS_TASKS)
 		return;
