@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What depends on the kernel it runs on: every way to link that it has, a clear word about those it has not. Runs on
 this machine's kernel and, with `make test-kernels`, on those of distributions."""
+import http.client
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -84,3 +87,44 @@ def test_run_from_the_first_instruction(spanhound, tmp_path):
     r = spanhound("-f", "p_*", command="run", after=("--", program_path("o2", "calls"), log, "nested"),
                   wait_ready=False, env={"TRUTH_NOWAIT": "1"}).result()
     truth.assert_same_tree(truth.read(log), r.spans, r.offset_ns)
+
+
+CHAIN = """
+import http.client, http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if len(sys.argv) > 1:
+            c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+            c.request("GET", self.path)
+            c.getresponse().read()
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *_):
+        pass
+s = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print(s.server_port, flush=True)
+s.serve_forever()
+"""
+
+
+def test_requests(spanhound, background):
+    """Sockets are followed: two servers, one of which asks the other, are one trace."""
+    def serve(*args):
+        p = background(sys.executable, "-c", CHAIN, *args, stdout=subprocess.PIPE, text=True)
+        return p.pid, p.stdout.readline().strip()
+
+    last, last_port = serve()
+    first, first_port = serve(last_port)
+    s = spanhound("--pid", f"{first},{last}")
+    client = http.client.HTTPConnection("127.0.0.1", int(first_port))
+    client.request("GET", "/kernel")
+    assert client.getresponse().read() == b"ok"
+    client.close()
+    r = s.stop()
+    chain = sorted(r.spans, key=lambda x: x["start"])
+    assert [(x["name"], x["resource"]) for x in chain] == [
+        ("http.server.request", "GET /kernel"), ("http.client.request", "GET /kernel"), ("http.server.request", "GET /kernel")]
+    assert [x["parent_id"] for x in chain] == [0, chain[0]["span_id"], chain[1]["span_id"]]
+    assert len({x["trace_id"] for x in chain}) == 1 and not r.dropped
