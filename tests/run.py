@@ -22,7 +22,7 @@ UNIT_TIMEOUT_S = 300
 E2E_TIMEOUT_S = 3600 if os.environ.get("SPANHOUND_SOAK") == "1" else 1500
 GOLDEN_TIMEOUT_S = 300
 CPUS = len(os.sched_getaffinity(0))
-E2E_WORKERS = 2 * CPUS  # they wait more than they work
+E2E_WORKERS = CPUS + 1  # they wait more than they work
 # A failure is shown in full, but not a novel.
 MAX_SHOWN = 6000
 

@@ -42,6 +42,7 @@ def certificate(directory, name):
     return files
 
 
+@pytest.mark.alone  # all faults have to come by in a given time
 @pytest.mark.parametrize("version", ["v0.4", "v0.5"])
 def test_every_fault_in_turn(spanhound, hot, fault, version):
     """One fault after the other, many times round, sometimes two in a row; then a well Agent for the rest."""

@@ -6,6 +6,7 @@
 #include "app/cmd_replay.c"
 #include "app/environment.c"
 #include "app/functions.c"
+#include "app/sampling.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -103,7 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct sbuf err = {0};
 
 	log_level = LOG_ERROR;
-	if (capture_reader_init(&r.reader, data, size, &err) == 0) {
+	if (replay_open_pipeline(&r, &err) == 0 && capture_reader_init(&r.reader, data, size, &err) == 0) {
 		struct capture_entry e;
 		const void *body;
 		while (capture_next(&r.reader, &e, &body) > 0 && replay_entry(&r, &e, body) == 0)
