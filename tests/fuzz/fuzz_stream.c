@@ -69,6 +69,11 @@ int exporters_open(const struct sv_vec *names, const struct probe_agent *agent, 
 	return -ENOSYS;
 }
 
+void datadog_listen(const struct datadog_listener *listener)
+{
+	(void)listener;
+}
+
 int options_parse(struct options *ret, enum command_id command, int argc, char **argv)
 {
 	(void)ret, (void)command, (void)argc, (void)argv;
