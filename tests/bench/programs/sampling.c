@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What sampling and statistics add to a span, on one thread: chunks of SPANS spans, all of them counted. Prints
- * nanoseconds of CPU time a span of statistics, and of sampling with three rules.
+ * What sampling and statistics add to a span, on one thread. Prints nanoseconds of CPU time a span of statistics, and
+ * of sampling with three rules.
  *
- *   sampling SPANS SECONDS
+ *   sampling clients|request SPANS SECONDS
+ *
+ * Chunks of SPANS spans with six tags each; clients: all are calls of a peer, the dearest there are; request: of ten
+ * one is a request, two are calls of a peer, and seven are functions that statistics do not count.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -19,6 +23,9 @@
 static struct tag client_tags[] = {{SV("span.kind"), SV("client")},	{SV("component"), SV("redis")},
 				   {SV("db.system"), SV("redis")},	{SV("out.host"), SV("cache.internal")},
 				   {SV("http.status_code"), SV("200")}, {SV("code.function"), SV("redisCommand")}};
+static struct tag function_tags[] = {{SV("code.function"), SV("handle")},     {SV("code.namespace"), SV("shop")},
+				     {SV("thread.name"), SV("worker")},	      {SV("currency"), SV("EUR")},
+				     {SV("module.build_id"), SV("8f3b2a1c")}, {SV("module.path"), SV("/usr/bin/shop")}};
 static struct metric metrics[] = {{SV("thread.id"), 7}};
 static struct process_info shop = {.refs = 1, .service = SV("shop"), .env = SV("prod"), .version = SV("1.2.3")};
 
@@ -29,7 +36,7 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-static struct chunk *make_chunk(struct chunk_pool *pool, unsigned spans, unsigned number, uint64_t now_ns)
+static struct chunk *make_chunk(struct chunk_pool *pool, unsigned spans, unsigned number, bool request, uint64_t now_ns)
 {
 	static char resources[RESOURCES][24];
 	struct chunk *c = chunk_pool_get(pool);
@@ -44,7 +51,8 @@ static struct chunk *make_chunk(struct chunk_pool *pool, unsigned spans, unsigne
 		s->name = SV("redis.command");
 		s->resource = sv_of(resource);
 		s->type = SV("redis");
-		s->tags = client_tags;
+		bool client = !request || i % 10 < 2;
+		s->tags = client ? client_tags : function_tags;
 		s->tag_cnt = 6;
 		s->metrics = metrics;
 		s->metric_cnt = 1;
@@ -75,13 +83,14 @@ int main(int argc, char **argv)
 	struct stats *stats = stats_new(&(struct stats_options){.box = &box});
 	struct sampler *sampler = sampler_new(&options);
 	struct chunk_pool *pool = chunk_pool_new(1 << 20);
-	if (argc != 3 || !stats || !sampler || !pool)
+	if (argc != 4 || !stats || !sampler || !pool)
 		return 2;
-	unsigned spans = (unsigned)atoi(argv[1]);
-	uint64_t budget = (uint64_t)(atof(argv[2]) * 1e9), now_ns = 1700000005 * NSEC_PER_SEC, trace = 1;
+	unsigned spans = (unsigned)atoi(argv[2]);
+	bool request = !strcmp(argv[1], "request");
+	uint64_t budget = (uint64_t)(atof(argv[3]) * 1e9), now_ns = 1700000005 * NSEC_PER_SEC, trace = 1;
 	stats_set_peer_tags(stats, peers, 5);
 	for (unsigned i = 0; i < CHUNKS; i++)
-		chunks[i] = make_chunk(pool, spans, i, now_ns);
+		chunks[i] = make_chunk(pool, spans, i, request, now_ns);
 	double per_span[2];
 	for (int what = 0; what < 2; what++) {
 		uint64_t start = cpu_ns(), rounds = 0;

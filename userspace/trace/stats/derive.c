@@ -237,13 +237,11 @@ static void add_part(struct sbuf *out, struct sv part)
 	sbuf_addsv(out, slice(host, len, host.len));
 }
 
-/* No address without a digit or a colon, and no list without a comma. */
+/* An IPv4 address begins with a digit, or behind "ip-"; before or in every other one, and in a list, are these two. */
 static bool may_change(struct sv s)
 {
-	for (size_t i = 0; i < s.len; i++)
-		if ((s.data[i] >= '0' && s.data[i] <= ':') || s.data[i] == ',')
-			return true;
-	return false;
+	return s.len &&
+	       ((s.data[0] >= '0' && s.data[0] <= '9') || s.data[0] == 'i' || sv_has(s, ':') || sv_has(s, ','));
 }
 
 void derive_peer_value(struct sbuf *out, struct sv value)

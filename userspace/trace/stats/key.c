@@ -39,19 +39,42 @@ static inline uint64_t mix_text(uint64_t h, struct sv s)
 	return mix(h, load(s.data, 1) | load(s.data + s.len / 2, 1) << 8 | load(s.data + s.len - 1, 1) << 16);
 }
 
+/* --- tags that matter --------------------------------------------------------------------------------------------- */
+
+enum {
+	TAG_KIND,
+	TAG_HTTP_METHOD,
+	TAG_HTTP_ENDPOINT,
+	TAG_HTTP_ROUTE,
+	TAG_HTTP_STATUS,
+	TAG_HTTP_STATUS_OTEL,
+	TAG_GRPC_FIRST, /* in the Agent's order */
+	TAG_GRPC_LAST = TAG_GRPC_FIRST + 3,
+	TAG_BASE_SERVICE,
+	TAG_SOURCE,
+	TAG_MEASURED,
+	TAG_PARTIAL,
+	TAGS,
+};
+
+static const struct sv fixed_keys[TAGS] = {
+	[TAG_KIND] = SV("span.kind"),
+	[TAG_HTTP_METHOD] = SV("http.method"),
+	[TAG_HTTP_ENDPOINT] = SV("http.endpoint"),
+	[TAG_HTTP_ROUTE] = SV("http.route"),
+	[TAG_HTTP_STATUS] = SV("http.status_code"),
+	[TAG_HTTP_STATUS_OTEL] = SV("http.response.status_code"),
+	[TAG_GRPC_FIRST] = SV("rpc.grpc.status_code"),
+	[TAG_GRPC_FIRST + 1] = SV("grpc.code"),
+	[TAG_GRPC_FIRST + 2] = SV("rpc.grpc.status.code"),
+	[TAG_GRPC_LAST] = SV("grpc.status.code"),
+	[TAG_BASE_SERVICE] = SV("_dd.base_service"),
+	[TAG_SOURCE] = SV("_dd.svc_src"),
+	[TAG_MEASURED] = SV("_dd.measured"),
+	[TAG_PARTIAL] = SV("_dd.partial_version"),
+};
+
 /* --- configured tags ---------------------------------------------------------------------------------------------- */
-
-static uint32_t key_hash(struct sv key)
-{
-	return (uint32_t)mix_text(0, key);
-}
-
-/* One of the bits of stats_tags.there: most tags are not wanted, and told so by three of their bytes. */
-static unsigned key_bit(struct sv key)
-{
-	const unsigned char *data = (const unsigned char *)key.data;
-	return (unsigned)(key.len * 37 + data[0] + data[key.len / 2] * 5u + data[key.len - 1] * 3u) % STATS_KEY_BITS;
-}
 
 /* As the Agent sorts "key:value" texts: a colon follows the shorter one. */
 static int compare_keys(const void *a, const void *b)
@@ -66,17 +89,40 @@ static int compare_keys(const void *a, const void *b)
 	return after_x - after_y;
 }
 
-static int stats_tags_index(struct stats_tags *t)
+/* Where the key is or would be. */
+static inline struct stats_slot *slot_of(const struct stats_tags *t, struct sv key)
 {
-	int rc = 0;
-	for (uint32_t i = 0; i < t->peer_cnt + t->additional_cnt && rc == 0; i++) {
-		bool peer = i < t->peer_cnt;
-		struct sv key = peer ? t->peer[i] : t->additional[i - t->peer_cnt];
-		unsigned bit = key_bit(key);
-		rc = hindex_put(&t->by_key, key_hash(key), peer ? i : STATS_MAX_PEER_TAGS + i - t->peer_cnt);
-		t->there[bit / 64] |= 1ULL << (bit % 64);
+	unsigned i = (unsigned)(mix_text(0, key) >> 32);
+	for (;; i++) {
+		const struct stats_slot *slot = &t->slots[i % STATS_SLOTS];
+		if (!slot->key.len || sv_eq(slot->key, key))
+			return (struct stats_slot *)slot;
 	}
-	return rc;
+}
+
+static struct stats_slot *slot_make(struct stats_tags *t, struct sv key)
+{
+	struct stats_slot *slot = slot_of(t, key);
+	if (!slot->key.len)
+		*slot = (struct stats_slot){.key = key, .fixed = -1, .wanted = -1};
+	return slot;
+}
+
+static void stats_tags_index(struct stats_tags *t)
+{
+	memset(t->slots, 0, sizeof(t->slots));
+	for (int i = 0; i < TAGS; i++)
+		slot_make(t, fixed_keys[i])->fixed = (int16_t)i;
+	for (uint32_t i = 0; i < t->peer_cnt; i++)
+		slot_make(t, t->peer[i])->wanted = (int16_t)i;
+	for (uint32_t i = 0; i < t->additional_cnt; i++)
+		slot_make(t, t->additional[i])->also = (int16_t)(i + 1);
+}
+
+void stats_tags_init(struct stats_tags *t)
+{
+	*t = (struct stats_tags){0};
+	stats_tags_index(t);
 }
 
 static int copy_keys(struct stats_tags *t, struct sv *to, uint32_t *ret_cnt, const struct sv *keys, uint32_t cnt,
@@ -105,12 +151,13 @@ static int stats_tags_set(struct stats_tags *t, const struct sv *peer, uint32_t 
 			       STATS_MAX_ADDITIONAL_TAGS);
 	qsort(made.peer, made.peer_cnt, sizeof(made.peer[0]), compare_keys);
 	qsort(made.additional, made.additional_cnt, sizeof(made.additional[0]), compare_keys);
-	if (rc == 0)
-		rc = stats_tags_index(&made);
-	stats_tags_release(t);
-	if (rc < 0)
-		stats_tags_release(&made);
+	arena_release(&t->arena);
+	if (rc < 0) {
+		arena_release(&made.arena);
+		made = (struct stats_tags){0};
+	}
 	*t = made;
+	stats_tags_index(t);
 	return rc;
 }
 
@@ -126,90 +173,64 @@ int stats_tags_set_additional(struct stats_tags *t, const struct sv *keys, uint3
 
 void stats_tags_release(struct stats_tags *t)
 {
-	hindex_release(&t->by_key);
 	arena_release(&t->arena);
 	*t = (struct stats_tags){0};
 }
 
 /* --- what is known of a span -------------------------------------------------------------------------------------- */
 
-enum {
-	TAG_KIND,
-	TAG_HTTP_METHOD,
-	TAG_HTTP_ENDPOINT,
-	TAG_HTTP_ROUTE,
-	TAG_HTTP_STATUS,
-	TAG_HTTP_STATUS_OTEL,
-	TAG_GRPC_FIRST, /* in the Agent's order */
-	TAG_GRPC_LAST = TAG_GRPC_FIRST + 3,
-	TAG_BASE_SERVICE,
-	TAG_SOURCE,
-	TAG_MEASURED,
-	TAG_PARTIAL,
-	TAGS,
-};
-
 struct found {
 	struct sv text[TAGS];
 	double number[TAGS];
 	uint32_t texts, numbers; /* bits of those there */
+	/* Of the configured tags: those of peers, then the additional ones. */
+	struct sv wanted[STATS_MAX_PEER_TAGS + STATS_MAX_ADDITIONAL_TAGS];
+	uint64_t there[(STATS_MAX_PEER_TAGS + STATS_MAX_ADDITIONAL_TAGS + 63) / 64];
 };
 
-/* The keys are few and told apart by their length and one character. */
-static int tag_of(struct sv key)
+static inline void found_want(struct found *f, unsigned i, struct sv value)
 {
-#define IS(literal, tag) (memcmp(key.data, literal, sizeof(literal) - 1) == 0 ? (int)(tag) : -1)
-	switch (key.len) {
-	case 9:
-		return key.data[0] == 's' ? IS("span.kind", TAG_KIND) : IS("grpc.code", TAG_GRPC_FIRST + 1);
-	case 10:
-		return IS("http.route", TAG_HTTP_ROUTE);
-	case 11:
-		return key.data[0] == 'h' ? IS("http.method", TAG_HTTP_METHOD) : IS("_dd.svc_src", TAG_SOURCE);
-	case 12:
-		return IS("_dd.measured", TAG_MEASURED);
-	case 13:
-		return IS("http.endpoint", TAG_HTTP_ENDPOINT);
-	case 16:
-		return key.data[0] == 'h'   ? IS("http.status_code", TAG_HTTP_STATUS)
-		       : key.data[0] == 'g' ? IS("grpc.status.code", TAG_GRPC_FIRST + 3)
-					    : IS("_dd.base_service", TAG_BASE_SERVICE);
-	case 19:
-		return IS("_dd.partial_version", TAG_PARTIAL);
-	case 20:
-		return key.data[15] == '_' ? IS("rpc.grpc.status_code", TAG_GRPC_FIRST)
-					   : IS("rpc.grpc.status.code", TAG_GRPC_FIRST + 2);
-	case 25:
-		return IS("http.response.status_code", TAG_HTTP_STATUS_OTEL);
-	}
-#undef IS
-	return -1;
+	uint64_t bit = 1ULL << (i % 64);
+	f->wanted[i] = value;
+	f->there[i / 64] = value.len ? f->there[i / 64] | bit : f->there[i / 64] & ~bit;
 }
 
-static void find_texts(struct found *f, const struct tag *tags, uint32_t cnt)
+static inline void found_text(struct found *f, const struct stats_tags *tags, struct sv key, struct sv value)
 {
-	for (uint32_t i = 0; i < cnt; i++) {
-		int tag = tag_of(tags[i].key);
-		if (tag < 0)
-			continue;
-		f->text[tag] = tags[i].value;
-		f->texts |= 1u << tag;
+	const struct stats_slot *slot = key.len ? slot_of(tags, key) : NULL;
+	if (!slot || !slot->key.len)
+		return;
+	if (slot->fixed >= 0) {
+		f->text[slot->fixed] = value;
+		f->texts |= 1u << slot->fixed;
 	}
+	if (slot->wanted >= 0)
+		found_want(f, (unsigned)slot->wanted, value);
+	if (slot->also)
+		found_want(f, STATS_MAX_PEER_TAGS + (unsigned)slot->also - 1, value);
+}
+
+static void find_texts(struct found *f, const struct stats_tags *tags, const struct tag *list, uint32_t cnt)
+{
+	for (uint32_t i = 0; i < cnt; i++)
+		found_text(f, tags, list[i].key, list[i].value);
 }
 
 /* Later ones win, as in tags.c. */
-static void find_tags(struct found *f, const struct process_info *p, const struct span *s)
+static void find_tags(struct found *f, const struct stats_tags *tags, const struct process_info *p,
+		      const struct span *s)
 {
 	f->texts = f->numbers = 0;
-	find_texts(f, p->tags, p->tag_cnt);
-	find_texts(f, s->shared_tags, s->shared_tag_cnt);
-	find_texts(f, s->tags, s->tag_cnt);
+	memset(f->there, 0, sizeof(f->there));
+	find_texts(f, tags, p->tags, p->tag_cnt);
+	find_texts(f, tags, s->shared_tags, s->shared_tag_cnt);
+	find_texts(f, tags, s->tags, s->tag_cnt);
 	for (uint32_t i = 0; i < s->metric_cnt; i++) {
-		int tag = tag_of(s->metrics[i].key);
-		if (tag < 0)
+		const struct stats_slot *slot = s->metrics[i].key.len ? slot_of(tags, s->metrics[i].key) : NULL;
+		if (!slot || !slot->key.len || slot->fixed < 0)
 			continue;
-		f->number[tag] = s->metrics[i].value;
-		f->numbers |= 1u << tag;
+		f->number[slot->fixed] = s->metrics[i].value;
+		f->numbers |= 1u << slot->fixed;
 	}
 }
 
@@ -308,35 +329,6 @@ static struct sv grpc_code(const struct found *f, struct stats_scratch *scratch)
 
 /* --- configured tags of a span ------------------------------------------------------------------------------------ */
 
-struct wanted {
-	struct sv values[STATS_MAX_PEER_TAGS + STATS_MAX_ADDITIONAL_TAGS];
-	uint64_t there[(STATS_MAX_PEER_TAGS + STATS_MAX_ADDITIONAL_TAGS + 63) / 64];
-};
-
-static void want(struct wanted *w, const struct stats_tags *t, struct sv key, struct sv value)
-{
-	unsigned bit = key.len ? key_bit(key) : 0;
-	if (!key.len || !(t->there[bit / 64] >> (bit % 64) & 1))
-		return;
-	uint32_t hash = key_hash(key), ref;
-	for (uint32_t i = hash; (ref = hindex_at(&t->by_key, &i, hash)) != HINDEX_NONE; i++) {
-		bool additional = ref >= STATS_MAX_PEER_TAGS;
-		if (!sv_eq(additional ? t->additional[ref - STATS_MAX_PEER_TAGS] : t->peer[ref], key))
-			continue;
-		w->values[ref] = value;
-		if (value.len)
-			w->there[ref / 64] |= 1ULL << (ref % 64);
-		else
-			w->there[ref / 64] &= ~(1ULL << (ref % 64));
-	}
-}
-
-static void want_all(struct wanted *w, const struct stats_tags *t, const struct tag *tags, uint32_t cnt)
-{
-	for (uint32_t i = 0; i < cnt; i++)
-		want(w, t, tags[i].key, tags[i].value);
-}
-
 static void add_pair(struct sbuf *out, struct sv key, struct sv value, bool peer)
 {
 	sbuf_addsv(out, key);
@@ -348,47 +340,38 @@ static void add_pair(struct sbuf *out, struct sv key, struct sv value, bool peer
 	sbuf_addc(out, '\0');
 }
 
-static uint16_t add_wanted(struct sbuf *out, const struct wanted *w, const struct sv *keys, uint32_t first,
-			   uint32_t cnt)
+static uint16_t add_wanted(struct sbuf *out, const struct found *f, const struct sv *keys, uint32_t first, uint32_t cnt)
 {
 	uint16_t added = 0;
 	for (uint32_t i = 0; i < cnt; i++) {
 		uint32_t ref = first + i;
-		if (!(w->there[ref / 64] >> (ref % 64) & 1))
+		if (!(f->there[ref / 64] >> (ref % 64) & 1))
 			continue;
-		add_pair(out, keys[i], w->values[ref], first == 0);
+		add_pair(out, keys[i], f->wanted[ref], first == 0);
 		added++;
 	}
 	return added;
 }
 
-static void key_tags(struct stats_key *k, const struct tags *t, const struct span *s, const struct stats_tags *tags,
-		     struct stats_scratch *scratch, enum kind kind, struct sv base_service)
+/* `foreign`: the process's service, when the span's is another one. */
+static void key_tags(struct stats_key *k, struct found *f, const struct stats_tags *tags, struct stats_scratch *scratch,
+		     enum kind kind, struct sv foreign)
 {
 	struct sbuf *text = &scratch->text;
-	bool peers = tags->peer_cnt && kind == KIND_PEER;
-	size_t peer_len = 0;
-	struct wanted w;
+	struct sv base_service = foreign.len ? foreign : text_of(f, TAG_BASE_SERVICE);
 	sbuf_reset(text);
 	k->peer_cnt = k->additional_cnt = 0;
-	if (peers || tags->additional_cnt) {
-		const struct process_info *p = t->chunk->process;
-		memset(w.there, 0, sizeof(w.there));
-		want_all(&w, tags, p->tags, p->tag_cnt);
-		want_all(&w, tags, s->shared_tags, s->shared_tag_cnt);
-		want_all(&w, tags, s->tags, s->tag_cnt);
-		if (base_service.len)
-			want(&w, tags, SV("_dd.base_service"), base_service);
-	}
-	if (peers) {
-		k->peer_cnt = add_wanted(text, &w, tags->peer, 0, tags->peer_cnt);
-	} else if (tags->peer_cnt && base_service.len && kind != KIND_OTHER && kind <= KIND_INTERNAL) {
+	if (foreign.len)
+		found_text(f, tags, SV("_dd.base_service"), foreign);
+	if (tags->peer_cnt && kind == KIND_PEER) {
+		k->peer_cnt = add_wanted(text, f, tags->peer, 0, tags->peer_cnt);
+	} else if (tags->peer_cnt && base_service.len && (kind == KIND_NONE || kind == KIND_INTERNAL)) {
 		add_pair(text, SV("_dd.base_service"), base_service, true);
 		k->peer_cnt = 1;
 	}
-	peer_len = text->len;
+	size_t peer_len = text->len;
 	if (tags->additional_cnt)
-		k->additional_cnt = add_wanted(text, &w, tags->additional, STATS_MAX_PEER_TAGS, tags->additional_cnt);
+		k->additional_cnt = add_wanted(text, f, tags->additional, STATS_MAX_PEER_TAGS, tags->additional_cnt);
 	k->strings[STATS_PEER] = (struct sv){text->data, peer_len};
 	k->strings[STATS_ADDITIONAL] =
 		(struct sv){peer_len < text->len ? text->data + peer_len : NULL, text->len - peer_len};
@@ -403,7 +386,7 @@ bool stats_key_of(struct stats_key *k, const struct tags *t, uint32_t i, const s
 	const struct span *s = &c->spans[i];
 	struct found f;
 	*ret_top_level = tags_is_top_level(t, i);
-	find_tags(&f, c->process, s);
+	find_tags(&f, tags, c->process, s);
 	enum kind kind = kind_of(text_of(&f, TAG_KIND));
 	if (!span_counts(&f, kind, *ret_top_level))
 		return false;
@@ -421,7 +404,7 @@ bool stats_key_of(struct stats_key *k, const struct tags *t, uint32_t i, const s
 	k->http_status = http_status(&f);
 	k->trace_root = s->parent_id == 0 ? 1 : 2;
 	k->synthetics = sv_starts(c->origin, SV("synthetics"));
-	key_tags(k, t, s, tags, scratch, kind, foreign ? c->process->service : text_of(&f, TAG_BASE_SERVICE));
+	key_tags(k, &f, tags, scratch, kind, foreign ? c->process->service : SV_NULL);
 	if (scratch->text.failed)
 		return false;
 	stats_key_hash(k);

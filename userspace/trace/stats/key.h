@@ -3,7 +3,6 @@
 #define TRACE_STATS_KEY_H
 
 #include "base/sbuf.h"
-#include "trace/hindex.h"
 #include "trace/tags.h"
 
 /* Which spans are counted and what they are counted under: struct ClientGroupedStats of the Agent
@@ -13,18 +12,26 @@
 #define STATS_MAX_ADDITIONAL_TAGS 4 /* DD_TRACE_STATS_ADDITIONAL_TAGS */
 #define STATS_MAX_ADDITIONAL_LEN  200
 #define STATS_BLOCKED		  SV("tracer_blocked_value")
-#define STATS_KEY_BITS		  256
 
-/* The tags whose values are part of the key: the Agent's peer_tags, and the user's own. Valid when zeroed. */
+/* Keys that mean something, open-addressed by a hash. */
+#define STATS_SLOTS 512
+struct stats_slot {
+	struct sv key;	/* empty: free */
+	int16_t fixed;	/* what it means whatever is configured; -1: nothing */
+	int16_t wanted; /* its number in `peer`; -1: none */
+	int16_t also;	/* its number in `additional`, from 1; 0: none */
+};
+
+/* The tags whose values are part of the key: the Agent's peer_tags, and the user's own. */
 struct stats_tags {
 	struct sv peer[STATS_MAX_PEER_TAGS]; /* ordered by the text "key:" */
 	uint32_t peer_cnt;
 	struct sv additional[STATS_MAX_ADDITIONAL_TAGS];
 	uint32_t additional_cnt;
-	uint64_t there[STATS_KEY_BITS / 64];
-	struct hindex by_key; /* number in peer, or STATS_MAX_PEER_TAGS + number in additional */
+	struct stats_slot slots[STATS_SLOTS];
 	struct arena arena;
 };
+void stats_tags_init(struct stats_tags *t);
 /* Replace what was there; what is beyond the maximum is left out. 0 or -ENOMEM (then there are none). */
 int stats_tags_set_peer(struct stats_tags *t, const struct sv *keys, uint32_t cnt);
 int stats_tags_set_additional(struct stats_tags *t, const struct sv *keys, uint32_t cnt);

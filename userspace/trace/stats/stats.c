@@ -41,8 +41,10 @@ struct stats {
 struct stats *stats_new(const struct stats_options *options)
 {
 	struct stats *s = calloc(1, sizeof(*s));
-	if (s)
-		s->options = *options;
+	if (!s)
+		return NULL;
+	s->options = *options;
+	stats_tags_init(&s->keys);
 	return s;
 }
 
