@@ -38,6 +38,8 @@ SECTIONS = {
     "connections": web.connections,
     "million": web.million,
     "bystander": web.bystander,
+    "encode": userspace.encode,
+    "obfuscate": userspace.obfuscate,
 }
 
 

@@ -13,6 +13,19 @@ static bool is_alnum(char c)
 	return is_alpha(c) || (c >= '0' && c <= '9');
 }
 
+/* --- cutting ------------------------------------------------------------------------------------------------------ */
+
+struct sv normalize_cut(struct sv s, size_t max)
+{
+	if (s.len <= max)
+		return s;
+	for (s.len = max; s.len > 0; s.len--)
+		for (size_t n = s.len < 4 ? s.len : 4; n > 0; n--)
+			if (utf8_valid((struct sv){s.data + s.len - n, n}))
+				return s;
+	return s;
+}
+
 /* --- tags --------------------------------------------------------------------------------------------------------- */
 
 static bool tag_char(char c)
@@ -78,7 +91,7 @@ void normalize_tag(struct sbuf *out, struct sv tag)
 
 void normalize_peer_service(struct sbuf *out, struct sv service)
 {
-	tag_add(out, utf8_cut(service, NORMALIZE_MAX_NAME), false);
+	tag_add(out, normalize_cut(service, NORMALIZE_MAX_NAME), false);
 }
 
 void normalize_service(struct sbuf *out, struct sv service, struct sv lang)
@@ -107,7 +120,7 @@ static bool name_is_normal(struct sv s)
 
 void normalize_name(struct sbuf *out, struct sv name)
 {
-	name = utf8_cut(name, NORMALIZE_MAX_NAME);
+	name = normalize_cut(name, NORMALIZE_MAX_NAME);
 	while (name.len && !is_alpha(name.data[0]))
 		name = (struct sv){name.data + 1, name.len - 1};
 	if (name.len == 0) {
@@ -141,10 +154,10 @@ void normalize_name(struct sbuf *out, struct sv name)
 
 struct sv normalize_resource(struct sv resource, struct sv name)
 {
-	return utf8_cut(resource.len ? resource : name, NORMALIZE_MAX_RESOURCE);
+	return normalize_cut(resource.len ? resource : name, NORMALIZE_MAX_RESOURCE);
 }
 
 struct sv normalize_type(struct sv type)
 {
-	return utf8_cut(type, NORMALIZE_MAX_NAME);
+	return normalize_cut(type, NORMALIZE_MAX_NAME);
 }

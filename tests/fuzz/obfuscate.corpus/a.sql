@@ -1,0 +1,1 @@
+SELECT 3 AS n, a.id FROM "a" WHERE b IN ('x', -1.5e3, $1) AND c = {d 'y'} -- z

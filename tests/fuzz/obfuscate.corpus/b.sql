@@ -1,0 +1,1 @@
+INSERT INTO `u` (id) VALUES (%s), (%(x)s) /* c */; $$q$$ :b ::text !~* ?

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The filters of pkg/obfuscate/sql.go: discard, replace, group, in this order, each seeing what the last of them made
+ * of the token before. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/utf8.h"
+#include "trace/obfuscate/obfuscate.h"
+#include "trace/obfuscate/sql_tokens.h"
+
+#define MAX_PASSES 8
+
+struct filter {
+	enum sql_kind last;
+	unsigned values; /* "?" in a row */
+	unsigned groups; /* ( ? ) in a row */
+	bool unusual;
+	char *start, *at, *end; /* what is written */
+};
+
+static bool groupable(enum sql_kind k)
+{
+	return k == SQL_GROUPABLE || k == SQL_GROUPABLE_PAREN;
+}
+
+static enum sql_kind grouped(enum sql_kind k)
+{
+	return k == '(' ? SQL_GROUPABLE_PAREN : SQL_GROUPABLE;
+}
+
+/* A token whose text is gone has NULL data from here on. False: no SQL. */
+static bool discard(const struct filter *f, enum sql_kind *kind, struct sv *text)
+{
+	if (f->last == SQL_BRACKETED && *kind != ']') {
+		if (*kind != SQL_ID)
+			return false;
+		*kind = SQL_BRACKETED;
+		*text = SV_NULL;
+	} else if (f->last == SQL_BRACKETED || f->last == SQL_AS) {
+		*kind = *kind == '[' ? SQL_BRACKETED : SQL_FILTERED;
+		*text = SV_NULL;
+	} else if (*kind == SQL_COMMENT) {
+		*kind = SQL_FILTERED;
+		*text = SV_NULL;
+	} else if (*kind == ';') {
+		*kind = SQL_GROUPABLE;
+		*text = SV_NULL;
+	} else if (*kind == SQL_AS) {
+		*text = SV_NULL;
+	}
+	return true;
+}
+
+static void replace(const struct filter *f, enum sql_kind *kind, struct sv *text)
+{
+	bool value = *kind == SQL_STRING || *kind == SQL_NUMBER || *kind == '?' || f->last == SQL_SAVEPOINT ||
+		     (f->last == '=' && *kind == SQL_DOUBLE_QUOTED);
+	if (!value)
+		return;
+	*kind = grouped(*kind);
+	*text = SV("?");
+}
+
+static void put(struct filter *f, struct sv s)
+{
+	if (s.len == 1 && f->at < f->end) {
+		*f->at++ = s.data[0];
+	} else if ((size_t)(f->end - f->at) >= s.len) {
+		memcpy(f->at, s.data, s.len);
+		f->at += s.len;
+	}
+}
+
+/* *ret_paren: a parenthesis that was left out is to be written after all. */
+static void group(struct filter *f, enum sql_kind *kind, struct sv *text, bool *ret_paren)
+{
+	if ((f->last == '(' && groupable(*kind)) || (*kind == '(' && f->groups > 0))
+		f->groups++;
+	bool subquery = *kind == SQL_SELECT || *kind == SQL_DELETE || *kind == SQL_UPDATE || *kind == SQL_ID;
+	*ret_paren = false;
+	if (f->groups > 0 && f->last == SQL_GROUPABLE_PAREN && subquery) {
+		f->values = f->groups = 0;
+		*ret_paren = true;
+	} else if (groupable(*kind)) {
+		if (++f->values > 1) {
+			*kind = grouped(*kind);
+			*text = SV_NULL;
+		}
+	} else if ((f->values > 0 && (*kind == ',' || *kind == '?')) || f->groups > 1) {
+		*kind = grouped(*kind);
+		*text = SV_NULL;
+	} else if (*kind != ',' && *kind != '(' && *kind != ')') {
+		f->values = f->groups = 0;
+	}
+}
+
+static void emit(struct filter *f, enum sql_kind kind, struct sv text, bool paren)
+{
+	if (!text.data && !paren)
+		return;
+	if (f->at > f->start && kind != ',' && (kind != '=' || f->last != ':'))
+		put(f, SV(" "));
+	if (paren)
+		put(f, SV("( "));
+	put(f, text);
+}
+
+/* One pass over `q`, written to f->start. */
+static int pass(struct filter *f, struct sql_tokens *t)
+{
+	f->last = 0;
+	f->values = f->groups = 0;
+	f->at = f->start;
+	for (;;) {
+		struct sv text;
+		bool paren;
+		enum sql_kind kind = sql_next(t, &text);
+		if (kind == SQL_END)
+			break;
+		/* Without these, what stood beside them stands beside something else: a "?" behind another one, a
+		 * colon at the end. */
+		t->unusual |= kind == SQL_AS || kind == SQL_SAVEPOINT || kind == SQL_COMMENT || kind == SQL_NOT ||
+			      kind == '[' || kind == ':';
+		if (kind == SQL_ERROR || !discard(f, &kind, &text))
+			return -EINVAL;
+		replace(f, &kind, &text);
+		group(f, &kind, &text, &paren);
+		emit(f, kind, text, paren);
+		f->last = kind;
+	}
+	f->unusual = t->unusual || t->seen_escape;
+	return f->at > f->start ? 0 : -EINVAL;
+}
+
+/* The first pass; f->start and f->end are set. */
+static int attempt(struct filter *f, struct sv q, char *strings)
+{
+	struct sql_tokens t = sql_tokens(q, false, strings);
+	int r = pass(f, &t);
+	/* Perhaps a dialect in which backslashes mean nothing. */
+	if (r < 0 && t.seen_escape) {
+		t = sql_tokens(q, true, strings);
+		r = pass(f, &t);
+	}
+	return r;
+}
+
+static int sql_run(struct sbuf *out, struct sv q, unsigned max_passes)
+{
+	/* A token of one byte takes two; a parenthesis that comes back, two more than the one it was. */
+	size_t room = 3 * q.len + 64;
+	if (!utf8_valid(q))
+		return -EINVAL;
+	char *at = sbuf_reserve(out, room), *scratch = malloc(2 * room);
+	if (!at || !scratch) {
+		free(scratch);
+		return -ENOMEM;
+	}
+	struct filter f = {.start = at, .end = at + room};
+	int r = attempt(&f, q, scratch);
+	size_t len = (size_t)(f.at - at);
+	for (unsigned i = 1; r == 0 && f.unusual && i < max_passes; i++) {
+		struct filter again = {.start = scratch, .end = scratch + room};
+		r = attempt(&again, (struct sv){at, len}, scratch + room);
+		size_t now = (size_t)(again.at - scratch);
+		if (r < 0 || (now == len && memcmp(scratch, at, len) == 0))
+			break;
+		memcpy(at, scratch, now);
+		len = now;
+		if (i + 1 == max_passes)
+			r = -EINVAL;
+	}
+	free(scratch);
+	if (r == 0)
+		out->len += len;
+	out->data[out->len] = '\0';
+	return r;
+}
+
+int obfuscate_sql_once(struct sbuf *out, struct sv q)
+{
+	return sql_run(out, q, 1);
+}
+
+int obfuscate_sql(struct sbuf *out, struct sv q)
+{
+	return sql_run(out, q, MAX_PASSES);
+}

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "trace/obfuscate/sql_tokens.h"
+
+#include "base/utf8.h"
+
+/* --- characters --------------------------------------------------------------------------------------------------- */
+
+#define LETTER 1 /* may begin an identifier */
+#define INSIDE 2 /* may be in one */
+#define DIGIT  4
+#define SPACE  8
+
+static const uint8_t classes[128] = {
+	['\t' ... '\r'] = SPACE,
+	[' '] = SPACE,
+	['0' ... '9'] = DIGIT | INSIDE,
+	['a' ... 'z'] = LETTER | INSIDE,
+	['A' ... 'Z'] = LETTER | INSIDE,
+	['_'] = LETTER | INSIDE,
+	['@'] = LETTER | INSIDE,
+	['#'] = INSIDE,
+	['.'] = INSIDE,
+	['*'] = INSIDE,
+	['$'] = INSIDE,
+};
+
+static bool wide_space(uint32_t c)
+{
+	return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+	       c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+static inline bool is_space(uint32_t c)
+{
+	return c < 128 ? classes[c] & SPACE : c != SQL_EOF && wide_space(c);
+}
+
+static inline bool is_leading(uint32_t c)
+{
+	return c < 128 ? classes[c] & LETTER : c != SQL_EOF && unicode_is_letter(c);
+}
+
+static inline bool is_letter(uint32_t c)
+{
+	return c == '#' || is_leading(c);
+}
+
+static inline bool is_digit(uint32_t c)
+{
+	return c - '0' < 10;
+}
+
+static inline void advance(struct sql_tokens *t)
+{
+	if (t->at >= t->len) {
+		t->ch = SQL_EOF;
+		return;
+	}
+	unsigned char c = (unsigned char)t->text[t->at];
+	size_t n = 1;
+	t->ch = c < 128 ? c : utf8_decode((struct sv){t->text + t->at, t->len - t->at}, &n);
+	t->at += n;
+}
+
+static inline size_t width(uint32_t c)
+{
+	return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+}
+
+/* What was passed over since the last call, without the character in hand. */
+static inline struct sv taken(struct sql_tokens *t)
+{
+	size_t end = t->ch == SQL_EOF ? t->at : t->at - width(t->ch);
+	struct sv s = {t->text + t->start, end - t->start};
+	t->start = end;
+	return s;
+}
+
+static inline enum sql_kind token(struct sql_tokens *t, enum sql_kind kind, struct sv *ret)
+{
+	*ret = taken(t);
+	return kind;
+}
+
+/* --- words -------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	struct sv word;
+	enum sql_kind kind;
+} keywords[] = {
+	{SV("AS"), SQL_AS},	     {SV("NULL"), SQL_NUMBER},	    {SV("TRUE"), SQL_NUMBER},
+	{SV("FROM"), SQL_KEYWORD},   {SV("INTO"), SQL_KEYWORD},	    {SV("JOIN"), SQL_KEYWORD},
+	{SV("DROP"), SQL_KEYWORD},   {SV("FALSE"), SQL_NUMBER},	    {SV("LIMIT"), SQL_KEYWORD},
+	{SV("ALTER"), SQL_KEYWORD},  {SV("GRANT"), SQL_KEYWORD},    {SV("BEGIN"), SQL_KEYWORD},
+	{SV("SELECT"), SQL_SELECT},  {SV("UPDATE"), SQL_UPDATE},    {SV("DELETE"), SQL_DELETE},
+	{SV("INSERT"), SQL_KEYWORD}, {SV("CREATE"), SQL_KEYWORD},   {SV("REVOKE"), SQL_KEYWORD},
+	{SV("COMMIT"), SQL_KEYWORD}, {SV("TRUNCATE"), SQL_KEYWORD}, {SV("SAVEPOINT"), SQL_SAVEPOINT},
+};
+#define KEYWORD_MAX 9
+
+static enum sql_kind keyword(struct sv s)
+{
+	char upper[KEYWORD_MAX];
+	size_t n = 0;
+	/* Two letters beyond ASCII have an upper case within it: the dotless i and the long s. */
+	if (s.len < 2 || s.len > 2 * KEYWORD_MAX)
+		return SQL_ID;
+	for (size_t i = 0; i < s.len; n++) {
+		unsigned char c = (unsigned char)s.data[i++], next = i < s.len ? (unsigned char)s.data[i] : 0;
+		if (n == KEYWORD_MAX)
+			return SQL_ID;
+		if (c < 128)
+			upper[n] = (char)(c >= 'a' && c <= 'z' ? c - 32 : c);
+		else if ((c == 0xc4 && next == 0xb1) || (c == 0xc5 && next == 0xbf))
+			upper[n] = s.data[i++] == (char)0xb1 ? 'I' : 'S';
+		else
+			return SQL_ID;
+	}
+	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
+		if (keywords[i].word.len == n && memcmp(keywords[i].word.data, upper, n) == 0)
+			return keywords[i].kind;
+	return SQL_ID;
+}
+
+static enum sql_kind identifier(struct sql_tokens *t, struct sv *ret)
+{
+	for (;;) {
+		/* Most are ASCII, and read without a call for each letter. */
+		while (t->at < t->len && (unsigned char)t->text[t->at] < 128 &&
+		       classes[(unsigned char)t->text[t->at]] & INSIDE)
+			t->at++;
+		advance(t);
+		if (t->ch == SQL_EOF || !(t->ch < 128 ? classes[t->ch] & INSIDE : unicode_is_letter(t->ch)))
+			break;
+	}
+	*ret = taken(t);
+	return keyword(*ret);
+}
+
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
+
+static unsigned digit_value(uint32_t c)
+{
+	if (is_digit(c))
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
+}
+
+static void mantissa(struct sql_tokens *t, unsigned base)
+{
+	while (t->ch != SQL_EOF && digit_value(t->ch) < base)
+		advance(t);
+}
+
+static void exponent(struct sql_tokens *t)
+{
+	if ((t->ch | 0x20) != 'e' || t->ch == SQL_EOF)
+		return;
+	advance(t);
+	if (t->ch == '+' || t->ch == '-')
+		advance(t);
+	mantissa(t, 10);
+}
+
+static enum sql_kind number(struct sql_tokens *t, bool behind_point, struct sv *ret)
+{
+	if (behind_point) {
+		mantissa(t, 10);
+		exponent(t);
+		return token(t, SQL_NUMBER, ret);
+	}
+	if (t->ch == '0') {
+		advance(t);
+		if (t->ch == 'x' || t->ch == 'X') {
+			advance(t);
+			mantissa(t, 16);
+			return token(t, SQL_NUMBER, ret);
+		}
+		mantissa(t, 8);
+		if (t->ch == '8' || t->ch == '9')
+			mantissa(t, 10);
+		if (t->ch != '.' && t->ch != 'e' && t->ch != 'E')
+			return token(t, SQL_NUMBER, ret);
+	} else {
+		mantissa(t, 10);
+	}
+	if (t->ch == '.') {
+		advance(t);
+		mantissa(t, 10);
+	}
+	exponent(t);
+	return token(t, SQL_NUMBER, ret);
+}
+
+/* --- quotes ------------------------------------------------------------------------------------------------------- */
+
+static bool all_space(struct sv s)
+{
+	for (size_t i = 0, n; i < s.len; i += n)
+		if (!is_space(utf8_decode((struct sv){s.data + i, s.len - i}, &n)))
+			return false;
+	return true;
+}
+
+/* Behind the first quote. Its text is what stands between the quotes, escapes resolved. */
+static enum sql_kind quoted(struct sql_tokens *t, char quote, enum sql_kind kind, struct sv *ret)
+{
+	char *out = t->strings;
+	for (;;) {
+		uint32_t c = t->ch;
+		advance(t);
+		if (c == (uint32_t)quote) {
+			if (t->ch != (uint32_t)quote)
+				break;
+			advance(t);
+		} else if (c == '\\') {
+			t->seen_escape = true;
+			if (!t->literal_escapes) {
+				c = t->ch;
+				advance(t);
+			}
+		}
+		if (c == SQL_EOF)
+			return SQL_ERROR;
+		if (c < 128)
+			*out++ = (char)c;
+		else
+			out += utf8_encode(c, out);
+	}
+	*ret = (struct sv){t->strings, (size_t)(out - t->strings)};
+	/* An identifier of nothing keeps its quotes: without them the query would be another. */
+	if (all_space(*ret)) {
+		t->strings[0] = t->strings[1] = quote;
+		ret->len = 2;
+	}
+	return kind;
+}
+
+/* $tag$ ... $tag$. Its end is found as the Agent finds it: byte by byte, without going back. */
+static enum sql_kind dollar_quoted(struct sql_tokens *t, struct sv *ret)
+{
+	struct sv tag;
+	if (quoted(t, '$', SQL_STRING, &tag) == SQL_ERROR)
+		return SQL_ERROR;
+	bool bare = sv_eq(tag, SV("$$"));
+	size_t len = bare ? 2 : tag.len + 2, got = 0;
+	while (got < len) {
+		uint32_t c = t->ch;
+		advance(t);
+		if (c == SQL_EOF)
+			return SQL_ERROR;
+		char want = bare || got == 0 || got == len - 1 ? '$' : tag.data[got - 1];
+		got = (char)c == want ? got + 1 : 0;
+	}
+	*ret = SV("$");
+	return SQL_NUMBER;
+}
+
+/* --- comments, variables ------------------------------------------------------------------------------------------ */
+
+static enum sql_kind comment_line(struct sql_tokens *t, struct sv *ret)
+{
+	while (t->ch != SQL_EOF && t->ch != '\n')
+		advance(t);
+	if (t->ch == '\n')
+		advance(t);
+	return token(t, SQL_COMMENT, ret);
+}
+
+static enum sql_kind comment_block(struct sql_tokens *t, struct sv *ret)
+{
+	for (;;) {
+		if (t->ch == '*') {
+			advance(t);
+			if (t->ch == '/')
+				break;
+			continue;
+		}
+		if (t->ch == SQL_EOF)
+			return SQL_ERROR;
+		advance(t);
+	}
+	advance(t);
+	return token(t, SQL_COMMENT, ret);
+}
+
+static enum sql_kind bind_variable(struct sql_tokens *t, struct sv *ret)
+{
+	if (!is_letter(t->ch) && !is_digit(t->ch))
+		return SQL_ERROR;
+	while (is_letter(t->ch) || is_digit(t->ch) || t->ch == '.')
+		advance(t);
+	return token(t, SQL_BIND, ret);
+}
+
+static enum sql_kind format_variable(struct sql_tokens *t, struct sv *ret)
+{
+	if (t->ch == '(') {
+		do
+			advance(t);
+		while (t->ch != ')' && t->ch != SQL_EOF);
+		advance(t);
+		if (!is_letter(t->ch))
+			return SQL_ERROR;
+	} else if (!is_letter(t->ch)) {
+		return token(t, '%', ret);
+	}
+	advance(t);
+	return token(t, SQL_NUMBER, ret);
+}
+
+static enum sql_kind escape_sequence(struct sql_tokens *t, struct sv *ret)
+{
+	while (t->ch != '}' && t->ch != SQL_EOF)
+		advance(t);
+	if (t->ch == SQL_EOF)
+		return SQL_ERROR;
+	advance(t);
+	return token(t, SQL_NUMBER, ret);
+}
+
+/* --- operators ---------------------------------------------------------------------------------------------------- */
+
+/* One more character belongs to it. */
+static enum sql_kind longer(struct sql_tokens *t, enum sql_kind kind, struct sv *ret)
+{
+	advance(t);
+	return token(t, kind, ret);
+}
+
+static enum sql_kind colon(struct sql_tokens *t, struct sv *ret)
+{
+	if (t->ch == ':')
+		return longer(t, SQL_OPERATOR, ret);
+	if (is_space(t->ch) || t->ch == ']' || t->ch == '$' || t->ch == '=')
+		return token(t, ':', ret);
+	return bind_variable(t, ret);
+}
+
+static enum sql_kind minus(struct sql_tokens *t, struct sv *ret)
+{
+	if (t->ch == '-') {
+		advance(t);
+		return comment_line(t, ret);
+	}
+	if (t->ch == '>' || is_digit(t->ch))
+		return number(t, false, ret);
+	if (t->ch != '.')
+		return token(t, '-', ret);
+	advance(t);
+	if (is_digit(t->ch))
+		return number(t, true, ret);
+	/* The Agent goes back by one byte here and calls it a point, whatever it is. */
+	t->ch = '.';
+	t->unusual = true;
+	return token(t, '-', ret);
+}
+
+static enum sql_kind less(struct sql_tokens *t, struct sv *ret)
+{
+	if (t->ch == '>')
+		return longer(t, SQL_OPERATOR, ret);
+	if (t->ch != '=')
+		return token(t, '<', ret);
+	advance(t);
+	return t->ch == '>' ? longer(t, SQL_OPERATOR, ret) : token(t, SQL_OPERATOR, ret);
+}
+
+static enum sql_kind bang(struct sql_tokens *t, struct sv *ret)
+{
+	if (t->ch == '=')
+		return longer(t, SQL_OPERATOR, ret);
+	if (t->ch == '~') {
+		advance(t);
+		return t->ch == '*' ? longer(t, SQL_OPERATOR, ret) : token(t, SQL_OPERATOR, ret);
+	}
+	bool good = is_space(t->ch) || is_letter(t->ch) || is_digit(t->ch) ||
+		    (t->ch < 128 && t->ch && strchr("(`'\"+-", (int)t->ch));
+	return good ? token(t, SQL_NOT, ret) : SQL_ERROR;
+}
+
+static enum sql_kind curly(struct sql_tokens *t, struct sv *ret)
+{
+	/* {call f(?)} is shown, except for its arguments; the Agent knows it by where it begins. */
+	bool first = t->start == 0 && (t->ch == SQL_EOF || t->ch < 128);
+	if (!first && !t->curlys)
+		return escape_sequence(t, ret);
+	t->curlys++;
+	t->unusual = true;
+	return token(t, '{', ret);
+}
+
+static enum sql_kind dollar(struct sql_tokens *t, struct sv *ret)
+{
+	if (t->ch == '?')
+		return longer(t, SQL_NUMBER, ret);
+	return is_digit(t->ch) ? number(t, false, ret) : dollar_quoted(t, ret);
+}
+
+static enum sql_kind symbol(struct sql_tokens *t, uint32_t c, struct sv *ret)
+{
+	switch (c) {
+	case SQL_EOF:
+		return SQL_END;
+	case ':':
+		return colon(t, ret);
+	case '~':
+		return t->ch == '*' ? longer(t, '~', ret) : token(t, '~', ret);
+	case '?':
+	case '=':
+	case ',':
+	case ';':
+	case '(':
+	case ')':
+	case '+':
+	case '*':
+	case '&':
+	case '|':
+	case '^':
+	case ']':
+	case '[':
+		return token(t, (enum sql_kind)c, ret);
+	case '.':
+		return is_digit(t->ch) ? number(t, true, ret) : token(t, '.', ret);
+	case '/':
+		if (t->ch != '/' && t->ch != '*')
+			return token(t, '/', ret);
+		c = t->ch;
+		advance(t);
+		return c == '/' ? comment_line(t, ret) : comment_block(t, ret);
+	case '-':
+		return minus(t, ret);
+	case '#':
+		advance(t);
+		return comment_line(t, ret);
+	case '<':
+		return less(t, ret);
+	case '>':
+		return t->ch == '=' ? longer(t, SQL_OPERATOR, ret) : token(t, '>', ret);
+	case '!':
+		return bang(t, ret);
+	case '\'':
+		return quoted(t, '\'', SQL_STRING, ret);
+	case '"':
+		t->unusual = true;
+		return quoted(t, '"', SQL_DOUBLE_QUOTED, ret);
+	case '`':
+		t->unusual = true;
+		return quoted(t, '`', SQL_ID, ret);
+	case '%':
+		return format_variable(t, ret);
+	case '$':
+		return dollar(t, ret);
+	case '{':
+		return curly(t, ret);
+	case '}':
+		if (!t->curlys)
+			return SQL_ERROR;
+		t->curlys--;
+		return token(t, '}', ret);
+	default:
+		return SQL_ERROR;
+	}
+}
+
+enum sql_kind sql_next(struct sql_tokens *t, struct sv *ret)
+{
+	/* A NUL in hand between two tokens is passed over; the Agent takes it for not having begun. */
+	if (!t->started || t->ch == 0) {
+		t->unusual |= t->started;
+		advance(t);
+	}
+	t->started = true;
+	while (is_space(t->ch))
+		advance(t);
+	taken(t);
+	uint32_t c = t->ch;
+	if (is_leading(c))
+		return identifier(t, ret);
+	if (is_digit(c))
+		return number(t, false, ret);
+	advance(t);
+	return symbol(t, c, ret);
+}
