@@ -33,7 +33,8 @@ DEBS := gcc g++ make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-
 DEMO_DEBS := redis-server procps
 # Who has a Rust of their own (rustup) needs no other. Asked when it matters, not at every make.
 TEST_DEBS  = $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3 python3-venv ca-certificates \
-             redis-tools gdb binutils xz-utils strace mount util-linux \
+             redis-tools gdb binutils xz-utils strace mount util-linux curl iproute2 wrk apache2-bin apache2-utils \
+             media-types \
              $(if $(shell rustc --version 2>/dev/null),,rustc)
 KERNEL_DEBS := qemu-system-x86 seabios busybox-static
 

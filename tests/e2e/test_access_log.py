@@ -13,6 +13,8 @@ from harness import SOAK
 from test_http import PROXY, UPSTREAM, attach, needs, servers  # noqa: F401 (a fixture)
 from web import kind, path_of
 
+pytestmark = pytest.mark.alone
+
 REQUESTS = 100_000 if SOAK else 5_000
 CLIENTS = 8
 HTTP = "log_format w '$request_method $request_uri $status $bytes_sent $body_bytes_sent $request_time $request_length';"

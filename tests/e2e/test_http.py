@@ -495,6 +495,7 @@ def test_curl(spanhound, servers, background):
         assert client["metrics"]["spanhound.connect_ns"] > 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("tool,keep", [("ab", False), ("ab", True), ("wrk", True)])
 def test_load(spanhound, servers, tool, keep):
     """A load tool at full speed: each request it counts is a span, or is accounted for."""

@@ -17,6 +17,8 @@ from harness import SOAK, wait_for
 from test_http import attach, go_server, java_server, needs, node_server, python_server
 from web import Server, path_of
 
+pytestmark = pytest.mark.alone
+
 FULL = (1, 8, 64, 256)
 SMALL = (8, 64)
 REQUESTS = 20_000 if SOAK else 1_000
