@@ -357,6 +357,13 @@ static __always_inline bool leaves_http(const struct sh_conn *conn, const u8 *by
 	return bytes[9] == '1' && bytes[10] == '0' && bytes[11] == '1';
 }
 
+/* On a connection one side asks and the other one answers: what looks otherwise is a part of a body. */
+static __always_inline u32 fitting(u32 kind, bool http, bool requests)
+{
+	bool other = http && ((kind == LOOKS_REQUEST && !requests) || (kind == LOOKS_RESPONSE && requests));
+	return other ? LOOKS_OTHER : kind;
+}
+
 /* False: nothing of these bytes matters. */
 static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, struct data_scratch *s)
 {
@@ -374,7 +381,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 	if (begins) {
 		u32 first = conn->first;
 		conn->first = conn->first_cnt = 0;
-		kind = message_kind(conn, s->bytes, copied);
+		kind = fitting(message_kind(conn, s->bytes, copied), http, requests);
 		if (!turn && kind != LOOKS_REQUEST && kind != LOOKS_RESPONSE) { /* more of the same message */
 			conn->first = first;
 			conn->first_cnt = before;
@@ -385,7 +392,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 			copied = io_copy(io, s, want);
 		}
 	} else {
-		kind = message_kind(conn, s->bytes, copied);
+		kind = fitting(message_kind(conn, s->bytes, copied), http, requests);
 		if (before == 4)
 			kind = LOOKS_OTHER;
 	}
@@ -409,6 +416,8 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 			conn->flags |= SH_CONN_FLAG_TUNNEL;
 		exchange_begin(io, conn, &s->event);
 	} else if (kind == LOOKS_RESPONSE) {
+		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
+			conn->flags |= SH_CONN_FLAG_SERVER;
 		conn->protocol = SH_PROTO_HTTP1;
 		exchange_goes_on(io, conn, copied < 10 || s->bytes[9] != '1'); /* 1xx: there is more to come */
 	} else if (http && kind == LOOKS_OTHER && io->direction == DIR_READ) {
@@ -416,6 +425,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 	} else if (!http && kind == LOOKS_OTHER) {
 		if (++conn->misses >= MAX_MISSES)
 			conn->protocol = SH_PROTO_OTHER;
+		conn->number--; /* no record */
 		return false;
 	}
 	return true;
@@ -432,6 +442,10 @@ GLOBAL int socket_io(struct io *io)
 		conn = conn_make(io->socket.sk, io->socket.ino, io->socket.family, io->key >> 32);
 	if (!conn || conn->protocol == SH_PROTO_OTHER)
 		return 0;
+	if (conn->flags & SH_CONN_FLAG_LEAVES && (conn->direction != io->direction || !conn->budget)) {
+		conn->protocol = SH_PROTO_OTHER;
+		return 0;
+	}
 	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 	if (!s || !conn_follow(io, conn, s))
 		return 0;
@@ -440,7 +454,7 @@ GLOBAL int socket_io(struct io *io)
 	data_emit(s, conn);
 	if (conn->first == FOUR('H', 'T', 'T', 'P') && s->event.hdr.flags & SH_DATA_START &&
 	    leaves_http(conn, s->bytes, s->event.copied))
-		conn->protocol = SH_PROTO_OTHER;
+		conn->flags |= SH_CONN_FLAG_LEAVES; /* its head may go on */
 	return 0;
 }
 

@@ -173,6 +173,7 @@ struct sh_conn {
 #define SH_CONN_FLAG_SERVER  (1 << 3) /* the exchange under way is served here */
 #define SH_CONN_FLAG_CONNECT (1 << 4) /* its connect() was seen */
 #define SH_CONN_FLAG_ANSWERED (1 << 6) /* the response of the exchange served here has begun */
+#define SH_CONN_FLAG_LEAVES (1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
 
 /* Key of images: an executable file whose every process is to be chosen, from its exec on. */
 struct sh_image {
