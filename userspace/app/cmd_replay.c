@@ -361,7 +361,11 @@ static int replay_finish(struct replay *r, const char *summary, uint64_t start_n
 		rc = summary_write(&text, summary);
 	}
 	sbuf_release(&text);
-	return rc < 0 ? SESSION_FAILED : r->records == a.exported ? SESSION_CLEAN : SESSION_LOSSY;
+	if (rc < 0)
+		return SESSION_FAILED;
+	/* A capture that ends early has no account to add up: what it holds must be there. */
+	bool whole = r->has_account ? !a.unaccounted : r->records <= a.exported;
+	return whole && !a.dropped[SH_DROP_export_failed] && !a.dropped[SH_DROP_agent_backpressure] ? SESSION_CLEAN : SESSION_LOSSY;
 }
 
 static void replay_release(struct replay *r)

@@ -436,6 +436,8 @@ static void connection_bytes(struct connection *n, const struct sh_ev_data *e, u
 		connection_not_http(n);
 		n->pending = *e;
 		n->has_pending = true;
+	} else if (e->hdr.flags & SH_DATA_REQUEST) { /* who answers does not ask */
+		n->shared->stats->not_http++;
 	}
 	if (n->early_cnt) {
 		struct sv early = {n->early, n->early_cnt};
