@@ -254,3 +254,25 @@ def test_long_chain(spanhound, hops):
             at = by_parent.get(at["span_id"])
         assert [path_of(x).count("/") for x in line] == [2, 3, 3, 4, 4, 5, 5], line
         assert len({path_of(x).split("/")[2] for x in line}) == 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["epoll", "thread"])
+def test_loss_makes_no_false_links(spanhound, hops, name):
+    """A ring that is much too small: requests are lost, all of them counted, and what is left is still linked right."""
+    last = hops(leaf)
+    first = hops(EXACT[name], last.port)
+    s = spanhound("--pid", f"{first.pid},{last.pid}", "--ring-size", "64k")
+    os.kill(s.pid, 19)  # nobody reads it for a while
+    load(first.port, 64, 3000, 1000)
+    os.kill(s.pid, 18)
+    load(first.port, 64, 3000, 5000)
+    result = s.stop(timeout=300)
+    assert result.dropped, "the ring was never full"
+    assert set(result.dropped) <= {"ring_full", "exchange_torn"}, result.dropped
+    assert result.summary["seen"] == 3 * 6000, "each is counted, to the unit"
+    of, joins = score(result.spans, {x["service"] for x in result.spans})
+    parents = Score(*(sum(getattr(x, k) for x in of.values()) for k in ("right", "false", "missing")))
+    report(name + ", with loss", 64, 6000, parents, joins)
+    assert parents.false == joins.false == 0, (parents, joins)
+    assert parents.right > 2000 and joins.right > 2000
