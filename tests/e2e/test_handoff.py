@@ -115,6 +115,7 @@ def test_linked(spanhound, pool, tmp_path, info, to, key, link, end):
         server = own[ident(c)]
         assert c["parent_id"] == server["span_id"] and c["trace_id"] == server["trace_id"], (c, server)
         assert c["meta"]["spanhound.link"] == "handoff", c
+    assert result.summary["links"]["handoff"] == REQUESTS
 
 
 def test_unlinked_without(spanhound, pool, tmp_path):

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "app/summary_requests.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -139,6 +140,7 @@ void summary_print(struct session *s, FILE *out)
 		plan.by_return, plan.by_sites, plan.entry_only, pages, pages == 1 ? "" : "s",
 		pages * (PLAN_PAGE_SZ / 1024));
 	print_rows(&v, out);
+	summary_requests_print(v.flow, out);
 	print_account(&a, out);
 	print_notes(&v, out);
 	fflush(out);
@@ -222,5 +224,7 @@ void summary_json(struct session *s, struct sbuf *out)
 	sbuf_addf(out, ",\"process_events_lost\":%llu,\"gaps\":%" PRIu64 ",\"gap_ns\":%" PRIu64 ",",
 		  (unsigned long long)shared->process_events_lost, v.gaps, v.gap_ns);
 	json_rows(&v, out);
+	sbuf_addc(out, ',');
+	summary_requests_json(v.flow, out);
 	sbuf_adds(out, "}\n");
 }
