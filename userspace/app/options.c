@@ -97,9 +97,14 @@ void options_help(enum command_id command)
 		print_help_text(o->help);
 	}
 	if (command == COMMAND_attach)
-		puts("\nExamples:\n"
-		     "  spanhound attach --name redis-server -f 'zset*'        functions by name, on the terminal\n"
-		     "  spanhound attach -c spanhound.yaml --export datadog    a probe list, to the Datadog Agent\n"
+		puts("\nNo probe list is needed: each HTTP request that the processes serve or make is a span, linked to what caused\n"
+		     "it across threads and processes. Functions named by -f or -c come between. --no-http leaves requests out.\n"
+		     "\nExamples:\n"
+		     "  spanhound attach --name nginx                          its requests, on the terminal or in an Agent\n"
+		     "  spanhound attach --name nginx,gunicorn,shop            several programs: one trace through all of them\n"
+		     "  spanhound attach --port 8080 -f '*order*'              requests, and the functions called for them\n"
+		     "  spanhound attach --no-http --name redis-server -f 'z*' functions alone\n"
+		     "  spanhound attach -c spanhound.yaml --export datadog    targets, routes and a probe list from a file\n"
 		     "  spanhound attach -p 4242 -f 'libssl.so*:SSL_*' -d 10s  a library's functions, for ten seconds");
 }
 
@@ -110,8 +115,9 @@ void options_help_all(void)
 		printf("  %-11s %s\n", commands[i].name, commands[i].help);
 	puts("\n`spanhound COMMAND --help` teaches each one. Begin with:\n"
 	     "  spanhound info                                 what works here\n"
+	     "  spanhound attach --name nginx                  trace its requests\n"
 	     "  spanhound functions --name redis-server 'zs*'  what could be traced\n"
-	     "  spanhound attach --name redis-server -f 'zs*'  trace it");
+	     "  spanhound attach --name redis-server -f 'zs*'  trace that, too");
 }
 
 static int mistake(enum command_id command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

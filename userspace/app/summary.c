@@ -115,6 +115,18 @@ static void print_notes(const struct session_view *v, FILE *out)
 	uint64_t missed = kernel_missed(v->kernel);
 	if (missed)
 		fprintf(out, "%" PRIu64 " probe hits were skipped by the kernel (a probe inside a probe)\n", missed);
+	if (shared->unseen_uring)
+		fprintf(out, "%llu calls of io_uring_enter(): what they read and wrote is not seen\n",
+			(unsigned long long)shared->unseen_uring);
+	if (shared->conns_full)
+		fprintf(out, "%llu sockets were not followed: there are too many (%d)\n",
+			(unsigned long long)shared->conns_full, SH_MAX_CONNS);
+	if (shared->handoffs_full)
+		fprintf(out, "%llu times work was given and never linked: too much of it waits (%d)\n",
+			(unsigned long long)shared->handoffs_full, SH_MAX_HANDOFFS);
+	if (shared->data_lost)
+		fprintf(out, "%llu pieces of messages were lost to a full ring: what was in them may be missing\n",
+			(unsigned long long)shared->data_lost);
 	if (shared->process_events_lost)
 		fprintf(out, "%llu process events were lost to a full ring\n",
 			(unsigned long long)shared->process_events_lost);
@@ -223,6 +235,9 @@ void summary_json(struct session *s, struct sbuf *out)
 		  (unsigned long long)shared->inherited_ends, kernel_missed(v.kernel));
 	sbuf_addf(out, ",\"process_events_lost\":%llu,\"gaps\":%" PRIu64 ",\"gap_ns\":%" PRIu64 ",",
 		  (unsigned long long)shared->process_events_lost, v.gaps, v.gap_ns);
+	sbuf_addf(out, "\"unseen_uring\":%llu,\"conns_full\":%llu,\"handoffs_full\":%llu,\"data_lost\":%llu,",
+		  (unsigned long long)shared->unseen_uring, (unsigned long long)shared->conns_full,
+		  (unsigned long long)shared->handoffs_full, (unsigned long long)shared->data_lost);
 	json_rows(&v, out);
 	sbuf_addc(out, ',');
 	summary_requests_json(v.flow, out);
