@@ -18,6 +18,8 @@
 #define TCP_CLOSE	7
 #define TCP_LAST_ACK	9
 
+#define ANON_INODE_FS_MAGIC 0x09041934 /* include/uapi/linux/magic.h */
+
 #define S_IFMT	 0170000
 #define S_IFSOCK 0140000
 
@@ -26,6 +28,7 @@ struct socket_place {
 	struct sock *sk;
 	u64 ino;
 	u16 family;
+	bool event; /* no socket: an eventfd, timerfd, signalfd ... */
 };
 
 /* Since 6.2: a pointer whose type the verifier believes and that may be read through at no cost. Before: each read is a call. */
@@ -41,8 +44,11 @@ static __always_inline bool socket_of_file_typed(struct file *untyped, struct so
 {
 	struct file *file = TYPED(struct file, untyped);
 	struct inode *inode = file->f_inode;
-	if ((inode->i_mode & S_IFMT) != S_IFSOCK)
+	if ((inode->i_mode & S_IFMT) != S_IFSOCK) {
+		struct super_block *sb = TYPED(struct super_block, inode->i_sb);
+		ret->event = sb->s_magic == ANON_INODE_FS_MAGIC;
 		return false;
+	}
 	struct socket *socket = TYPED(struct socket, file->private_data);
 	if (socket->type != SOCK_STREAM)
 		return false;
@@ -58,8 +64,10 @@ static __always_inline bool socket_of_file_typed(struct file *untyped, struct so
 static __always_inline bool socket_of_file(struct file *file, struct socket_place *ret)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFSOCK) {
+		ret->event = BPF_CORE_READ(inode, i_sb, s_magic) == ANON_INODE_FS_MAGIC;
 		return false;
+	}
 	struct socket *socket = BPF_CORE_READ(file, private_data);
 	if (BPF_CORE_READ(socket, type) != SOCK_STREAM)
 		return false;

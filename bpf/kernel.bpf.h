@@ -32,6 +32,7 @@ struct uprobes_state {
 };
 
 struct super_block {
+	unsigned long s_magic;
 	u32 s_dev;
 };
 

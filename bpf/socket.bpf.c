@@ -563,8 +563,14 @@ static __always_inline int socket_call(const struct syscall *call, u64 key)
 			.direction = call->what & SH_SYS_WRITE ? DIR_WRITE : DIR_READ};
 	u32 flags = call->what & SH_SYS_FLAGS ? call->args[3] : form == SH_SYS_MESSAGE ? call->args[2] : 0;
 
-	if (flags & (MSG_PEEK | MSG_OOB) || !socket_of_fd(call->args[0], &io.socket))
+	if (flags & (MSG_PEEK | MSG_OOB))
 		return 0;
+	if (!socket_of_fd(call->args[0], &io.socket)) {
+		/* An event loop hears of what other threads finished, a lookup of a name, and goes on with that. */
+		if (io.socket.event && io.direction == DIR_READ)
+			context_idle(key);
+		return 0;
+	}
 	if (call->ret <= 0) {
 		if (call->ret < 0 || (io.direction == DIR_READ && form == SH_SYS_BUFFER && io.count))
 			return socket_ended(&io, -call->ret);
