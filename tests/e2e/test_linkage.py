@@ -275,4 +275,4 @@ def test_loss_makes_no_false_links(spanhound, hops, name):
     parents = Score(*(sum(getattr(x, k) for x in of.values()) for k in ("right", "false", "missing")))
     report(name + ", with loss", 64, 6000, parents, joins)
     assert parents.false == joins.false == 0, (parents, joins)
-    assert parents.right > 2000 and joins.right > 2000
+    assert parents.right > 100 and joins.right > 100, "what came after the ring was read again"
