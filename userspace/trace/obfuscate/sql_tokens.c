@@ -84,42 +84,79 @@ static inline enum sql_kind token(struct sql_tokens *t, enum sql_kind kind, stru
 
 /* --- words -------------------------------------------------------------------------------------------------------- */
 
-static const struct {
-	struct sv word;
-	enum sql_kind kind;
-} keywords[] = {
-	{SV("AS"), SQL_AS},	     {SV("NULL"), SQL_NUMBER},	    {SV("TRUE"), SQL_NUMBER},
-	{SV("FROM"), SQL_KEYWORD},   {SV("INTO"), SQL_KEYWORD},	    {SV("JOIN"), SQL_KEYWORD},
-	{SV("DROP"), SQL_KEYWORD},   {SV("FALSE"), SQL_NUMBER},	    {SV("LIMIT"), SQL_KEYWORD},
-	{SV("ALTER"), SQL_KEYWORD},  {SV("GRANT"), SQL_KEYWORD},    {SV("BEGIN"), SQL_KEYWORD},
-	{SV("SELECT"), SQL_SELECT},  {SV("UPDATE"), SQL_UPDATE},    {SV("DELETE"), SQL_DELETE},
-	{SV("INSERT"), SQL_KEYWORD}, {SV("CREATE"), SQL_KEYWORD},   {SV("REVOKE"), SQL_KEYWORD},
-	{SV("COMMIT"), SQL_KEYWORD}, {SV("TRUNCATE"), SQL_KEYWORD}, {SV("SAVEPOINT"), SQL_SAVEPOINT},
-};
-#define KEYWORD_MAX 9
+/* Up to eight letters in one word, the first one lowest. */
+#define WORD(a, b, c, d, e, f, g, h)                                                                            \
+	((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 | (uint64_t)(e) << 32 | \
+	 (uint64_t)(f) << 40 | (uint64_t)(g) << 48 | (uint64_t)(h) << 56)
 
-static enum sql_kind keyword(struct sv s)
+static enum sql_kind keyword_of(uint64_t word)
 {
-	char upper[KEYWORD_MAX];
-	size_t n = 0;
-	/* Two letters beyond ASCII have an upper case within it: the dotless i and the long s. */
-	if (s.len < 2 || s.len > 2 * KEYWORD_MAX)
+	switch (word) {
+	case WORD('A', 'S', 0, 0, 0, 0, 0, 0):
+		return SQL_AS;
+	case WORD('N', 'U', 'L', 'L', 0, 0, 0, 0):
+	case WORD('T', 'R', 'U', 'E', 0, 0, 0, 0):
+	case WORD('F', 'A', 'L', 'S', 'E', 0, 0, 0):
+		return SQL_NUMBER;
+	case WORD('S', 'E', 'L', 'E', 'C', 'T', 0, 0):
+		return SQL_SELECT;
+	case WORD('U', 'P', 'D', 'A', 'T', 'E', 0, 0):
+		return SQL_UPDATE;
+	case WORD('D', 'E', 'L', 'E', 'T', 'E', 0, 0):
+		return SQL_DELETE;
+	case WORD('F', 'R', 'O', 'M', 0, 0, 0, 0):
+	case WORD('I', 'N', 'T', 'O', 0, 0, 0, 0):
+	case WORD('J', 'O', 'I', 'N', 0, 0, 0, 0):
+	case WORD('D', 'R', 'O', 'P', 0, 0, 0, 0):
+	case WORD('L', 'I', 'M', 'I', 'T', 0, 0, 0):
+	case WORD('A', 'L', 'T', 'E', 'R', 0, 0, 0):
+	case WORD('G', 'R', 'A', 'N', 'T', 0, 0, 0):
+	case WORD('B', 'E', 'G', 'I', 'N', 0, 0, 0):
+	case WORD('I', 'N', 'S', 'E', 'R', 'T', 0, 0):
+	case WORD('C', 'R', 'E', 'A', 'T', 'E', 0, 0):
+	case WORD('R', 'E', 'V', 'O', 'K', 'E', 0, 0):
+	case WORD('C', 'O', 'M', 'M', 'I', 'T', 0, 0):
+	case WORD('T', 'R', 'U', 'N', 'C', 'A', 'T', 'E'):
+		return SQL_KEYWORD;
+	default:
 		return SQL_ID;
+	}
+}
+
+/* Letter by letter, for what is long or not ASCII: two letters beyond it have an upper case within it, the dotless i
+ * and the long s. */
+static enum sql_kind keyword_slow(struct sv s)
+{
+	char upper[9];
+	size_t n = 0;
 	for (size_t i = 0; i < s.len; n++) {
 		unsigned char c = (unsigned char)s.data[i++], next = i < s.len ? (unsigned char)s.data[i] : 0;
-		if (n == KEYWORD_MAX)
+		bool dotless = c == 0xc4 && next == 0xb1, long_s = c == 0xc5 && next == 0xbf;
+		if (n == sizeof(upper) || (c >= 128 && !dotless && !long_s))
 			return SQL_ID;
-		if (c < 128)
-			upper[n] = (char)(c >= 'a' && c <= 'z' ? c - 32 : c);
-		else if ((c == 0xc4 && next == 0xb1) || (c == 0xc5 && next == 0xbf))
-			upper[n] = s.data[i++] == (char)0xb1 ? 'I' : 'S';
-		else
-			return SQL_ID;
+		upper[n] = dotless ? 'I' : long_s ? 'S' : (char)(c & 0xdf);
+		i += dotless || long_s;
 	}
-	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
-		if (keywords[i].word.len == n && memcmp(keywords[i].word.data, upper, n) == 0)
-			return keywords[i].kind;
-	return SQL_ID;
+	if (n == 9)
+		return memcmp(upper, "SAVEPOINT", 9) == 0 ? SQL_SAVEPOINT : SQL_ID;
+	uint64_t word = 0;
+	memcpy(&word, upper, n);
+	return keyword_of(word);
+}
+
+static enum sql_kind keyword(const struct sql_tokens *t, struct sv s)
+{
+	uint64_t word;
+	if (s.len < 2 || s.len > 18)
+		return SQL_ID;
+	if (s.len > 8 || (size_t)(t->text + t->len - s.data) < 8)
+		return keyword_slow(s);
+	memcpy(&word, s.data, 8);
+	word &= UINT64_MAX >> (64 - 8 * s.len);
+	if (word & 0x8080808080808080ULL)
+		return keyword_slow(s);
+	/* No other character of an identifier becomes a letter by that. */
+	return keyword_of(word & 0xdfdfdfdfdfdfdfdfULL);
 }
 
 static enum sql_kind identifier(struct sql_tokens *t, struct sv *ret)
@@ -134,7 +171,7 @@ static enum sql_kind identifier(struct sql_tokens *t, struct sv *ret)
 			break;
 	}
 	*ret = taken(t);
-	return keyword(*ret);
+	return keyword(t, *ret);
 }
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
@@ -207,7 +244,11 @@ static bool all_space(struct sv s)
 static enum sql_kind quoted(struct sql_tokens *t, char quote, enum sql_kind kind, struct sv *ret)
 {
 	char *out = t->strings;
+	bool shown = quote != '\''; /* a string becomes "?", whatever it says */
 	for (;;) {
+		while (!shown && t->ch != '\'' && t->ch != '\\' && t->at < t->len && t->text[t->at] != '\'' &&
+		       t->text[t->at] != '\\' && (unsigned char)t->text[t->at] < 128)
+			t->ch = (unsigned char)t->text[t->at++];
 		uint32_t c = t->ch;
 		advance(t);
 		if (c == (uint32_t)quote) {
@@ -223,6 +264,8 @@ static enum sql_kind quoted(struct sql_tokens *t, char quote, enum sql_kind kind
 		}
 		if (c == SQL_EOF)
 			return SQL_ERROR;
+		if (!shown)
+			continue;
 		if (c < 128)
 			*out++ = (char)c;
 		else
@@ -230,7 +273,7 @@ static enum sql_kind quoted(struct sql_tokens *t, char quote, enum sql_kind kind
 	}
 	*ret = (struct sv){t->strings, (size_t)(out - t->strings)};
 	/* An identifier of nothing keeps its quotes: without them the query would be another. */
-	if (all_space(*ret)) {
+	if (shown && all_space(*ret)) {
 		t->strings[0] = t->strings[1] = quote;
 		ret->len = 2;
 	}
