@@ -345,6 +345,8 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 	}
 	if (session_take_signals(s) < 0 || session_open_base(s) < 0)
 		return SESSION_FAILED;
+	if (health_metrics_open(&s->health, err) < 0)
+		return SESSION_MISTAKE;
 	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0 || session_open_pipeline(s, err) < 0)
 		return SESSION_MISTAKE;
 	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
@@ -387,6 +389,7 @@ void session_free(struct session *s)
 	plan_free(s->plan);
 	flow_free(s->flow);
 	recorder_close(s->recorder, NULL, NULL);
+	health_metrics_close(&s->health);
 	if (s->queue)
 		export_queue_free(s->queue);
 	pipeline_free(s->pipeline);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "app/health_metrics.h"
 #include "app/environment.h"
 #include "app/functions.h"
 #include "app/recorder.h"
@@ -30,6 +31,7 @@ struct session {
 	struct sbuf span_rules;	 /* of DD_SPAN_SAMPLING_RULES_FILE */
 	struct pipeline *pipeline;
 	struct export_queue *queue;
+	struct health_metrics health;
 	bool only_agent; /* nobody but one Datadog Agent gets the spans */
 	struct recorder *recorder; /* NULL: no capture was asked for */
 

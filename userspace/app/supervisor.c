@@ -171,6 +171,7 @@ static void wait_for_events(struct session *s, struct child *c)
 		if (fds[0].revents && !handle_signals(s, c))
 			return;
 		drain_events(s);
+		health_metrics_tick(&s->health, s, clock_mono_ns(), false);
 		if (fds[2].revents || (c->pid && c->ended))
 			return;
 		pthread_mutex_lock(&s->lock);
@@ -204,6 +205,7 @@ static void wind_up(struct session *s)
 	flow_flush(s->flow, clock_mono_ns());
 	pipeline_flush(s->pipeline);
 	export_queue_stop(s->queue, FLUSH_TIMEOUT_NS);
+	health_metrics_tick(&s->health, s, clock_mono_ns(), true);
 	if (s->recorder) {
 		struct capture_account account = {.seen = s->seen};
 		memcpy(account.dropped, kernel_shared(s->kernel)->drops, sizeof(account.dropped));
