@@ -32,6 +32,7 @@ struct io {
 	u32 len; /* bytes that passed */
 	u32 direction;
 	u32 want, copied, passed; /* of a vectored call, while its pieces are gathered */
+	u32 process; /* SH_PROCESS_* */
 };
 
 struct user_iovec {
@@ -222,13 +223,11 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 
 GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e)
 {
-	u32 reason, tgid;
+	u32 reason;
 
 	if (!io || !conn || !e)
 		return 0;
-	tgid = io->key >> 32;
-	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
-	bool tasks = p && p->flags & SH_PROCESS_TASKS;
+	bool tasks = io->process & SH_PROCESS_TASKS;
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
@@ -264,13 +263,11 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 /* A response passes, or the rest of a body that is read: whom does the thread work for from here on? */
 static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn, bool answer)
 {
-	u32 tgid = io->key >> 32;
-	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
 	bool served = conn->flags & SH_CONN_FLAG_SERVER;
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
-	if (!c || !conn->self.span_id || !p || p->flags & SH_PROCESS_TASKS)
+	if (!c || !conn->self.span_id || io->process & SH_PROCESS_TASKS)
 		return;
 	if (served && io->direction == DIR_WRITE) {
 		if (c->base.span_id != conn->self.span_id)
@@ -484,6 +481,7 @@ struct syscall {
 	u64 args[4];
 	s64 ret;
 	u32 what; /* SH_SYS_* */
+	u32 process; /* SH_PROCESS_* */
 };
 
 #if defined(__TARGET_ARCH_x86)
@@ -559,7 +557,7 @@ static __always_inline int socket_messages(struct io *io, const struct syscall *
 static __always_inline int socket_call(const struct syscall *call, u64 key)
 {
 	u32 form = call->what & SH_SYS_FORM;
-	struct io io = {.key = key, .data = call->args[1], .count = call->args[2], .form = form,
+	struct io io = {.key = key, .process = call->process, .data = call->args[1], .count = call->args[2], .form = form,
 			.direction = call->what & SH_SYS_WRITE ? DIR_WRITE : DIR_READ};
 	u32 flags = call->what & SH_SYS_FLAGS ? call->args[3] : form == SH_SYS_MESSAGE ? call->args[2] : 0;
 
@@ -588,7 +586,7 @@ static __always_inline int socket_call(const struct syscall *call, u64 key)
 
 static __always_inline int splice_call(const struct syscall *call, u64 key)
 {
-	struct io io = {.key = key, .form = SH_SYS_FILE, .len = call->ret};
+	struct io io = {.key = key, .process = call->process, .form = SH_SYS_FILE, .len = call->ret};
 
 	if (call->ret <= 0)
 		return 0;
@@ -634,8 +632,11 @@ SEC("?tp_btf/sys_exit") int socket_exit(u64 *ctx)
 	if (!call.what || (call.ret < 0 && call.what & SH_SYS_MOVES && !ends_connection(call.ret)))
 		return 0;
 	u64 key = execution_key();
-	if (!process_chosen(key >> 32))
+	u32 tgid = key >> 32;
+	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
+	if (!process)
 		return 0;
+	call.process = process->flags;
 	if (call.what == SH_SYS_WAIT) {
 		context_idle(key);
 		return 0;
