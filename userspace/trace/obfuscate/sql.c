@@ -117,6 +117,13 @@ static int pass(struct filter *f, struct sql_tokens *t)
 		enum sql_kind kind = sql_next(t, &text);
 		if (kind == SQL_END)
 			break;
+		/* Most tokens are names that no filter has anything to say about. */
+		bool plain = f->last != SQL_AS && f->last != SQL_BRACKETED && f->last != SQL_SAVEPOINT;
+		if (kind == SQL_ID && plain && !f->values && !f->groups) {
+			emit(f, kind, text, false);
+			f->last = kind;
+			continue;
+		}
 		/* Without these, what stood beside them stands beside something else: a "?" behind another one, a
 		 * colon at the end. */
 		t->unusual |= kind == SQL_AS || kind == SQL_SAVEPOINT || kind == SQL_COMMENT || kind == SQL_NOT ||
@@ -151,9 +158,10 @@ static int sql_run(struct sbuf *out, struct sv q, unsigned max_passes)
 	size_t room = 3 * q.len + 64;
 	if (!utf8_valid(q))
 		return -EINVAL;
-	char *at = sbuf_reserve(out, room), *scratch = malloc(2 * room);
+	char local[4096], *heap = 2 * room > sizeof(local) ? malloc(2 * room) : NULL;
+	char *at = sbuf_reserve(out, room), *scratch = 2 * room > sizeof(local) ? heap : local;
 	if (!at || !scratch) {
-		free(scratch);
+		free(heap);
 		return -ENOMEM;
 	}
 	struct filter f = {.start = at, .end = at + room};
@@ -170,7 +178,7 @@ static int sql_run(struct sbuf *out, struct sv q, unsigned max_passes)
 		if (i + 1 == max_passes)
 			r = -EINVAL;
 	}
-	free(scratch);
+	free(heap);
 	if (r == 0)
 		out->len += len;
 	out->data[out->len] = '\0';

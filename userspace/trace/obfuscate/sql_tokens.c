@@ -517,7 +517,7 @@ enum sql_kind sql_next(struct sql_tokens *t, struct sv *ret)
 	t->started = true;
 	while (is_space(t->ch))
 		advance(t);
-	taken(t);
+	t->start = t->ch == SQL_EOF ? t->at : t->at - width(t->ch);
 	uint32_t c = t->ch;
 	if (is_leading(c))
 		return identifier(t, ret);
