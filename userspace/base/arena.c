@@ -36,7 +36,8 @@ static struct arena_block *arena_block_get(struct arena *a, size_t sz)
 	return b;
 }
 
-void *arena_alloc(struct arena *a, size_t sz)
+/* Not zeroed. */
+static void *arena_take(struct arena *a, size_t sz)
 {
 	if (sz > SIZE_MAX / 2)
 		return NULL;
@@ -51,16 +52,23 @@ void *arena_alloc(struct arena *a, size_t sz)
 	}
 	void *p = (char *)b->data + b->used;
 	b->used += sz;
-	return memset(p, 0, sz);
+	return p;
+}
+
+void *arena_alloc(struct arena *a, size_t sz)
+{
+	void *p = arena_take(a, sz);
+	return p ? memset(p, 0, sz) : NULL;
 }
 
 struct sv arena_dup(struct arena *a, struct sv s)
 {
-	char *p = arena_alloc(a, s.len + 1);
+	char *p = arena_take(a, s.len + 1);
 	if (!p)
 		return SV_NULL;
 	if (s.len)
 		memcpy(p, s.data, s.len);
+	p[s.len] = '\0';
 	return (struct sv){p, s.len};
 }
 

@@ -33,16 +33,17 @@ struct filling {
 
 static struct sv after(struct sv s, size_t n)
 {
-	return (struct sv){s.data + n, s.len - n};
+	return (struct sv){s.len ? s.data + n : s.data, s.len - n};
 }
 
-/* Length of s before the first of the bytes in `set`. */
-static size_t until(struct sv s, const char *set)
+/* Length of s before the first of the bytes in `set`, a literal. */
+static inline __attribute__((always_inline)) size_t until(struct sv s, const char *set)
 {
-	size_t n = 0;
-	while (n < s.len && (!s.data[n] || !strchr(set, s.data[n])))
-		n++;
-	return n;
+	for (size_t n = 0; n < s.len; n++)
+		for (size_t i = 0; set[i]; i++)
+			if (s.data[n] == set[i])
+				return n;
+	return s.len;
 }
 
 static void add_static(struct filling *t, struct sv key, struct sv value)
@@ -50,20 +51,28 @@ static void add_static(struct filling *t, struct sv key, struct sv value)
 	t->span->tags[t->span->tag_cnt++] = (struct tag){key, value};
 }
 
-/* A value that is not there makes no tag. Line breaks of folded headers become blanks. */
+/* A value that is not there makes no tag. */
 static void add(struct filling *t, struct sv key, struct sv value)
 {
 	if (!value.len)
 		return;
 	struct sv copy = arena_dup(t->arena, value);
-	if (!copy.data) {
-		t->failed = true;
+	t->failed |= !copy.data;
+	if (copy.data)
+		add_static(t, key, copy);
+}
+
+/* Of a header: line breaks, if it was folded, become blanks. */
+static void add_folded(struct filling *t, struct sv key, struct sv value)
+{
+	uint16_t cnt = t->span->tag_cnt;
+	add(t, key, value);
+	if (t->span->tag_cnt == cnt)
 		return;
-	}
+	struct sv copy = t->span->tags[cnt].value;
 	for (char *at = (char *)copy.data, *end = at + copy.len; at < end; at++)
 		if (*at == '\r' || *at == '\n')
 			*at = ' ';
-	add_static(t, key, copy);
 }
 
 static void add_metric(struct filling *t, struct sv key, double value)
@@ -243,12 +252,18 @@ static void add_url(struct filling *t, const struct target *target)
 
 /* --- resource ----------------------------------------------------------------------------------------------------- */
 
+#define METHOD(name)                   \
+	{                              \
+		name, sizeof(name) - 1 \
+	}
+
 static bool is_registered(struct sv method)
 {
-	static const char *const methods[] = {"GET",	 "HEAD",    "POST",  "PUT",  "DELETE",
-					      "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+	static const struct sv methods[] = {METHOD("GET"),     METHOD("POST"),	  METHOD("HEAD"),
+					    METHOD("PUT"),     METHOD("DELETE"),  METHOD("PATCH"),
+					    METHOD("CONNECT"), METHOD("OPTIONS"), METHOD("TRACE")};
 	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
-		if (sv_eq(method, sv_of(methods[i])))
+		if (sv_eq(method, methods[i]))
 			return true;
 	return false;
 }
@@ -310,7 +325,7 @@ static void add_header(struct filling *t, struct sv key, struct sv value)
 	struct sv copy = arena_dup(t->arena, key);
 	t->failed |= !copy.data;
 	if (copy.data)
-		add(t, copy, value);
+		add_folded(t, copy, value);
 }
 
 static void add_headers(struct filling *t)
@@ -487,7 +502,7 @@ bool http_span(struct span *span, struct arena *arena, const struct http_facts *
 	add_url(&t, &target);
 	add_outcome(&t);
 	add_version(&t);
-	add(&t, SV("http.useragent"), f->user_agent);
+	add_folded(&t, SV("http.useragent"), f->user_agent);
 	if (f->server)
 		add_server(&t);
 	else
