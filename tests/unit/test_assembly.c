@@ -8,6 +8,7 @@
 
 #include "base/vec.h"
 #include "trace/assembly.h"
+#include "trace/hindex.h"
 
 struct fixture {
 	struct assembly *a;
@@ -133,6 +134,27 @@ static void traces_and_processes_apart(void **state)
 	fixture_take(&f);
 	assembly_flush(f.a);
 	assert_int_equal(f.out.cnt, 2);
+	fixture_release(&f);
+}
+
+static void late_ones_do_not_wait(void **state)
+{
+	(void)state;
+	struct fixture f;
+	fixture_init(&f, wide);
+	add(&f, 1, 10, 0, true);
+	add(&f, 2, 20, 0, true);
+	assembly_pass(f.a, 0);
+	fixture_take(&f);
+	add(&f, 1, 11, 10, false);
+	add(&f, 3, 30, 0, false);
+	struct chunk *c;
+	assembly_add(f.a, 7, 2, f.process[1], 0, &c)->span_id = 21; /* another process's part is not late */
+	assembly_pass(f.a, 0);
+	assert_int_equal(f.out.cnt, 1);
+	assert_non_null(out_span(&f, 0, 11));
+	assembly_flush(f.a);
+	assert_int_equal(f.out.cnt, 3);
 	fixture_release(&f);
 }
 
@@ -357,6 +379,11 @@ struct model_chunk {
 #define MODEL_SPANS  150
 static struct model_chunk model[MODEL_CHUNKS];
 static unsigned model_passes;
+/* Roots that left lately; places are taken as in assembly.c. */
+static struct {
+	uint64_t trace;
+	int process; /* + 1 */
+} model_left[4096];
 static size_t model_seen; /* chunks of the fixture compared so far */
 
 static size_t model_spans(void)
@@ -375,6 +402,21 @@ static struct model_chunk *model_find(uint64_t trace, int process)
 	return NULL;
 }
 
+static size_t model_place(uint64_t trace)
+{
+	return hindex_hash(trace, 0) % (sizeof(model_left) / sizeof(model_left[0]));
+}
+
+static void model_close(struct model_chunk *m)
+{
+	if (m->closed)
+		return;
+	m->close_pass = model_passes;
+	m->closed = true;
+	model_left[model_place(m->trace)].trace = m->trace;
+	model_left[model_place(m->trace)].process = m->process + 1;
+}
+
 static struct model_chunk *model_get(uint64_t trace, int process)
 {
 	struct model_chunk *m = model_find(trace, process);
@@ -386,6 +428,9 @@ static struct model_chunk *model_get(uint64_t trace, int process)
 			m->trace = trace;
 			m->process = process;
 			m->tombs.cnt = m->spans.cnt = 0;
+			size_t place = model_place(trace);
+			if (model_left[place].trace == trace && model_left[place].process == process + 1)
+				model_close(m);
 		}
 	return m;
 }
@@ -455,13 +500,6 @@ static void model_pass(struct fixture *f, uint64_t now, uint64_t idle)
 	model_all_matched(f);
 }
 
-static void model_close(struct model_chunk *m)
-{
-	if (!m->closed)
-		m->close_pass = model_passes;
-	m->closed = true;
-}
-
 static void random_against_model(void **state)
 {
 	(void)state;
@@ -475,7 +513,7 @@ static void random_against_model(void **state)
 	uint64_t now = 1000, id = 100, refused = 0;
 	srand(12345);
 	for (int step = 0; step < 300000; step++) {
-		uint64_t trace = (uint64_t)(rand() % 20);
+		uint64_t trace = (uint64_t)(rand() % 20 + 20 * (step / 2500));
 		int process = rand() % 3, what = rand() % 100;
 		now += rand() % 8 == 0;
 		/* Parents among recent ids, so that some are forgotten and chains form. */
@@ -620,6 +658,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(flushed_by_the_pass),
 		cmocka_unit_test(traces_and_processes_apart),
+		cmocka_unit_test(late_ones_do_not_wait),
 		cmocka_unit_test(forgotten_before_and_after),
 		cmocka_unit_test(forgotten_root_makes_roots),
 		cmocka_unit_test(damaged_circle_ends),

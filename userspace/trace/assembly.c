@@ -7,6 +7,7 @@
 #include "trace/hindex.h"
 
 #define NONE HINDEX_NONE
+#define LEFT 4096 /* traces; a power of two */
 
 /* A call that is not reported. Found by (span id, open chunk), freed with its open chunk. */
 struct tombstone {
@@ -38,9 +39,10 @@ struct assembly {
 	VEC(struct tombstone) tombstones;
 	struct hindex by_trace, by_span;
 	uint32_t free_open, free_tombstone;
-	uint32_t recent;			/* the last one found: spans of one trace come in runs */
-	struct open_list idle;			/* not closed; longest untouched first */
-	struct open_list closing;		/* flushed by the next pass */
+	uint32_t recent;	  /* the last one found: spans of one trace come in runs */
+	struct open_list idle;	  /* not closed; longest untouched first */
+	struct open_list closing; /* flushed by the next pass */
+	uint64_t left[LEFT];	  /* traces whose root left lately: what comes now is late */
 	struct assembly_stats stats;
 };
 
@@ -116,6 +118,23 @@ static uint32_t trace_hash(uint64_t hi, uint64_t lo, const struct process_info *
 	return hindex_hash(lo, hi ^ ((uintptr_t)process >> 4));
 }
 
+/* The root of a request's trace may end before what was called for it: its last calls come after the response. */
+static uint64_t *assembly_left(struct assembly *a, uint64_t lo)
+{
+	return &a->left[hindex_hash(lo, 0) & (LEFT - 1)];
+}
+
+static void assembly_close_at(struct assembly *a, uint32_t i)
+{
+	struct open_chunk *o = &a->opens.data[i];
+	if (o->closed)
+		return;
+	assembly_unlink(a, &a->idle, i);
+	*assembly_left(a, o->trace_lo) = o->trace_lo ^ (uintptr_t)o->process;
+	o->closed = true;
+	assembly_link(a, &a->closing, i);
+}
+
 /* NONE beyond the limit or out of memory. */
 static uint32_t assembly_make(struct assembly *a, uint64_t hi, uint64_t lo, struct process_info *process, uint32_t hash)
 {
@@ -136,6 +155,8 @@ static uint32_t assembly_make(struct assembly *a, uint64_t hi, uint64_t lo, stru
 	o->process = process_info_ref(process);
 	assembly_link(a, &a->idle, i);
 	a->stats.open_chunks++;
+	if (*assembly_left(a, lo) == (lo ^ (uintptr_t)process))
+		assembly_close_at(a, i);
 	return a->recent = i;
 }
 
@@ -305,16 +326,6 @@ struct span *assembly_add(struct assembly *a, uint64_t trace_hi, uint64_t trace_
 	}
 	a->stats.limit_spans++;
 	return NULL;
-}
-
-static void assembly_close_at(struct assembly *a, uint32_t i)
-{
-	struct open_chunk *o = &a->opens.data[i];
-	if (o->closed)
-		return;
-	assembly_unlink(a, &a->idle, i);
-	o->closed = true;
-	assembly_link(a, &a->closing, i);
 }
 
 void assembly_close(struct assembly *a, struct chunk *chunk)

@@ -6,10 +6,10 @@
 
 /* Gathers finished spans into chunks, one per (trace, process). Spans arrive children first, but over several
  * rings: a child may be read after its root. So a chunk whose local root ended is flushed by the next assembly_pass(),
- * each pass being the end of a consistent cut: what happened before a record was read in the same pass or an earlier one.
- * A chunk that is flushed before its local root ended keeps its place and its forgotten calls: only spans that
- * already left cannot be re-parented any more.
- * Used by one thread. After warm-up nothing is allocated: chunks come from a pool. */
+ * each pass being the end of a consistent cut: what happened before a record was read in the same pass or an earlier
+ * one. What comes after its root was flushed, lately, makes a chunk that is flushed by the next pass, too. A chunk that
+ * is flushed before its local root ended keeps its place and its forgotten calls: only spans that already left cannot
+ * be re-parented any more. Used by one thread. After warm-up nothing is allocated: chunks come from a pool. */
 struct assembly;
 
 struct assembly_options {
