@@ -7,6 +7,9 @@
 /* How long what is known of a process outlives it: records of its last calls may still be in another CPU's ring. */
 #define PROCESS_LINGER_NS 1000000000ULL
 
+/* Names of threads kept for one process: a thread for each request must not cost memory for ever. */
+#define MAX_THREADS 4096
+
 struct thread {
 	uint32_t tid;
 	char name[SH_COMM_LEN + 1];
@@ -51,7 +54,7 @@ struct actors *actors_new(const struct actors_options *options,
 static void actor_free(struct actors *a, struct actor *p)
 {
 	struct thread *t, *next;
-	HASH_ITER(hh, p->threads, t, next) {
+	HASH_ITER (hh, p->threads, t, next) {
 		HASH_DEL(p->threads, t);
 		free(t);
 	}
@@ -68,7 +71,8 @@ void actors_free(struct actors *a)
 	if (!a)
 		return;
 	struct actor *p, *next;
-	HASH_ITER(hh, a->all, p, next) actor_free(a, p);
+	HASH_ITER (hh, a->all, p, next)
+		actor_free(a, p);
 	request_settings_set_free(a->settings);
 	free(a);
 }
@@ -106,7 +110,7 @@ static bool actor_is(struct actors *a, struct actor *p, struct process_info *inf
 void actors_refresh(struct actors *a)
 {
 	struct actor *p, *next;
-	HASH_ITER(hh, a->all, p, next) {
+	HASH_ITER (hh, a->all, p, next) {
 		struct process_info *info = a->options.process(a->options.arg, p->tgid);
 		if (info)
 			actor_is(a, p, info);
@@ -161,9 +165,15 @@ static void actors_thread(struct actors *a, const struct sh_ev_proc *e)
 	struct thread *t;
 	HASH_FIND_INT(p->threads, &e->tid, t);
 	if (!t) {
-		t = calloc(1, sizeof(*t));
+		if (HASH_COUNT(p->threads) >= MAX_THREADS) {
+			t = p->threads; /* the first that was added */
+			HASH_DEL(p->threads, t);
+		} else {
+			t = malloc(sizeof(*t));
+		}
 		if (!t)
 			return;
+		*t = (struct thread){0};
 		t->tid = e->tid;
 		HASH_ADD_INT(p->threads, tid, t);
 	}
@@ -197,7 +207,7 @@ void actors_pass(struct actors *a, uint64_t now_ns)
 	if (now_ns < a->next_sweep_ns)
 		return;
 	a->next_sweep_ns = now_ns + PROCESS_LINGER_NS;
-	HASH_ITER(hh, a->all, p, next) {
+	HASH_ITER (hh, a->all, p, next) {
 		if (p->gone_ns && now_ns - p->gone_ns > PROCESS_LINGER_NS)
 			actor_free(a, p);
 	}
