@@ -15,7 +15,8 @@ struct actors_options {
 	struct process_info *(*process)(void *arg, uint32_t tgid);
 	/* Births, deaths, new images and maps. Called in order with all other records. */
 	void (*process_event)(void *arg, const struct sh_ev_proc *event);
-	/* Its settings for requests have mistakes: lines that describe them, once for each set of settings. May be NULL. */
+	/* Its settings for requests have mistakes: lines that describe them, once for each set of settings. May be
+	 * NULL. */
 	void (*mistakes)(void *arg, const struct process_info *process, struct sv lines);
 	void *arg;
 };
@@ -25,7 +26,7 @@ struct actors;
 struct actors *actors_new(const struct actors_options *options,
 			  void (*want)(void *arg, const struct request_settings *settings),
 			  void *want_arg); /* NULL when out of memory */
-void actors_free(struct actors *a);				 /* NULL is fine */
+void actors_free(struct actors *a);	   /* NULL is fine */
 
 /* Forgets who the processes are; they are asked for again. */
 void actors_refresh(struct actors *a);

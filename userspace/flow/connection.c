@@ -2,12 +2,46 @@
 #include "flow/connection.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "trace/propagation/propagation.h"
+
+/* Dialogues at rest, kept for their memory. */
+#define KEEP_DIALOGUES 512
+
+/* The ids for the request whose head is under way. */
+struct pending {
+	struct sh_span_context self;
+	uint64_t parent_id;
+	uint32_t tgid, tid;
+	uint8_t link;
+	bool root;
+	bool read; /* not written: a trace was begun for it */
+};
+
+/* Messages under way. */
+struct dialogue {
+	struct dialogue *next;
+	struct http1 requests, responses;
+	struct exchange *first, *last; /* asked, in order; the first is answered next */
+	struct exchange *asking;       /* whose request is under way */
+	struct exchange *answering;    /* whose response is under way */
+	struct exchange *asked_here;   /* begun by the record at hand, with the kernel half's ids */
+	uint32_t untold;	       /* answers to come first, to requests for which there was no exchange */
+	bool has_pending;
+	uint8_t early_cnt;
+	char early[16]; /* first bytes, too few to tell who asks whom */
+	uint64_t early_ns;
+	struct pending pending;
+};
+
+enum { MOVED_READ = 1, MOVED_WRITE = 2 };
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void want_header(void *arg, struct sv name)
 {
@@ -30,266 +64,258 @@ void connection_want_headers(struct connection_shared *s, const struct request_s
 
 void connection_shared_release(struct connection_shared *s)
 {
+	while (s->spare) {
+		struct dialogue *d = s->spare;
+		s->spare = d->next;
+		free(d);
+	}
+	hindex_release(&s->askers);
 	http1_shared_release(&s->http1);
 }
 
 void connection_init(struct connection *n, struct connection_shared *shared)
 {
 	n->shared = shared;
-	http1_init(&n->requests, &shared->http1, HTTP1_REQUESTS);
-	http1_init(&n->responses, &shared->http1, HTTP1_RESPONSES);
+	n->next_number = 1;
+}
+
+/* NULL when out of memory. */
+static struct dialogue *connection_dialogue(struct connection *n)
+{
+	struct connection_shared *s = n->shared;
+	struct dialogue *d = n->dialogue;
+	if (d)
+		return d;
+	d = s->spare;
+	if (d) {
+		s->spare = d->next;
+		s->spare_cnt--;
+		return n->dialogue = d;
+	}
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return NULL;
+	http1_init(&d->requests, &s->http1, HTTP1_REQUESTS);
+	http1_init(&d->responses, &s->http1, HTTP1_RESPONSES);
+	return n->dialogue = d;
+}
+
+/* Nothing is under way. Its parsers are between two messages, too: of any connection. */
+static bool dialogue_is_over(const struct dialogue *d)
+{
+	return !d->first && !d->has_pending && !d->early_cnt && !d->responses.expected_cnt && !d->untold &&
+	       http1_is_idle(&d->requests) && http1_is_idle(&d->responses);
+}
+
+static void connection_drop_dialogue(struct connection *n)
+{
+	struct connection_shared *s = n->shared;
+	struct dialogue *d = n->dialogue;
+	if (!d)
+		return;
+	n->dialogue = NULL;
+	if (!dialogue_is_over(d) || s->spare_cnt >= KEEP_DIALOGUES) {
+		http1_release(&d->requests);
+		http1_release(&d->responses);
+		free(d);
+		return;
+	}
+	d->next = s->spare;
+	s->spare = d;
+	s->spare_cnt++;
+}
+
+/* Between two messages there is nothing to remember. */
+static void connection_rest(struct connection *n)
+{
+	if (n->dialogue && dialogue_is_over(n->dialogue))
+		connection_drop_dialogue(n);
 }
 
 void connection_release(struct connection *n)
 {
-	if (n->is_asker)
-		HASH_DELETE(by_ends, n->shared->askers, n);
-	n->is_asker = false;
-	http1_release(&n->requests);
-	http1_release(&n->responses);
+	connection_unregister(n);
+	connection_drop_dialogue(n);
 }
 
 /* --- exchanges under way ------------------------------------------------------------------------------------------ */
 
-static void connection_queue(struct connection *n, struct exchange *x)
+static void dialogue_queue(struct dialogue *d, struct exchange *x)
 {
 	x->next = NULL;
-	if (n->last)
-		n->last->next = x;
+	if (d->last)
+		d->last->next = x;
 	else
-		n->first = x;
-	n->last = x;
+		d->first = x;
+	d->last = x;
 }
 
 /* The first one leaves. */
-static struct exchange *connection_shift(struct connection *n)
+static struct exchange *dialogue_shift(struct dialogue *d)
 {
-	struct exchange *x = n->first;
-	n->first = x->next;
-	if (!n->first)
-		n->last = NULL;
-	if (n->asking == x)
-		n->asking = NULL;
-	if (n->answering == x)
-		n->answering = NULL;
+	struct exchange *x = d->first;
+	d->first = x->next;
+	if (!d->first)
+		d->last = NULL;
+	if (d->asking == x)
+		d->asking = NULL;
+	if (d->answering == x)
+		d->answering = NULL;
+	if (d->asked_here == x)
+		d->asked_here = NULL;
+	d->untold += x->untold;
 	return x;
 }
 
 static void connection_finish_first(struct connection *n, uint64_t end_ns, uint64_t now_ns)
 {
-	struct exchange *x = connection_shift(n);
+	struct exchange *x = dialogue_shift(n->dialogue);
 	x->end_ns = end_ns;
 	exchanges_finish(n->shared->exchanges, x, now_ns);
 }
 
-void connection_torn(struct connection *n)
+/* What looked like a request was none of its own. If it was read, the thread went on under its ids: that belongs to the
+ * exchange whose bytes they were; of a response to whatever that was asked for. */
+static void connection_disown(struct connection *n, const struct pending *p)
 {
-	while (n->first)
-		exchanges_drop(n->shared->exchanges, connection_shift(n));
-	n->shared->stats->torn += n->has_pending;
-	n->has_pending = false;
-	n->early_cnt = 0;
-	http1_midstream(&n->requests);
-	http1_midstream(&n->responses);
-	n->responses.expected_cnt = 0;
+	struct dialogue *d = n->dialogue;
+	struct exchange *x = n->server ? d->asking : d->answering;
+	uint64_t parent = !x ? 0 : n->server ? x->self.span_id : x->parent_id;
+	if (p->read && parent)
+		exchanges_mistaken(n->shared->exchanges, x, &p->self, parent, p->tgid);
+}
+
+static void connection_drop_pending(struct connection *n, uint64_t *counter)
+{
+	struct dialogue *d = n->dialogue;
+	if (!d->has_pending)
+		return;
+	d->has_pending = false;
+	++*counter;
+	connection_disown(n, &d->pending);
+}
+
+void connection_torn(struct connection *n, uint64_t now_ns)
+{
+	struct dialogue *d = n->has_role ? connection_dialogue(n) : n->dialogue;
+	if (!d)
+		return;
+	connection_drop_pending(n, &n->shared->stats->torn);
+	while (d->first)
+		exchanges_drop(n->shared->exchanges, dialogue_shift(d), now_ns);
+	d->early_cnt = 0;
+	d->untold = 0;
+	n->moved = 0;
+	http1_midstream(&d->requests);
+	http1_midstream(&d->responses);
+	d->responses.expected = d->responses.expected_cnt = 0;
 }
 
 void connection_unfinished(struct connection *n, uint64_t now_ns)
 {
-	n->shared->stats->torn += n->has_pending;
-	n->has_pending = false;
-	while (n->first) {
-		n->first->unfinished = true;
+	struct dialogue *d = n->dialogue;
+	if (!d)
+		return;
+	connection_drop_pending(n, &n->shared->stats->torn);
+	while (d->first) {
+		d->first->unfinished = true;
 		connection_finish_first(n, now_ns, now_ns);
 	}
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
-static void facts_address(struct http_address *to, const struct connection *n, const uint8_t from[16], uint16_t port)
+static void exchange_take_ids(struct exchange *x, const struct pending *p)
 {
-	if (n->family == AF_INET) {
-		to->family = 4;
-		memcpy(to->bytes, from + 12, 4);
-	} else if (n->family == AF_INET6) {
-		static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-		bool is_mapped = !memcmp(from, mapped, sizeof(mapped));
-		to->family = is_mapped ? 4 : 6;
-		memcpy(to->bytes, is_mapped ? from + 12 : from, is_mapped ? 4 : 16);
-	}
-	to->port = port;
+	x->self = p->self;
+	x->parent_id = p->parent_id;
+	x->link = p->link;
+	x->root = p->root;
+	x->tgid = p->tgid;
+	x->tid = p->tid;
 }
 
-/* The wanted headers that came, kept. */
-static uint32_t keep_headers(const struct connection *n, struct arena *a, const struct http1_head *head,
-			     const struct http_header **ret)
+/* Pipelined: what was written at once has one cause. */
+static void exchange_share_cause(struct exchange *x, const struct exchange *before)
 {
-	uint32_t cnt = (uint32_t)__builtin_popcountll(head->present), at = 0;
-	struct http_header *list = cnt ? arena_alloc(a, cnt * sizeof(*list)) : NULL;
-	for (uint32_t i = 0; list && i < HTTP1_MAX_WANTED; i++)
-		if (head->present & 1ULL << i)
-			list[at++] = (struct http_header){n->shared->http1.wanted.names[i], arena_dup(a, head->values[i])};
-	*ret = list;
-	return at;
-}
-
-static void connection_facts(const struct connection *n, struct exchange *x, const struct http1_head *head)
-{
-	struct http_facts *f = &x->facts;
-	f->server = n->server;
-	f->truncated = head->truncated;
-	f->minor = head->minor;
-	f->method = arena_dup(&x->arena, head->method);
-	f->target = arena_dup(&x->arena, head->target);
-	f->host = arena_dup(&x->arena, head->host);
-	f->user_agent = arena_dup(&x->arena, head->user_agent);
-	f->request_header_cnt = keep_headers(n, &x->arena, head, &f->request_headers);
-	facts_address(&f->peer, n, n->remote, n->remote_port);
-	facts_address(&f->local, n, n->local, n->local_port);
-}
-
-/* The trace its headers say the request belongs to. */
-static void connection_extract(const struct connection *n, struct exchange *x, const struct http1_head *head)
-{
-	const struct connection_shared *s = n->shared;
-	const struct actor *actor = actors_get(s->actors, x->tgid);
-	struct propagation_headers headers = {0};
-	bool any = false;
-	if (!actor)
+	if (!before->parent_id)
 		return;
-	for (uint32_t i = 0; i < s->http1.wanted.cnt; i++)
-		if (head->present & 1ULL << i && s->context_header[i]) {
-			headers.value[s->context_header[i] - 1] = arena_dup(&x->arena, head->values[i]);
-			any = true;
-		}
-	struct propagation_context *context = any ? arena_alloc(&x->arena, sizeof(*context)) : NULL;
-	if (context && propagation_extract(&actor_requests(actor)->propagation, &headers, &x->arena, context) > 0)
-		x->remote = context;
-}
-
-static void exchange_take_ids(struct exchange *x, const struct sh_ev_data *e)
-{
-	x->self = e->self;
-	x->parent_id = e->parent_id;
-	x->link = e->link;
-	x->root = e->hdr.flags & SH_DATA_ROOT;
-	x->tgid = e->tgid;
-	x->tid = e->tid;
-}
-
-static bool connection_is_tcp(const struct connection *n)
-{
-	return n->family == AF_INET || n->family == AF_INET6;
-}
-
-static void connection_set_role(struct connection *n, bool server)
-{
-	n->has_role = true;
-	n->server = server;
-	memcpy(n->ends.client, server ? n->remote : n->local, 16);
-	memcpy(n->ends.server, server ? n->local : n->remote, 16);
-	n->ends.client_port = server ? n->remote_port : n->local_port;
-	n->ends.server_port = server ? n->local_port : n->remote_port;
-	if (server || !connection_is_tcp(n))
-		return;
-	struct connection *other; /* one of the same ends that is gone, its end unseen; or in another network */
-	HASH_FIND(by_ends, n->shared->askers, &n->ends, sizeof(n->ends), other);
-	if (other)
-		return;
-	HASH_ADD(by_ends, n->shared->askers, ends, sizeof(n->ends), n);
-	n->is_asker = true;
-}
-
-/* Of this host, or of the containers on it? */
-static bool address_is_near(const uint8_t a[16])
-{
-	static const uint8_t loopback6[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff};
-	if (memcmp(a, mapped, sizeof(mapped)))
-		return !memcmp(a, loopback6, 16) || (a[0] & 0xfe) == 0xfc || (a[0] == 0xfe && (a[1] & 0xc0) == 0x80);
-	const uint8_t *v4 = a + 12; /* RFC 1918, 6598, 3927 */
-	return v4[0] == 127 || v4[0] == 10 || (v4[0] == 172 && (v4[1] & 0xf0) == 16) || (v4[0] == 192 && v4[1] == 168) ||
-	       (v4[0] == 100 && (v4[1] & 0xc0) == 64) || (v4[0] == 169 && v4[1] == 254);
-}
-
-/* May whoever wrote this request be traced, too, and just not be seen yet? */
-static enum exchange_writer connection_writer(struct connection *n, uint64_t now_ns)
-{
-	struct connection *asker;
-	HASH_FIND(by_ends, n->shared->askers, &n->ends, sizeof(n->ends), asker);
-	if (asker)
-		return WRITER_TRACED;
-	if (!n->asked_ns)
-		n->asked_ns = now_ns;
-	if (now_ns - n->asked_ns > EXCHANGES_SEARCH_NS) /* it would have been seen by now */
-		return WRITER_STRANGE;
-	return !memcmp(n->local, n->remote, 16) || address_is_near(n->remote) ? WRITER_MAYBE : WRITER_STRANGE;
+	x->self.trace_hi = before->self.trace_hi;
+	x->self.trace_lo = before->self.trace_lo;
+	x->parent_id = before->parent_id;
+	x->link = before->link;
+	x->root = before->root;
 }
 
 static void connection_join(struct connection *n, struct exchange *x, uint32_t seq, uint64_t now_ns)
 {
-	struct join_key key = {.client_port = n->ends.client_port, .server_port = n->ends.server_port, .seq = seq};
-	memcpy(key.client, n->ends.client, 16);
-	memcpy(key.server, n->ends.server, 16);
-	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, connection_writer(n, now_ns), now_ns);
+	struct join_key key = connection_ends(n, seq);
+	enum exchange_writer who = n->server ? connection_writer(n, now_ns) : WRITER_STRANGE;
+	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, who, now_ns);
+}
+
+static void connection_identify(struct connection *n, struct exchange *x, const struct sh_ev_data *e)
+{
+	struct dialogue *d = n->dialogue;
+	if (d->has_pending) {
+		exchange_take_ids(x, &d->pending);
+		d->asked_here = x;
+	} else {
+		x->tgid = e->tgid;
+		x->tid = e->tid;
+		exchanges_own_ids(n->shared->exchanges, x);
+		if (!n->server && d->asked_here)
+			exchange_share_cause(x, d->asked_here);
+	}
+	d->has_pending = false;
 }
 
 static void connection_asked(struct connection *n, const struct sh_ev_data *e, const struct http1_head *head,
 			     uint32_t seq_minus_offset, uint64_t now_ns)
 {
-	struct exchange *x = exchanges_make(n->shared->exchanges);
-	http1_expect(&n->responses, http1_asked_of(head->method));
+	struct dialogue *d = n->dialogue;
+	struct exchange *x = exchanges_make(n->shared->exchanges, !d->has_pending);
+	http1_expect(&d->responses, http1_asked_of(head->method));
 	if (!x) {
-		n->has_pending = false;
+		d->has_pending = false;
+		++*(d->last ? &d->last->untold : &d->untold);
 		return;
 	}
-	x->start_ns = n->requests.message.start_ns;
-	if (n->has_pending) {
-		exchange_take_ids(x, &n->pending);
-		n->has_pending = false;
-	} else {
-		x->tgid = e->tgid;
-		x->tid = e->tid;
-		exchanges_own_ids(n->shared->exchanges, x);
-	}
-	connection_facts(n, x, head);
-	if (!n->server && n->connect_us && !n->requests.messages)
+	x->start_ns = d->requests.message.start_ns;
+	connection_identify(n, x, e);
+	connection_keep_request(n, x, head);
+	if (!n->server && n->connect_us && !n->asked_ns)
 		x->facts.connect_ns = (int64_t)n->connect_us * 1000;
-	if (n->server)
-		connection_extract(n, x, head);
-	connection_queue(n, x);
-	n->asking = x;
-	connection_join(n, x, seq_minus_offset + (uint32_t)n->requests.message.start, now_ns);
-}
-
-static void connection_not_http(struct connection *n)
-{
-	n->shared->stats->not_http += n->has_pending;
-	n->has_pending = false;
+	dialogue_queue(d, x);
+	d->asking = x;
+	connection_join(n, x, seq_minus_offset + (uint32_t)d->requests.message.start, now_ns);
+	n->asked_ns = n->asked_ns ? n->asked_ns : now_ns;
 }
 
 static void connection_drain_requests(struct connection *n, const struct sh_ev_data *e, uint32_t seq_minus_offset,
 				      uint64_t now_ns)
 {
+	struct dialogue *d = n->dialogue;
+	struct connections_stats *stats = n->shared->stats;
 	struct http1_head head;
 	enum http1_event event;
-	while ((event = http1_next(&n->requests, &head)) != HTTP1_MORE)
+	while ((event = http1_next(&d->requests, &head)) != HTTP1_MORE)
 		switch (event) {
 		case HTTP1_HEAD:
 			if (e)
 				connection_asked(n, e, &head, seq_minus_offset, now_ns);
 			break;
 		case HTTP1_END:
-			if (n->asking) {
-				n->asking->facts.request_sz = (int64_t)n->requests.message.body_sz;
-				n->asking->request_over = true;
-				n->asking = NULL;
-			} else if (!n->requests.message.has_head) {
-				n->shared->stats->torn += n->has_pending;
-				n->has_pending = false;
+			if (d->asking) {
+				d->asking->facts.request_sz = (int64_t)d->requests.message.body_sz;
+				d->asking->request_over = true;
+				d->asking = NULL;
+			} else if (!d->requests.message.has_head) {
+				connection_drop_pending(n, &stats->torn);
 			}
 			break;
 		default:
-			connection_not_http(n);
+			connection_drop_pending(n, &stats->not_http);
 		}
 }
 
@@ -309,38 +335,41 @@ static void connection_failure(const struct connection *n, struct http_facts *f)
 
 static void connection_answered(struct connection *n, const struct http1_head *head, uint64_t now_ns)
 {
-	struct exchange *x = n->first;
+	struct dialogue *d = n->dialogue;
+	struct exchange *x = d->first;
 	if (head->interim)
 		return;
+	if (d->untold) {
+		d->untold--;
+		return;
+	}
 	if (!x || x->answered) {
 		n->shared->stats->unasked++;
 		return;
 	}
-	struct http_facts *f = &x->facts;
 	x->answered = true;
-	n->answering = x;
-	f->status = head->status;
-	f->truncated |= head->truncated;
-	f->first_byte_ns = (int64_t)(n->responses.message.start_ns - x->start_ns);
-	f->response_header_cnt = keep_headers(n, &x->arena, head, &f->response_headers);
+	d->answering = x;
+	connection_keep_response(n, x, head);
+	x->facts.first_byte_ns = (int64_t)(d->responses.message.start_ns - x->start_ns);
 	if (head->framing == HTTP1_TUNNEL) {
-		http1_leave(&n->requests);
-		connection_finish_first(n, n->responses.message.last_ns, now_ns);
+		http1_leave(&d->requests);
+		connection_finish_first(n, d->responses.message.last_ns, now_ns);
 	}
 }
 
 static void connection_drain_responses(struct connection *n, uint64_t now_ns)
 {
+	struct dialogue *d = n->dialogue;
 	struct http1_head head;
 	enum http1_event event;
-	while ((event = http1_next(&n->responses, &head)) != HTTP1_MORE) {
-		const struct http1_message *m = &n->responses.message;
+	while ((event = http1_next(&d->responses, &head)) != HTTP1_MORE) {
+		const struct http1_message *m = &d->responses.message;
 		if (event == HTTP1_HEAD) {
 			connection_answered(n, &head, now_ns);
-		} else if (event == HTTP1_END && n->answering && !m->interim) {
-			n->answering->facts.response_sz = (int64_t)m->body_sz;
+		} else if (event == HTTP1_END && d->answering && !m->interim) {
+			d->answering->facts.response_sz = (int64_t)m->body_sz;
 			if (m->end_kind == HTTP1_END_CUT)
-				connection_failure(n, &n->answering->facts);
+				connection_failure(n, &d->answering->facts);
 			connection_finish_first(n, m->last_ns, now_ns);
 		}
 	}
@@ -353,12 +382,29 @@ static bool reads_requests(const struct connection *n, const struct sh_ev_data *
 	return n->server == !(e->hdr.flags & SH_DATA_WRITE);
 }
 
+/* The kernel half takes four bytes for the beginning of a message. After those of the other side it is right. */
+static bool connection_begins(struct connection *n, const struct sh_ev_data *e, bool request)
+{
+	const struct dialogue *d = n->dialogue;
+	struct sv bytes = {(const char *)(e + 1), e->copied};
+	uint8_t moved = e->hdr.flags & SH_DATA_WRITE ? MOVED_WRITE : MOVED_READ;
+	bool turn = n->moved != moved;
+	n->moved = moved;
+	if (!(e->hdr.flags & SH_DATA_START))
+		return false;
+	if (turn)
+		return true;
+	if (request)
+		return http1_is_request(bytes) == PROTOCOL_SURE;
+	return http1_is_response(bytes) == PROTOCOL_SURE && (d->responses.expected_cnt || http1_is_lost(&d->responses));
+}
+
 /* A message of this direction may begin: those that have no end of their own end here. */
 static void connection_turn(struct connection *n, bool request, uint64_t now_ns)
 {
-	if (http1_resync(&n->responses))
+	if (http1_resync(&n->dialogue->responses))
 		connection_drain_responses(n, now_ns);
-	if (request && http1_resync(&n->requests))
+	if (request && http1_resync(&n->dialogue->requests))
 		connection_drain_requests(n, NULL, 0, now_ns);
 }
 
@@ -371,9 +417,10 @@ static struct sv tail_of(const struct sh_ev_data *e, uint64_t unseen)
 static void connection_feed(struct connection *n, const struct sh_ev_data *e, struct sv bytes, uint64_t unseen,
 			    uint32_t seq, uint64_t time_ns, uint64_t now_ns)
 {
+	struct dialogue *d = n->dialogue;
 	struct sv tail = tail_of(e, unseen);
 	bool request = reads_requests(n, e);
-	struct http1 *p = request ? &n->requests : &n->responses;
+	struct http1 *p = request ? &d->requests : &d->responses;
 	uint32_t seq_minus_offset = seq - (uint32_t)p->offset;
 
 	for (int part = 0; part < 2; part++) {
@@ -390,101 +437,152 @@ static void connection_feed(struct connection *n, const struct sh_ev_data *e, st
 /* Who asks whom? False: too few bytes to tell; they are kept. */
 static bool connection_find_role(struct connection *n, const struct sh_ev_data *e)
 {
+	struct dialogue *d = n->dialogue;
 	struct sv bytes = {(const char *)(e + 1), e->copied};
 	bool written = e->hdr.flags & SH_DATA_WRITE;
+	if (e->hdr.flags & SH_DATA_START)
+		d->early_cnt = 0;
 	if (e->hdr.flags & SH_DATA_REQUEST) {
 		connection_set_role(n, !written);
 		return true;
 	}
-	size_t room = sizeof(n->early) - n->early_cnt, taken = bytes.len < room ? bytes.len : room;
-	char start[sizeof(n->early)];
-	memcpy(start, n->early, n->early_cnt);
-	memcpy(start + n->early_cnt, bytes.data, taken);
-	struct sv all = {start, n->early_cnt + taken};
-	if (http1_is_response(all) == PROTOCOL_SURE || http1_is_request(all) == PROTOCOL_SURE) {
-		connection_set_role(n, written == (http1_is_response(all) == PROTOCOL_SURE));
+	struct sv all = bytes;
+	if (d->early_cnt) {
+		size_t room = sizeof(d->early) - d->early_cnt, take = bytes.len < room ? bytes.len : room;
+		if (take)
+			memcpy(d->early + d->early_cnt, bytes.data, take);
+		all = (struct sv){d->early, d->early_cnt + take};
+	}
+	enum protocol_match response = http1_is_response(all), request = http1_is_request(all);
+	if (response == PROTOCOL_SURE || request == PROTOCOL_SURE) {
+		connection_set_role(n, written == (response == PROTOCOL_SURE));
 		return true;
 	}
-	memcpy(n->early, start, all.len);
-	n->early_cnt = (uint8_t)all.len;
-	n->early_ns = n->early_ns ? n->early_ns : e->time_ns;
+	if ((response == PROTOCOL_NO && request == PROTOCOL_NO) || all.len >= sizeof(d->early)) {
+		d->early_cnt = 0;
+		return false;
+	}
+	if (!d->early_cnt) {
+		d->early_ns = e->time_ns;
+		if (all.len)
+			memcpy(d->early, all.data, all.len);
+	}
+	d->early_cnt = (uint8_t)all.len;
 	return false;
 }
 
-/* The bytes of a request that the kernel half took for the beginning of one were in the middle of another. */
-static void connection_check_pending(struct connection *n, uint64_t now_ns)
+static bool in_head(const struct http1 *p)
 {
-	if (!n->has_pending || !n->requests.message.has_head)
-		return;
-	if (n->last)
-		exchanges_mistaken(n->shared->exchanges, n->last, &n->pending.self, now_ns);
-	connection_not_http(n);
+	return !p->message.has_head && !http1_is_idle(p) && !http1_is_lost(p) && !http1_is_over(p);
+}
+
+static bool in_body(const struct http1 *p)
+{
+	return p->message.has_head && !http1_is_idle(p) && !http1_is_lost(p) && !http1_is_over(p);
+}
+
+static void connection_take_request(struct connection *n, const struct sh_ev_data *e, bool request)
+{
+	struct dialogue *d = n->dialogue;
+	connection_drop_pending(n, &n->shared->stats->not_http);
+	d->pending = (struct pending){.self = e->self,
+				      .parent_id = e->parent_id,
+				      .tgid = e->tgid,
+				      .tid = e->tid,
+				      .link = e->link,
+				      .root = e->hdr.flags & SH_DATA_ROOT,
+				      .read = !(e->hdr.flags & SH_DATA_WRITE)};
+	d->has_pending = true;
+	if (!request || in_body(&d->requests)) /* within a message */
+		connection_drop_pending(n, &n->shared->stats->not_http);
 }
 
 static void connection_bytes(struct connection *n, const struct sh_ev_data *e, uint64_t now_ns)
 {
-	if (!n->has_role) {
-		if (e->hdr.flags & SH_DATA_START)
-			n->early_cnt = 0; /* they were of another message */
-		if (!connection_find_role(n, e))
-			return;
+	struct dialogue *d = connection_dialogue(n);
+	if (!d) {
+		n->shared->stats->torn += (e->hdr.flags & SH_DATA_REQUEST) != 0;
+		return;
 	}
+	if (!n->has_role && !connection_find_role(n, e))
+		return;
 	bool request = reads_requests(n, e);
-	if (e->hdr.flags & SH_DATA_START)
+	d->asked_here = NULL;
+	if (connection_begins(n, e, request))
 		connection_turn(n, request, now_ns);
-	if (request && e->hdr.flags & SH_DATA_REQUEST) {
-		connection_not_http(n);
-		n->pending = *e;
-		n->has_pending = true;
-	} else if (e->hdr.flags & SH_DATA_REQUEST) { /* who answers does not ask */
-		n->shared->stats->not_http++;
-	}
-	if (n->early_cnt) {
-		struct sv early = {n->early, n->early_cnt};
-		n->early_cnt = 0;
-		connection_feed(n, e, early, 0, e->seq - (uint32_t)early.len, n->early_ns, now_ns);
+	if (e->hdr.flags & SH_DATA_REQUEST)
+		connection_take_request(n, e, request);
+	if (d->early_cnt) {
+		struct sv early = {d->early, d->early_cnt};
+		d->early_cnt = 0;
+		connection_feed(n, e, early, 0, e->seq - (uint32_t)early.len, d->early_ns, now_ns);
 	}
 	struct sv bytes = {(const char *)(e + 1), e->copied};
 	connection_feed(n, e, bytes, e->len - e->copied, e->seq, e->time_ns, now_ns);
-	if (request)
-		connection_check_pending(n, now_ns);
+	/* The ids wait for the end of a request's head, and for nothing else. */
+	if (request && !in_head(&d->requests))
+		connection_drop_pending(n, &n->shared->stats->not_http);
 }
+
+/* --- ends --------------------------------------------------------------------------------------------------------- */
 
 static void connection_eof(struct connection *n, bool written, uint64_t now_ns)
 {
-	if (!n->has_role)
+	if (!n->has_role || !n->dialogue)
 		return;
 	if (n->server == !written) {
-		http1_eof(&n->requests);
+		http1_eof(&n->dialogue->requests);
 		connection_drain_requests(n, NULL, 0, now_ns);
 	} else {
-		http1_eof(&n->responses);
+		http1_eof(&n->dialogue->responses);
 		connection_drain_responses(n, now_ns);
+	}
+}
+
+/* Nothing passes any more. */
+static void connection_dead(struct connection *n, uint64_t time_ns, uint64_t now_ns)
+{
+	struct dialogue *d = n->dialogue;
+	connection_eof(n, true, now_ns);
+	connection_eof(n, false, now_ns);
+	if (!d)
+		return;
+	connection_drop_pending(n, &n->shared->stats->torn);
+	while (d->first) {
+		connection_failure(n, &d->first->facts);
+		connection_finish_first(n, n->error_ns ? n->error_ns : time_ns, now_ns);
 	}
 }
 
 void connection_data(struct connection *n, const struct sh_ev_data *e, uint64_t now_ns)
 {
+	/* The end of a Unix socket may not be told: nothing follows these. */
+	bool last = n->family == AF_UNIX;
 	/* Before its message is read: which of its headers are wanted. */
 	if (e->hdr.flags & SH_DATA_START)
 		actors_get(n->shared->actors, e->tgid);
 	if (e->hdr.flags & SH_DATA_LOST)
-		connection_torn(n);
+		connection_torn(n, now_ns);
 	if (e->hdr.flags & SH_DATA_ERROR) {
 		n->error = (int)e->len;
 		n->error_ns = e->time_ns;
+		if (last)
+			connection_dead(n, e->time_ns, now_ns);
 	} else if (e->hdr.flags & SH_DATA_END) {
 		n->peer_left = true;
 		connection_eof(n, false, now_ns);
+		if (last && n->has_role && !n->server)
+			connection_dead(n, e->time_ns, now_ns);
 	} else {
 		connection_bytes(n, e, now_ns);
 	}
+	connection_rest(n);
 }
 
 /* A connection that was never made: the span of the attempt. */
 static void connection_refused(struct connection *n, const struct sh_ev_close *e, uint64_t now_ns)
 {
-	struct exchange *x = exchanges_make(n->shared->exchanges);
+	struct exchange *x = exchanges_make(n->shared->exchanges, true);
 	if (!x)
 		return;
 	x->start_ns = n->told_ns - (uint64_t)n->connect_us * 1000;
@@ -501,8 +599,7 @@ static void connection_refused(struct connection *n, const struct sh_ev_close *e
 	x->connect_only = true;
 	x->facts.failure = HTTP_ERRNO;
 	x->facts.error_number = (int)e->error;
-	facts_address(&x->facts.peer, n, n->remote, n->remote_port);
-	facts_address(&x->facts.local, n, n->local, n->local_port);
+	connection_keep_addresses(n, x);
 	x->end_ns = e->time_ns;
 	exchanges_finish(n->shared->exchanges, x, now_ns);
 }
@@ -516,18 +613,11 @@ void connection_end(struct connection *n, const struct sh_ev_close *e, uint64_t 
 	n->peer_left |= e->state == SH_CONN_SHUT_LAST;
 	if (e->state != SH_CONN_CLOSED) {
 		connection_eof(n, true, now_ns);
+		connection_rest(n);
 		return;
 	}
-	if (!n->has_role && n->connecting && e->error && n->next_number == 2) {
+	if (!n->has_role && n->connecting && e->error && n->next_number == 2)
 		connection_refused(n, e, now_ns);
-		return;
-	}
-	connection_eof(n, true, now_ns);
-	connection_eof(n, false, now_ns);
-	n->shared->stats->torn += n->has_pending;
-	n->has_pending = false;
-	while (n->first) {
-		connection_failure(n, &n->first->facts);
-		connection_finish_first(n, n->error_ns ? n->error_ns : e->time_ns, now_ns);
-	}
+	else
+		connection_dead(n, e->time_ns, now_ns);
 }

@@ -2,61 +2,53 @@
 #ifndef FLOW_CONNECTION_H
 #define FLOW_CONNECTION_H
 
-#include <uthash.h>
-
 #include "flow/connections.h"
+#include "trace/hindex.h"
 
 /* One connection of a chosen process: its records, in order, to exchanges. Inside flow/ only. */
 
-/* Names a connection's parser of heads is asked for, and whose values an exchange keeps. */
+struct dialogue;
+struct stashed;
+struct connection;
+
+/* What connections share. */
 struct connection_shared {
 	struct http1_shared http1;
 	struct exchanges *exchanges;
 	struct connections_stats *stats;
-	struct connection *askers; /* those of chosen processes that ask, by their ends */
+	struct connection **slots; /* by number */
+	struct hindex askers;	   /* of those of chosen processes that ask: by their ends */
+	struct dialogue *spare;
+	uint32_t spare_cnt;
 	struct actors *actors;
 	uint8_t context_header[HTTP1_MAX_WANTED]; /* of each wanted one: enum propagation_header + 1; 0: none of them */
 };
 
-struct stashed;
-
-/* Who is connected with whom, the one that asks first. */
-struct connection_ends {
-	uint8_t client[16], server[16];
-	uint16_t client_port, server_port;
-};
-
+/* Most connections are idle most of the time: what a message under way needs is in the dialogue. */
 struct connection {
 	uint64_t id;
+	uint64_t last_ns;  /* of its last record */
+	uint64_t asked_ns; /* when its first request was, by the consumer's clock; 0: none yet */
+	uint32_t slot;
 	uint32_t next_number; /* of its records */
-	struct stashed *stash;
+	struct connection_shared *shared;
+	struct stashed *stash, *stash_at;
 	struct connection *next_dirty;
-	bool dirty, over;
+	struct dialogue *dialogue; /* NULL: between messages */
 
+	bool dirty, over, told;
 	bool connecting, has_role, server;
-	bool peer_left;	 /* it sends no more */
+	bool peer_left; /* it sends no more */
+	bool is_asker;
+	uint8_t moved; /* which way bytes went last */
 	uint16_t family, local_port, remote_port;
 	uint8_t local[16], remote[16]; /* IPv4-mapped */
+	uint32_t ends_hash;
 	uint32_t connect_us, tgid, tid;
-	struct sh_span_context connect_parent;
-	uint64_t told_ns;
-	uint64_t asked_ns; /* when its first request was, by the consumer's clock */
-	int error; /* errno of what ended it */
+	int error;	   /* errno of what ended it */
 	uint64_t error_ns; /* when it was last heard of */
-
-	struct connection_shared *shared;
-	struct http1 requests, responses;
-	struct exchange *first, *last;	  /* asked, in order; the first is answered next */
-	struct exchange *asking;	  /* whose request is under way */
-	struct exchange *answering;	  /* whose response is under way */
-	struct sh_ev_data pending;	  /* ids for the request whose head is under way */
-	bool has_pending;
-	char early[16]; /* first bytes, too few to tell who asks whom; "HTTP/1.1 200" are enough */
-	uint8_t early_cnt;
-	uint64_t early_ns;
-	struct connection_ends ends; /* once it has a role */
-	UT_hash_handle hh, by_ends;
-	bool is_asker;
+	uint64_t told_ns;
+	struct sh_span_context connect_parent;
 };
 
 void connection_init(struct connection *n, struct connection_shared *shared);
@@ -65,11 +57,29 @@ void connection_release(struct connection *n);
 void connection_want_headers(struct connection_shared *s, const struct request_settings *settings);
 void connection_shared_release(struct connection_shared *s);
 
+/* Who it connects; may come late, when the first one was lost. */
+void connection_told(struct connection *n, const struct sh_ev_conn *e);
 void connection_data(struct connection *n, const struct sh_ev_data *e, uint64_t now_ns);
 void connection_end(struct connection *n, const struct sh_ev_close *e, uint64_t now_ns);
 /* Some of its records were lost: what is under way is dropped. */
-void connection_torn(struct connection *n);
+void connection_torn(struct connection *n, uint64_t now_ns);
 /* The session ends: what is under way becomes spans that say so. */
 void connection_unfinished(struct connection *n, uint64_t now_ns);
+
+/* --- connection_ends.c -------------------------------------------------------------------------------------------- */
+
+bool connection_is_tcp(const struct connection *n);
+/* Its ends and a message's first byte. */
+struct join_key connection_ends(const struct connection *n, uint32_t seq);
+void connection_set_role(struct connection *n, bool server);
+void connection_unregister(struct connection *n);
+/* May whoever wrote the request just read be traced, too, and just not be seen yet? */
+enum exchange_writer connection_writer(const struct connection *n, uint64_t now_ns);
+
+/* --- connection_facts.c ------------------------------------------------------------------------------------------- */
+
+void connection_keep_addresses(const struct connection *n, struct exchange *x);
+void connection_keep_request(const struct connection *n, struct exchange *x, const struct http1_head *head);
+void connection_keep_response(const struct connection *n, struct exchange *x, const struct http1_head *head);
 
 #endif

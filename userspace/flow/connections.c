@@ -2,22 +2,34 @@
 #include "flow/connections.h"
 
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <uthash.h>
 
+#include "base/clock.h"
+#include "flow/ages.h"
 #include "flow/connection.h"
 
-/* A record that came before one that was made earlier. */
+/* When the table is full, those go of which nothing was heard for so long: their end was lost, or, with Unix sockets,
+ * not seen. */
+#define IDLE_NS	    (60 * NSEC_PER_SEC)
+#define SWEEP_NS    NSEC_PER_SEC
+#define STASH_LIMIT (16 << 20) /* bytes; a pass over the rings brings less */
+#define STASH_KEEP  (1 << 20)
+
+/* A record that came before one that was made earlier. In the arena, until the end of the pass. */
 struct stashed {
 	struct stashed *next; /* by number */
-	uint32_t number;
-	struct sh_ev_hdr record[];
+	uint64_t number;
+	struct sh_ev_hdr record[]; /* aligned like what it came from */
 };
 
 struct connections {
 	struct connections_options options;
-	struct connection *all;
+	struct ages numbers;
+	struct hindex by_id;
+	struct connection *last;  /* of the last record: they come in runs */
 	struct connection *dirty; /* with stashed records */
+	struct arena stash;
+	size_t stash_sz;
+	uint64_t next_sweep_ns;
 	struct connection_shared shared;
 	struct connections_stats stats;
 };
@@ -32,7 +44,11 @@ struct connections *connections_new(const struct connections_options *options)
 	c->shared.exchanges = options->exchanges;
 	c->shared.stats = &c->stats;
 	c->shared.actors = options->actors;
-	return c;
+	c->shared.slots = calloc(options->max ? options->max : 1, sizeof(struct connection *));
+	if (ages_init(&c->numbers, options->max) && c->shared.slots)
+		return c;
+	connections_free(c);
+	return NULL;
 }
 
 void connections_want(struct connections *c, const struct request_settings *settings)
@@ -40,21 +56,19 @@ void connections_want(struct connections *c, const struct request_settings *sett
 	connection_want_headers(&c->shared, settings);
 }
 
-static void connection_drop_stash(struct connection *n)
+static uint32_t id_hash(uint64_t id)
 {
-	struct stashed *s, *next;
-	for (s = n->stash; s; s = next) {
-		next = s->next;
-		free(s);
-	}
-	n->stash = NULL;
+	return hindex_hash(id, 0);
 }
 
 static void connections_remove(struct connections *c, struct connection *n)
 {
-	connection_drop_stash(n);
 	connection_release(n);
-	HASH_DEL(c->all, n);
+	hindex_del(&c->by_id, id_hash(n->id), n->slot);
+	ages_give(&c->numbers, n->slot);
+	c->shared.slots[n->slot] = NULL;
+	if (c->last == n)
+		c->last = NULL;
 	c->stats.open--;
 	free(n);
 }
@@ -63,78 +77,114 @@ void connections_free(struct connections *c)
 {
 	if (!c)
 		return;
-	struct connection *n, *next;
-	HASH_ITER(hh, c->all, n, next) connections_remove(c, n);
+	for (uint32_t i = 0; c->shared.slots && i < c->numbers.fresh; i++)
+		if (c->shared.slots[i])
+			connections_remove(c, c->shared.slots[i]);
+	free(c->shared.slots);
+	ages_release(&c->numbers);
+	hindex_release(&c->by_id);
+	arena_release(&c->stash);
 	connection_shared_release(&c->shared);
 	free(c);
 }
 
 /* --- finding and making them -------------------------------------------------------------------------------------- */
 
-static struct connection *connections_get(struct connections *c, uint64_t id)
+static void connections_sweep(struct connections *c, uint64_t now_ns)
 {
-	struct connection *n;
-	HASH_FIND(hh, c->all, &id, sizeof(id), n);
-	if (n)
-		return n;
-	n = c->stats.open < c->options.max ? calloc(1, sizeof(*n)) : NULL;
-	if (!n)
+	if (now_ns < c->next_sweep_ns)
+		return;
+	c->next_sweep_ns = now_ns + SWEEP_NS;
+	for (uint32_t i = 0; i < c->numbers.fresh; i++) {
+		struct connection *n = c->shared.slots[i];
+		if (!n || n->dirty || now_ns < n->last_ns || now_ns - n->last_ns < IDLE_NS)
+			continue;
+		c->stats.evicted++;
+		connection_torn(n, now_ns);
+		connections_remove(c, n);
+	}
+}
+
+static struct connection *connections_find(struct connections *c, uint64_t id)
+{
+	if (c->last && c->last->id == id)
+		return c->last;
+	uint32_t hash = id_hash(id), ref;
+	for (uint32_t i = hash; (ref = hindex_at(&c->by_id, &i, hash)) != HINDEX_NONE; i++)
+		if (c->shared.slots[ref]->id == id)
+			return c->last = c->shared.slots[ref];
+	return NULL;
+}
+
+static struct connection *connections_make(struct connections *c, uint64_t id, uint64_t now_ns)
+{
+	uint32_t slot = ages_take(&c->numbers);
+	if (slot == AGES_NONE) {
+		connections_sweep(c, now_ns);
+		slot = ages_take(&c->numbers);
+	}
+	if (slot == AGES_NONE)
 		return NULL;
-	n->id = id;
-	n->next_number = 1;
+	struct connection *n = calloc(1, sizeof(*n));
+	if (!n || hindex_put(&c->by_id, id_hash(id), slot)) {
+		ages_give(&c->numbers, slot);
+		free(n);
+		return NULL;
+	}
 	connection_init(n, &c->shared);
-	HASH_ADD(hh, c->all, id, sizeof(n->id), n);
+	n->id = id;
+	n->slot = slot;
+	c->shared.slots[slot] = n;
 	c->stats.open++;
+	return c->last = n;
+}
+
+static struct connection *connections_get(struct connections *c, uint64_t id, uint64_t now_ns)
+{
+	struct connection *n = connections_find(c, id);
+	n = n ? n : connections_make(c, id, now_ns);
+	if (n)
+		n->last_ns = now_ns;
 	return n;
 }
 
-/* As an IPv6 address: a server that listens on both sees its IPv4 clients so. */
-static void address_copy(uint8_t to[16], const uint8_t from[16], uint16_t family)
-{
-	memcpy(to, from, 16);
-	if (family != AF_INET)
-		return;
-	memset(to, 0, 10);
-	to[10] = to[11] = 0xff;
-	memcpy(to + 12, from, 4);
-}
-
-static void connections_told(struct connections *c, const struct sh_ev_conn *e)
-{
-	struct connection *n = connections_get(c, e->conn);
-	if (!n)
-		return;
-	n->family = e->family;
-	n->local_port = e->local_port;
-	n->remote_port = e->remote_port;
-	n->connect_us = e->connect_us;
-	n->tgid = e->tgid;
-	n->tid = e->tid;
-	n->connecting = e->hdr.flags & SH_CONN_CONNECT;
-	n->connect_parent = e->parent;
-	n->told_ns = e->time_ns;
-	address_copy(n->local, e->local, e->family);
-	address_copy(n->remote, e->remote, e->family);
-}
-
 /* --- order -------------------------------------------------------------------------------------------------------- */
+
+static bool is_request(const struct sh_ev_hdr *h)
+{
+	return h->kind == SH_EV_DATA && h->flags & SH_DATA_REQUEST;
+}
 
 static uint32_t record_number(const struct sh_ev_hdr *h)
 {
 	return h->kind == SH_EV_DATA ? ((const struct sh_ev_data *)h)->number : ((const struct sh_ev_close *)h)->number;
 }
 
-static void connections_stash(struct connections *c, struct connection *n, const struct sh_ev_hdr *h)
+/* Those of one ring come in order, so the last place is where to look first. */
+static void connection_stash(struct connection *n, struct stashed *s)
 {
-	struct stashed *s = malloc(sizeof(*s) + h->size), **at = &n->stash;
-	if (!s)
-		return; /* a gap, noticed at the end of the pass */
-	s->number = record_number(h);
-	memcpy(s->record, h, h->size);
-	while (*at && (*at)->number < s->number)
+	struct stashed **at = &n->stash;
+	if (n->stash_at && n->stash_at->number <= s->number)
+		at = &n->stash_at->next;
+	while (*at && (*at)->number <= s->number)
 		at = &(*at)->next;
 	s->next = *at;
 	*at = s;
+	n->stash_at = s;
+}
+
+static void connections_stash(struct connections *c, struct connection *n, const struct sh_ev_hdr *h)
+{
+	size_t sz = sizeof(struct stashed) + h->size;
+	struct stashed *s = c->stash_sz + sz <= STASH_LIMIT ? arena_alloc(&c->stash, sz) : NULL;
+	if (!s) { /* a gap, noticed at the end of the pass */
+		c->stats.torn += is_request(h);
+		return;
+	}
+	c->stash_sz += sz;
+	s->number = record_number(h);
+	memcpy(s->record, h, h->size);
+	connection_stash(n, s);
 	c->stats.reordered++;
 	if (n->dirty)
 		return;
@@ -143,31 +193,42 @@ static void connections_stash(struct connections *c, struct connection *n, const
 	c->dirty = n;
 }
 
-/* False: the connection is gone. */
-static bool connections_apply(struct connections *c, struct connection *n, const struct sh_ev_hdr *h, uint64_t now_ns)
+static struct stashed *connection_unstash(struct connection *n)
 {
+	struct stashed *s = n->stash;
+	n->stash = s->next;
+	if (n->stash_at == s)
+		n->stash_at = NULL;
+	return s;
+}
+
+static void connections_reject(struct connections *c, const struct sh_ev_hdr *h)
+{
+	c->stats.malformed++;
+	c->stats.torn += is_request(h);
+}
+
+static void connections_apply(struct connections *c, struct connection *n, const struct sh_ev_hdr *h, uint64_t now_ns)
+{
+	if (n->over) {
+		connections_reject(c, h);
+		return;
+	}
 	n->next_number = record_number(h) + 1;
 	if (h->kind == SH_EV_DATA) {
 		connection_data(n, (const struct sh_ev_data *)h, now_ns);
-		return true;
+		return;
 	}
 	const struct sh_ev_close *e = (const void *)h;
 	connection_end(n, e, now_ns);
-	if (e->state != SH_CONN_CLOSED)
-		return true;
-	if (n->dirty)
-		n->over = true;
-	else
-		connections_remove(c, n);
-	return n->dirty;
+	n->over |= e->state == SH_CONN_CLOSED;
 }
 
 static void connections_ordered(struct connections *c, const struct sh_ev_hdr *h, uint64_t conn, uint64_t now_ns)
 {
-	struct connection *n = connections_get(c, conn);
+	struct connection *n = connections_get(c, conn, now_ns);
 	if (!n) {
-		if (h->kind == SH_EV_DATA && h->flags & SH_DATA_REQUEST)
-			c->stats.refused++;
+		c->stats.refused += is_request(h);
 		return;
 	}
 	uint32_t number = record_number(h);
@@ -176,17 +237,22 @@ static void connections_ordered(struct connections *c, const struct sh_ev_hdr *h
 		return;
 	}
 	if (number < n->next_number) {
-		c->stats.malformed++;
+		connections_reject(c, h);
 		return;
 	}
-	if (!connections_apply(c, n, h, now_ns))
-		return;
-	while (n->stash && n->stash->number == n->next_number) {
-		struct stashed *s = n->stash;
-		n->stash = s->next;
-		connections_apply(c, n, s->record, now_ns); /* dirty: it stays */
-		free(s);
-	}
+	connections_apply(c, n, h, now_ns);
+	while (n->stash && n->stash->number == n->next_number)
+		connections_apply(c, n, connection_unstash(n)->record, now_ns);
+	if (n->over && !n->dirty)
+		connections_remove(c, n);
+}
+
+static bool data_is_sound(const struct sh_ev_data *e)
+{
+	if (e->copied > e->hdr.size - sizeof(*e) || e->tail_len > SH_TAIL_LEN)
+		return false;
+	bool nothing_passed = e->hdr.flags & (SH_DATA_END | SH_DATA_ERROR);
+	return nothing_passed ? !is_request(&e->hdr) : e->copied <= e->len;
 }
 
 void connections_record(struct connections *c, const struct sh_ev_hdr *h, uint64_t now_ns)
@@ -194,17 +260,19 @@ void connections_record(struct connections *c, const struct sh_ev_hdr *h, uint64
 	switch (h->kind) {
 	case SH_EV_CONN:
 		if (h->size >= sizeof(struct sh_ev_conn)) {
-			connections_told(c, (const struct sh_ev_conn *)h);
+			struct connection *n = connections_get(c, ((const struct sh_ev_conn *)h)->conn, now_ns);
+			if (n)
+				connection_told(n, (const struct sh_ev_conn *)h);
 			return;
 		}
 		break;
 	case SH_EV_DATA: {
 		const struct sh_ev_data *e = (const void *)h;
-		if (h->size >= sizeof(*e) && e->copied <= h->size - sizeof(*e) && e->copied <= e->len &&
-		    e->tail_len <= SH_TAIL_LEN) {
+		if (h->size >= sizeof(*e) && data_is_sound(e)) {
 			connections_ordered(c, h, e->conn, now_ns);
 			return;
 		}
+		c->stats.torn += is_request(h);
 		break;
 	}
 	case SH_EV_CLOSE:
@@ -220,14 +288,17 @@ void connections_record(struct connections *c, const struct sh_ev_hdr *h, uint64
 static void connections_settle(struct connections *c, struct connection *n, uint64_t now_ns)
 {
 	while (n->stash) {
-		struct stashed *s = n->stash;
-		n->stash = s->next;
+		struct stashed *s = connection_unstash(n);
+		if (s->number < n->next_number) { /* twice */
+			connections_reject(c, s->record);
+			continue;
+		}
+		/* One that was not told was forgotten here, not lost on the way. */
 		if (s->number != n->next_number) {
-			c->stats.lost += s->number - n->next_number;
-			connection_torn(n);
+			c->stats.lost += n->told ? s->number - n->next_number : 0;
+			connection_torn(n, now_ns);
 		}
 		connections_apply(c, n, s->record, now_ns);
-		free(s);
 	}
 	n->dirty = false;
 	if (n->over)
@@ -241,13 +312,19 @@ void connections_pass(struct connections *c, uint64_t now_ns)
 		c->dirty = n->next_dirty;
 		connections_settle(c, n, now_ns);
 	}
+	if (c->stash_sz > STASH_KEEP)
+		arena_release(&c->stash);
+	else if (c->stash_sz)
+		arena_reset(&c->stash);
+	c->stash_sz = 0;
 }
 
 void connections_flush(struct connections *c, uint64_t now_ns)
 {
-	struct connection *n, *next;
 	connections_pass(c, now_ns);
-	HASH_ITER(hh, c->all, n, next) connection_unfinished(n, now_ns);
+	for (uint32_t i = 0; i < c->numbers.fresh; i++)
+		if (c->shared.slots[i])
+			connection_unfinished(c->shared.slots[i], now_ns);
 }
 
 void connections_stats(const struct connections *c, struct connections_stats *ret)

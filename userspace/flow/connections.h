@@ -6,14 +6,14 @@
 #include "protocol/http1.h"
 #include "spanhound/events.h"
 
-/* From the bytes of connections to exchanges. Records of one connection may come from several rings and out of order within
- * a pass: they are put in order by their numbers. Pure; used by one thread. */
+/* From the bytes of connections to exchanges. Records of one connection may come from several rings and out of order
+ * within a pass: they are put in order by their numbers. Pure; used by one thread. */
 
 struct connections_options {
 	struct exchanges *exchanges;
 	struct actors *actors; /* how each process wants it */
-	uint32_t max;			/* connections at one time */
-	uint32_t head_max;		/* bytes of a head that are looked at; 0: default */
+	uint32_t max;	       /* connections at one time */
+	uint32_t head_max;     /* bytes of a head that are looked at; 0: default */
 };
 
 struct connections;
@@ -36,9 +36,11 @@ struct connections_stats {
 	uint64_t unasked;   /* responses to requests from before the attach */
 	uint64_t reordered; /* records that came before one that was made earlier */
 	uint64_t lost;	    /* records that never came */
-	uint64_t refused;   /* connections beyond the maximum; their requests are dropped */
+	uint64_t refused;   /* requests of connections beyond the maximum: dropped */
+	uint64_t evicted;   /* connections forgotten after long silence, because there was no room */
 	uint64_t malformed;
-	uint64_t headers_full; /* header names that are not looked at: too many processes wanted too many different ones */
+	uint64_t headers_full; /* header names that are not looked at: too many processes wanted too many different ones
+				*/
 };
 void connections_stats(const struct connections *c, struct connections_stats *ret);
 

@@ -8,18 +8,37 @@
 #include "base/clock.h"
 #include "base/vec.h"
 
-struct list {
-	struct exchange *first, **end;
+/* Exchanges at rest keep their memory, but not that of a burst. */
+#define KEEP_FREE 512
+
+/* A span that never was, under which the kernel half put what belongs to an exchange. */
+struct exchange_alias {
+	struct exchange_alias *next;
+	struct sh_span_context fake;
+	uint64_t parent_id;
+	uint32_t tgid;
+};
+
+/* The generation tells a new exchange in the same place. */
+struct slot {
+	struct exchange *exchange;
+	uint32_t generation;
+	uint32_t next_free; /* slot + 1 */
+};
+
+/* Readers that wait for their writer, by deadline. */
+struct searching {
+	struct exchange *first, *last;
 };
 
 struct exchanges {
 	struct exchanges_options options;
 	int64_t unix_minus_mono_ns;
-	VEC(struct exchange *) slots;
+	VEC(struct slot) slots;
+	uint32_t free_slot; /* + 1 */
 	struct exchange *free;
-	uint32_t cnt;
-	struct exchange *searching, **searching_end; /* by deadline */
-	struct list held; /* finished; whose trace theirs is part of is not settled */
+	uint32_t free_cnt;
+	struct searching searching[WRITERS];
 	uint64_t rng;
 	struct requests *requests;
 	struct sbuf scratch;
@@ -37,20 +56,29 @@ struct exchanges *exchanges_new(const struct exchanges_options *options)
 		free(x);
 		return NULL;
 	}
-	x->searching_end = &x->searching;
-	x->held.end = &x->held.first;
 	if (getrandom(&x->rng, sizeof(x->rng), 0) != sizeof(x->rng))
 		x->rng = clock_mono_ns();
 	return x;
+}
+
+static void exchange_free(struct exchange *e)
+{
+	if (!e)
+		return;
+	arena_release(&e->arena);
+	free(e);
 }
 
 void exchanges_free(struct exchanges *x)
 {
 	if (!x)
 		return;
-	vec_foreach (e, &x->slots) {
-		arena_release(&(*e)->arena);
-		free(*e);
+	vec_foreach (s, &x->slots)
+		exchange_free(s->exchange);
+	while (x->free) {
+		struct exchange *e = x->free;
+		x->free = e->next;
+		exchange_free(e);
 	}
 	vec_release(&x->slots);
 	requests_free(x->requests);
@@ -65,37 +93,62 @@ void exchanges_set_clock(struct exchanges *x, int64_t unix_minus_mono_ns)
 
 /* --- making and giving back --------------------------------------------------------------------------------------- */
 
-struct exchange *exchanges_make(struct exchanges *x)
+/* False when out of memory. */
+static bool exchanges_place(struct exchanges *x, struct exchange *e)
 {
-	struct exchange *e = x->free;
-	if (x->cnt >= x->options.max) {
+	if (!x->free_slot) {
+		if (vec_push(&x->slots, (struct slot){0}))
+			return false;
+		x->free_slot = (uint32_t)x->slots.cnt;
+	}
+	e->slot = x->free_slot - 1;
+	struct slot *s = &x->slots.data[e->slot];
+	x->free_slot = s->next_free;
+	s->exchange = e;
+	s->generation++;
+	return true;
+}
+
+struct exchange *exchanges_make(struct exchanges *x, bool own)
+{
+	x->stats.own += own;
+	struct exchange *e = x->stats.open < x->options.max ? x->free : NULL;
+	if (e) {
+		x->free = e->next;
+		x->free_cnt--;
+	} else if (x->stats.open < x->options.max) {
+		e = calloc(1, sizeof(*e));
+	}
+	if (e) {
+		struct arena arena = e->arena;
+		*e = (struct exchange){.facts = HTTP_FACTS_INIT, .arena = arena};
+	}
+	if (!e || !exchanges_place(x, e)) {
+		exchange_free(e);
 		x->stats.too_many++;
 		return NULL;
 	}
-	if (e) {
-		x->free = e->next;
-	} else {
-		e = calloc(1, sizeof(*e));
-		if (!e || vec_push(&x->slots, e)) {
-			free(e);
-			x->stats.too_many++;
-			return NULL;
-		}
-		e->slot = (uint32_t)x->slots.cnt - 1;
-	}
-	struct exchange blank = {.facts = HTTP_FACTS_INIT, .arena = e->arena, .slot = e->slot, .generation = e->generation + 1};
-	*e = blank;
-	x->cnt++;
+	x->stats.open++;
 	return e;
 }
 
 static void exchanges_put(struct exchanges *x, struct exchange *e)
 {
+	struct slot *s = &x->slots.data[e->slot];
+	s->exchange = NULL;
+	s->next_free = x->free_slot;
+	x->free_slot = e->slot + 1;
+	x->stats.open--;
+	if (e->joined || e->remote)
+		joins_end(x->options.joins, e->self.trace_lo);
+	if (x->free_cnt >= KEEP_FREE) {
+		exchange_free(e);
+		return;
+	}
 	arena_reset(&e->arena);
-	e->generation++;
 	e->next = x->free;
 	x->free = e;
-	x->cnt--;
+	x->free_cnt++;
 }
 
 static uint64_t exchanges_random(struct exchanges *x)
@@ -111,7 +164,6 @@ static uint64_t exchanges_random(struct exchanges *x)
 void exchanges_own_ids(struct exchanges *x, struct exchange *e)
 {
 	uint64_t unix_ns = e->start_ns + (uint64_t)x->unix_minus_mono_ns;
-	x->stats.own++;
 	e->self.trace_hi = unix_ns / NSEC_PER_SEC << 32;
 	e->self.trace_lo = exchanges_random(x);
 	e->self.span_id = exchanges_random(x);
@@ -119,17 +171,58 @@ void exchanges_own_ids(struct exchanges *x, struct exchange *e)
 	e->root = true;
 }
 
+/* --- spans that never are ----------------------------------------------------------------------------------------- */
+
+static uint64_t exchange_parent(const struct exchange *e)
+{
+	return e->joined ? e->writer.span_id : e->remote ? e->remote->span_id : e->parent_id;
+}
+
+static void exchanges_forget(struct exchanges *x, const struct sh_span_context *span, uint64_t parent_id, uint32_t tgid,
+			     uint64_t now_ns)
+{
+	struct actor *actor = span->span_id ? actors_get(x->options.actors, tgid) : NULL;
+	if (actor)
+		assembly_forget(x->options.assembly, span->trace_hi, span->trace_lo, actor_info(actor), span->span_id,
+				parent_id, true, now_ns);
+}
+
+void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh_span_context *fake, uint64_t parent_id,
+			uint32_t tgid)
+{
+	struct exchange_alias *a = arena_alloc(&e->arena, sizeof(*a));
+	if (!a)
+		return;
+	*a = (struct exchange_alias){.next = e->aliases, .fake = *fake, .parent_id = parent_id, .tgid = tgid};
+	e->aliases = a;
+	if (fake->trace_lo == e->self.trace_lo)
+		return;
+	joins_begin(x->options.joins, fake->trace_lo, 0);
+	joins_same(x->options.joins, fake->trace_lo, e->self.trace_hi, e->self.trace_lo);
+	joins_end(x->options.joins, fake->trace_lo);
+}
+
+static void exchange_forget_aliases(struct exchanges *x, const struct exchange *e, uint64_t now_ns)
+{
+	for (const struct exchange_alias *a = e->aliases; a; a = a->next) {
+		bool of_dropped = e->dropped && a->parent_id == e->self.span_id;
+		exchanges_forget(x, &a->fake, of_dropped ? exchange_parent(e) : a->parent_id, a->tgid, now_ns);
+	}
+}
+
 /* --- whose trace -------------------------------------------------------------------------------------------------- */
 
-static uint64_t exchange_token(const struct exchange *e)
+static uint64_t exchange_token(const struct exchanges *x, const struct exchange *e)
 {
-	return (uint64_t)e->generation << 32 | e->slot;
+	return (uint64_t)x->slots.data[e->slot].generation << 32 | e->slot;
 }
 
 static struct exchange *exchanges_by_token(struct exchanges *x, uint64_t token)
 {
-	struct exchange *e = (uint32_t)token < x->slots.cnt ? x->slots.data[(uint32_t)token] : NULL;
-	return e && e->generation == token >> 32 ? e : NULL;
+	if (token == JOINS_NONE || (uint32_t)token >= x->slots.cnt)
+		return NULL;
+	const struct slot *s = &x->slots.data[(uint32_t)token];
+	return s->generation == token >> 32 ? s->exchange : NULL;
 }
 
 static void exchange_joined(struct exchanges *x, struct exchange *e, const struct sh_span_context *writer)
@@ -156,7 +249,8 @@ static void exchange_tell_decision(struct exchanges *x, const struct propagation
 /* The _dd.p.* tags that came along go on with the chunk of the process they came to. */
 static void exchange_carry(const struct propagation_context *r, struct chunk *chunk)
 {
-	struct tag *tags = r->tag_cnt && !chunk->propagated ? arena_alloc(&chunk->arena, r->tag_cnt * sizeof(*tags)) : NULL;
+	struct tag *tags =
+		r->tag_cnt && !chunk->propagated ? arena_alloc(&chunk->arena, r->tag_cnt * sizeof(*tags)) : NULL;
 	if (!tags)
 		return;
 	for (uint16_t i = 0; i < r->tag_cnt; i++)
@@ -177,69 +271,83 @@ static void exchange_settle(struct exchanges *x, struct exchange *e)
 	exchange_tell_decision(x, e->remote);
 }
 
-static uint64_t exchange_parent(const struct exchange *e)
+static void exchanges_search(struct exchanges *x, struct exchange *e, const struct join_key *key,
+			     enum exchange_writer who, uint64_t deadline_ns)
 {
-	return e->joined ? e->writer.span_id : e->remote ? e->remote->span_id : e->parent_id;
+	struct searching *list = &x->searching[who];
+	e->searching = who;
+	e->deadline_ns = deadline_ns;
+	e->key = *key;
+	e->prev_searching = list->last;
+	e->next_searching = NULL;
+	*(list->last ? &list->last->next_searching : &list->first) = e;
+	list->last = e;
+}
+
+static void exchange_leave(struct exchanges *x, struct exchange *e, uint64_t now_ns);
+
+/* Found, or given up. */
+static void exchanges_searched(struct exchanges *x, struct exchange *e, uint64_t now_ns)
+{
+	struct searching *list = &x->searching[e->searching];
+	e->searching = WRITER_STRANGE;
+	*(e->prev_searching ? &e->prev_searching->next_searching : &list->first) = e->next_searching;
+	*(e->next_searching ? &e->next_searching->prev_searching : &list->last) = e->prev_searching;
+	if (!e->joined)
+		exchange_settle(x, e);
+	if (e->finished)
+		exchange_leave(x, e, now_ns);
+}
+
+static void exchanges_written(struct exchanges *x, const struct exchange *e, const struct join_key *key,
+			      uint64_t now_ns)
+{
+	struct exchange *reader = exchanges_by_token(x, joins_written(x->options.joins, key, &e->self));
+	if (!reader || !reader->searching)
+		return;
+	exchange_joined(x, reader, &e->self);
+	exchanges_searched(x, reader, now_ns);
 }
 
 void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, enum exchange_writer who,
 		    uint64_t now_ns)
 {
+	struct joins *j = x->options.joins;
 	struct sh_span_context writer;
 	if (!e->facts.server) {
-		uint64_t token = key ? joins_written(x->options.joins, key, &e->self) : JOINS_NONE;
-		struct exchange *reader = token == JOINS_NONE ? NULL : exchanges_by_token(x, token);
-		if (reader && reader->searching)
-			exchange_joined(x, reader, &e->self);
+		if (key)
+			exchanges_written(x, e, key, now_ns);
 		return;
 	}
 	bool wait = who != WRITER_STRANGE && key;
+	bool joined = key && joins_read(j, key, wait ? exchange_token(x, e) : JOINS_NONE, &writer);
 	uint64_t deadline_ns = now_ns + (who == WRITER_TRACED ? EXCHANGES_TRACED_NS : EXCHANGES_SEARCH_NS);
 	/* The header, too, waits: who forwards a header of its caller is not named by it, but by the join. */
-	if (wait || e->remote)
-		joins_begin(x->options.joins, e->self.trace_lo, wait ? deadline_ns : 0);
-	if (key && joins_read(x->options.joins, key, exchange_token(e), &writer)) {
+	if (joined || wait || e->remote)
+		joins_begin(j, e->self.trace_lo, wait && !joined ? deadline_ns : 0);
+	if (joined)
 		exchange_joined(x, e, &writer);
-		return;
-	}
-	if (!wait) {
+	else if (wait)
+		exchanges_search(x, e, key, who, deadline_ns);
+	else
 		exchange_settle(x, e);
-		return;
-	}
-	e->searching = true;
-	e->deadline_ns = deadline_ns;
-	e->next_searching = NULL;
-	*x->searching_end = e;
-	x->searching_end = &e->next_searching;
 }
 
 /* --- to spans ----------------------------------------------------------------------------------------------------- */
-void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh_span_context *ids, uint64_t now_ns)
-{
-	struct actor *actor = actors_get(x->options.actors, e->tgid);
-	if (!ids->span_id || !actor)
-		return;
-	if (ids->trace_lo != e->self.trace_lo) {
-		joins_begin(x->options.joins, ids->trace_lo, 0);
-		joins_same(x->options.joins, ids->trace_lo, e->self.trace_hi, e->self.trace_lo);
-	}
-	assembly_forget(x->options.assembly, ids->trace_hi, ids->trace_lo, actor_info(actor), ids->span_id,
-			e->self.span_id, false, now_ns);
-}
-
 
 const char *exchange_link_name(enum exchange_link link)
 {
-	static const char *const names[EXCHANGE_LINKS] = {"none", "thread", "connection", "handoff",
-							  "fork", "function", "peer", "header"};
+	static const char *const names[EXCHANGE_LINKS] = {"none", "thread",   "connection", "handoff",
+							  "fork", "function", "peer",	    "header"};
 	return names[link];
 }
 
 static enum exchange_link exchange_link(const struct exchange *e)
 {
 	if (e->facts.server)
-		return e->joined ? EXCHANGE_LINK_PEER :
-		       e->remote && e->remote->span_id ? EXCHANGE_LINK_HEADER : EXCHANGE_LINK_NONE;
+		return e->joined			 ? EXCHANGE_LINK_PEER
+		       : e->remote && e->remote->span_id ? EXCHANGE_LINK_HEADER
+							 : EXCHANGE_LINK_NONE;
 	switch ((enum sh_link)e->link) {
 	case SH_LINK_THREAD:
 		return EXCHANGE_LINK_THREAD;
@@ -267,7 +375,8 @@ static void exchange_add_remote(const struct propagation_context *r, struct span
 	if (r->error.len)
 		s->tags[s->tag_cnt++] = (struct tag){SV("_dd.propagation_error"), arena_dup(a, r->error)};
 	for (uint16_t i = 0; i < r->baggage_tag_cnt; i++)
-		s->tags[s->tag_cnt++] = (struct tag){arena_dup(a, r->baggage_tags[i].key), arena_dup(a, r->baggage_tags[i].value)};
+		s->tags[s->tag_cnt++] =
+			(struct tag){arena_dup(a, r->baggage_tags[i].key), arena_dup(a, r->baggage_tags[i].value)};
 }
 
 static void exchange_describe(struct exchanges *x, const struct exchange *e, struct span *s, struct chunk *chunk,
@@ -314,8 +423,9 @@ static void exchange_emit(struct exchanges *x, struct exchange *e, uint64_t now_
 {
 	struct actor *actor = actors_get(x->options.actors, e->tgid);
 	struct chunk *chunk;
-	struct span *s = actor ? assembly_add(x->options.assembly, e->self.trace_hi, e->self.trace_lo, actor_info(actor),
-					      now_ns, &chunk) : NULL;
+	struct span *s = actor ? assembly_add(x->options.assembly, e->self.trace_hi, e->self.trace_lo,
+					      actor_info(actor), now_ns, &chunk)
+			       : NULL;
 	if (s) {
 		exchange_span(x, e, s, chunk, actor);
 		if (e->remote && !e->joined)
@@ -333,20 +443,17 @@ static void exchange_emit(struct exchanges *x, struct exchange *e, uint64_t now_
 	} else {
 		x->stats.malformed++;
 	}
-	exchanges_put(x, e);
 }
 
-/* Into the assembly, unless it may still turn out that its trace is part of another one. */
+/* What becomes of it is known. */
 static void exchange_leave(struct exchanges *x, struct exchange *e, uint64_t now_ns)
 {
-	uint64_t hi = e->self.trace_hi, lo = e->self.trace_lo;
-	if (joins_resolve(x->options.joins, &hi, &lo, now_ns)) {
+	if (!e->dropped)
 		exchange_emit(x, e, now_ns);
-		return;
-	}
-	e->next = NULL;
-	*x->held.end = e;
-	x->held.end = &e->next;
+	else if (e->facts.server)
+		exchanges_forget(x, &e->self, exchange_parent(e), e->tgid, now_ns);
+	exchange_forget_aliases(x, e, now_ns);
+	exchanges_put(x, e);
 }
 
 void exchanges_finish(struct exchanges *x, struct exchange *e, uint64_t now_ns)
@@ -356,57 +463,31 @@ void exchanges_finish(struct exchanges *x, struct exchange *e, uint64_t now_ns)
 		exchange_leave(x, e, now_ns);
 }
 
-void exchanges_drop(struct exchanges *x, struct exchange *e)
+void exchanges_drop(struct exchanges *x, struct exchange *e, uint64_t now_ns)
 {
 	x->stats.torn++;
-	if (!e->searching) {
-		exchanges_put(x, e);
-		return;
-	}
-	/* It is on the list of those that search; its trace's other spans are still to come. */
-	e->finished = true;
-	e->self.span_id = 0;
+	e->dropped = true;
+	exchanges_finish(x, e, now_ns);
 }
 
-static void exchanges_searched(struct exchanges *x, struct exchange *e, uint64_t now_ns)
+static void exchanges_expire(struct exchanges *x, uint64_t deadline_ns, uint64_t now_ns)
 {
-	e->searching = false;
-	if (!e->joined)
-		exchange_settle(x, e);
-	if (!e->finished)
-		return;
-	if (e->self.span_id)
-		exchange_leave(x, e, now_ns);
-	else
-		exchanges_put(x, e);
+	for (int who = 0; who < WRITERS; who++)
+		while (x->searching[who].first && x->searching[who].first->deadline_ns <= deadline_ns) {
+			struct exchange *e = x->searching[who].first;
+			joins_give_up(x->options.joins, &e->key, exchange_token(x, e));
+			exchanges_searched(x, e, now_ns);
+		}
 }
 
 void exchanges_pass(struct exchanges *x, uint64_t now_ns)
 {
-	/* Joined ones need not wait for those before them. */
-	struct exchange **at = &x->searching;
-	while (*at) {
-		struct exchange *e = *at;
-		if (!e->joined && now_ns < e->deadline_ns) {
-			at = &e->next_searching;
-			continue;
-		}
-		*at = e->next_searching;
-		exchanges_searched(x, e, now_ns);
-	}
-	x->searching_end = at;
-	struct exchange *held = x->held.first, *next;
-	x->held.first = NULL;
-	x->held.end = &x->held.first;
-	for (; held; held = next) {
-		next = held->next;
-		exchange_leave(x, held, now_ns);
-	}
+	exchanges_expire(x, now_ns, now_ns);
 }
 
-void exchanges_flush(struct exchanges *x)
+void exchanges_flush(struct exchanges *x, uint64_t now_ns)
 {
-	exchanges_pass(x, UINT64_MAX);
+	exchanges_expire(x, UINT64_MAX, now_ns);
 }
 
 const struct requests *exchanges_requests(const struct exchanges *x)

@@ -9,16 +9,17 @@
 #include "trace/http.h"
 #include "trace/propagation/propagation.h"
 
-/* An exchange: a request and its response on one connection, from the request's head to its span. Pure; used by one thread.
- * After warm-up nothing is allocated. */
+/* An exchange: a request and its response on one connection, from the request's head to its span. Pure; used by one
+ * thread. After warm-up nothing is allocated. */
 
-/* How long the writer of a request may be behind its reader: its system call has yet to return, on a machine that may have
- * other things to do. The longer one, for writers known to be traced, is only waited for when their record was lost. */
+/* How long the writer of a request may be behind its reader: its system call has yet to return, on a machine that may
+ * have other things to do. The longer one, for writers known to be traced, is only waited for when their record was
+ * lost. */
 #define EXCHANGES_SEARCH_NS 50000000ULL
 #define EXCHANGES_TRACED_NS 1000000000ULL
 
 struct exchange {
-	struct exchange *next; /* of its owner's list */
+	struct exchange *next;	     /* of its owner's list */
 	struct sh_span_context self; /* as the kernel half made it */
 	uint64_t parent_id;	     /* in this process; 0: none here */
 	uint64_t start_ns, end_ns;   /* monotonic */
@@ -26,16 +27,20 @@ struct exchange {
 	uint8_t link; /* enum sh_link */
 	bool root;    /* first span of its trace in this process */
 	bool request_over, answered, unfinished;
-	bool connect_only; /* not even a connection came of it */
-	struct http_facts facts; /* strings in `arena` */
+	bool connect_only;			  /* not even a connection came of it */
+	struct http_facts facts;		  /* strings in `arena` */
 	const struct propagation_context *remote; /* what a request read here says of its trace; NULL: nothing */
+	uint32_t untold; /* requests behind this one, before the next, for which there was no exchange */
 	struct arena arena;
 	/* The rest is private. */
 	struct sh_span_context writer; /* of a request read here: who wrote it */
-	uint64_t deadline_ns;	       /* until when the writer may turn up */
-	uint32_t slot, generation;
-	bool searching, finished, joined;
-	struct exchange *next_searching;
+	struct exchange_alias *aliases;
+	struct join_key key;  /* while it searches */
+	uint64_t deadline_ns; /* until when the writer may turn up */
+	uint32_t slot;
+	bool dropped, finished, joined;
+	uint8_t searching; /* enum exchange_writer: on that list */
+	struct exchange *prev_searching, *next_searching;
 };
 
 struct exchanges_options {
@@ -50,26 +55,27 @@ struct exchanges *exchanges_new(const struct exchanges_options *options); /* NUL
 void exchanges_free(struct exchanges *x);				  /* NULL is fine */
 void exchanges_set_clock(struct exchanges *x, int64_t unix_minus_mono_ns);
 
-/* Zeroed but for its memory; NULL: there are too many (counted). */
-struct exchange *exchanges_make(struct exchanges *x);
+/* Zeroed but for its memory; NULL: there are too many (counted). `own`: the kernel half did not count this one. */
+struct exchange *exchanges_make(struct exchanges *x, bool own);
 /* The ids for a request that the kernel half did not see begin: pipelined behind another one. */
 void exchanges_own_ids(struct exchanges *x, struct exchange *e);
 /* Is the writer of a request that was read here traced, too? */
-enum exchange_writer { WRITER_STRANGE, WRITER_MAYBE, WRITER_TRACED };
-/* Both ends of the request's message, once ids and times are there. */
+enum exchange_writer { WRITER_STRANGE, WRITER_MAYBE, WRITER_TRACED, WRITERS };
+/* Both ends of the request's message, once ids and times are there; key NULL: not by TCP. */
 void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, enum exchange_writer writer,
 		    uint64_t now_ns);
-/* What the kernel half took for the beginning of a request was a part of `e`: what it saw under those ids belongs to
- * `e`. */
-void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh_span_context *ids, uint64_t now_ns);
-/* Its facts are complete: it becomes a span, now or when it is known whose trace it belongs to. */
+/* What the kernel half took for the beginning of a request, and began a trace for, was a part of e's messages: what it
+ * saw of process `tgid` under those ids was done under `parent_id` of e's trace. */
+void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh_span_context *ids, uint64_t parent_id,
+			uint32_t tgid);
+/* Its facts are complete: it becomes a span, now or when it is known whose child it is. */
 void exchanges_finish(struct exchanges *x, struct exchange *e, uint64_t now_ns);
-/* It becomes none: counted as torn. */
-void exchanges_drop(struct exchanges *x, struct exchange *e);
+/* It becomes none: counted as torn. Its children become those of its parent. */
+void exchanges_drop(struct exchanges *x, struct exchange *e, uint64_t now_ns);
 /* Before assembly_pass(). */
 void exchanges_pass(struct exchanges *x, uint64_t now_ns);
 /* Everything that still waits, at the end. */
-void exchanges_flush(struct exchanges *x);
+void exchanges_flush(struct exchanges *x, uint64_t now_ns);
 
 /* How spans came to their parents: the tag spanhound.link. */
 enum exchange_link {
@@ -86,10 +92,11 @@ enum exchange_link {
 const char *exchange_link_name(enum exchange_link link);
 
 struct exchanges_stats {
-	uint64_t own;	  /* exchanges with ids of our own: the kernel half did not count them */
+	uint64_t own;  /* exchanges with ids of our own: the kernel half did not count them */
+	uint64_t open; /* under way, or waiting for the other end */
 	uint64_t spans, errors;
 	uint64_t links[EXCHANGE_LINKS]; /* of the spans */
-	uint64_t torn;	  /* dropped: request or response was lost to a full ring, or was never whole */
+	uint64_t torn;			/* dropped: request or response was lost to a full ring, or was never whole */
 	uint64_t too_many, trace_limit, malformed; /* dropped likewise */
 };
 const struct requests *exchanges_requests(const struct exchanges *x);

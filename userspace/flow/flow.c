@@ -9,7 +9,8 @@
 
 #define DEFAULT_CONNECTIONS SH_MAX_CONNS
 #define DEFAULT_EXCHANGES   65536
-#define REMEMBERED	    65536 /* messages, and traces that are part of others, of the last seconds */
+#define DEFAULT_JOINS	    65536 /* messages, and traces that are part of others, of the last seconds */
+#define MAX_LATE	    16384 /* chunks */
 
 struct flow {
 	struct flow_options options;
@@ -19,14 +20,13 @@ struct flow {
 	struct joins *joins;
 	struct exchanges *exchanges;
 	struct connections *connections;
-	uint64_t now_ns, malformed;
+	struct chunk *late, **late_end; /* whose trace may turn out to be part of another one */
+	uint32_t late_cnt;
+	uint64_t now_ns, malformed, unresolved;
 };
 
-/* A chunk leaves under the name of the trace that its own turned out to be part of. */
-static void flow_sink(void *arg, struct chunk *chunk)
+static void flow_give(struct flow *f, struct chunk *chunk)
 {
-	struct flow *f = arg;
-	joins_resolve(f->joins, &chunk->trace_hi, &chunk->trace_lo, f->now_ns);
 	const struct joins_decision *d = joins_decision(f->joins, chunk->trace_lo);
 	if (d && !chunk->decided) {
 		chunk->decided = DECIDED_UPSTREAM;
@@ -36,6 +36,36 @@ static void flow_sink(void *arg, struct chunk *chunk)
 			chunk->origin = arena_dup(&chunk->arena, sv_of(d->origin));
 	}
 	f->options.assembly.sink(f->options.assembly.sink_arg, chunk);
+}
+
+/* A chunk leaves under the name of the trace that its own turned out to be part of. */
+static void flow_sink(void *arg, struct chunk *chunk)
+{
+	struct flow *f = arg;
+	if (joins_resolve(f->joins, &chunk->trace_hi, &chunk->trace_lo, f->now_ns)) {
+		flow_give(f, chunk);
+	} else if (f->late_cnt < MAX_LATE) {
+		chunk->next = NULL;
+		*f->late_end = chunk;
+		f->late_end = &chunk->next;
+		f->late_cnt++;
+	} else {
+		f->unresolved++;
+		flow_give(f, chunk);
+	}
+}
+
+static void flow_late(struct flow *f)
+{
+	struct chunk *chunk = f->late, *next;
+	f->late = NULL;
+	f->late_end = &f->late;
+	f->late_cnt = 0;
+	for (; chunk; chunk = next) {
+		next = chunk->next;
+		chunk->next = NULL;
+		flow_sink(f, chunk);
+	}
 }
 
 static uint32_t or_default(uint32_t value, uint32_t standard)
@@ -57,17 +87,22 @@ static bool flow_open(struct flow *f)
 	assembly.sink_arg = f;
 	f->actors = actors_new(&o->actors, flow_want, f);
 	f->assembly = assembly_new(&assembly);
-	f->joins = joins_new(REMEMBERED);
+	f->joins = joins_new(or_default(o->max_joins, DEFAULT_JOINS));
 	if (!f->actors || !f->assembly || !f->joins)
 		return false;
-	struct calls_options calls = {.actors = f->actors, .assembly = f->assembly, .function = o->function,
-				      .arg = o->function_arg, .max_functions = o->max_functions};
+	struct calls_options calls = {.actors = f->actors,
+				      .assembly = f->assembly,
+				      .function = o->function,
+				      .arg = o->function_arg,
+				      .max_functions = o->max_functions};
 	f->calls = calls_new(&calls);
-	struct exchanges_options exchanges = {
-		.assembly = f->assembly, .actors = f->actors, .joins = f->joins,
-		.max = DEFAULT_EXCHANGES};
+	struct exchanges_options exchanges = {.assembly = f->assembly,
+					      .actors = f->actors,
+					      .joins = f->joins,
+					      .max = or_default(o->max_exchanges, DEFAULT_EXCHANGES)};
 	f->exchanges = exchanges_new(&exchanges);
-	struct connections_options connections = {.exchanges = f->exchanges, .actors = f->actors,
+	struct connections_options connections = {.exchanges = f->exchanges,
+						  .actors = f->actors,
 						  .max = or_default(o->max_connections, DEFAULT_CONNECTIONS),
 						  .head_max = o->head_max};
 	f->connections = f->exchanges ? connections_new(&connections) : NULL;
@@ -80,6 +115,7 @@ struct flow *flow_new(const struct flow_options *options)
 	if (!f)
 		return NULL;
 	f->options = *options;
+	f->late_end = &f->late;
 	if (flow_open(f))
 		return f;
 	flow_free(f);
@@ -90,6 +126,11 @@ void flow_free(struct flow *f)
 {
 	if (!f)
 		return;
+	while (f->late) {
+		struct chunk *chunk = f->late;
+		f->late = chunk->next;
+		chunk_pool_put(f->options.assembly.pool, chunk);
+	}
 	connections_free(f->connections);
 	exchanges_free(f->exchanges);
 	joins_free(f->joins);
@@ -140,15 +181,17 @@ void flow_pass(struct flow *f, uint64_t now_ns)
 	f->now_ns = now_ns;
 	connections_pass(f->connections, now_ns);
 	exchanges_pass(f->exchanges, now_ns);
+	flow_late(f);
 	assembly_pass(f->assembly, now_ns);
 	actors_pass(f->actors, now_ns);
 }
 
 void flow_flush(struct flow *f, uint64_t now_ns)
 {
+	f->now_ns = UINT64_MAX; /* whatever is not known by now never will be */
 	connections_flush(f->connections, now_ns);
-	exchanges_flush(f->exchanges);
-	f->now_ns = UINT64_MAX;
+	exchanges_flush(f->exchanges, now_ns);
+	flow_late(f);
 	assembly_flush(f->assembly);
 }
 
@@ -160,6 +203,7 @@ void flow_stats(const struct flow *f, struct flow_stats *ret)
 	joins_stats(f->joins, &ret->joins);
 	assembly_stats(f->assembly, &ret->assembly);
 	ret->malformed = f->malformed;
+	ret->unresolved = f->unresolved;
 }
 
 const struct requests *flow_requests(const struct flow *f)

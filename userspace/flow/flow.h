@@ -9,9 +9,9 @@
 #include "flow/joins.h"
 #include "trace/assembly.h"
 
-/* The way from records of the kernel half to finished chunks: who acts (actors), what functions were called (calls), what was
- * asked over connections (connections, exchanges), what of it belongs together (joins, assembly). Pure: works the same on a
- * live ring and on a replayed file. Used by one thread, the consumer. */
+/* The way from records of the kernel half to finished chunks: who acts (actors), what functions were called (calls),
+ * what was asked over connections (connections, exchanges), what of it belongs together (joins, assembly). Pure: works
+ * the same on a live ring and on a replayed file. Used by one thread, the consumer. */
 
 struct flow_options {
 	struct assembly_options assembly; /* its sink gets chunks whose trace is the real one */
@@ -19,7 +19,7 @@ struct flow_options {
 	const struct function_info *(*function)(void *arg, uint32_t index); /* as calls_options */
 	void *function_arg;
 	uint32_t max_functions;
-	uint32_t max_connections; /* 0: a default each */
+	uint32_t max_connections, max_exchanges, max_joins; /* 0: a default each */
 	uint32_t head_max; /* bytes of a message's head that are looked at: no fewer than are captured */
 };
 
@@ -44,7 +44,8 @@ struct flow_stats {
 	struct connections_stats connections;
 	struct joins_stats joins;
 	struct assembly_stats assembly;
-	uint64_t malformed; /* records of no known kind */
+	uint64_t malformed;  /* records of no known kind */
+	uint64_t unresolved; /* chunks that left before it was known whose trace theirs is: too many waited */
 };
 void flow_stats(const struct flow *f, struct flow_stats *ret);
 const struct calls *flow_calls(const struct flow *f);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "flow/ages.h"
 #include "trace/hindex.h"
 
 #define MAX_STEPS 64 /* processes a request goes through on this host; more form a circle */
@@ -14,25 +15,22 @@ struct half {
 	struct sh_span_context writer; /* of the writer's end */
 	uint64_t token;		       /* of the reader's end; JOINS_NONE: this is the writer's */
 	uint32_t hash;
-	bool used;
 };
 
 /* A trace begun for a request that was read. */
 struct begun {
 	uint64_t lo;
-	uint64_t real_hi, real_lo; /* real_lo 0: itself */
+	uint64_t real_hi, real_lo; /* when `same` */
 	uint64_t deadline_ns;	   /* 0: settled */
 	struct joins_decision decision;
 	uint32_t hash;
-	bool used;
+	bool same;
 };
 
-/* Both are rings: the oldest entry makes room for the newest. */
 struct joins {
-	uint32_t max;
 	struct half *halves;
 	struct begun *traces;
-	uint32_t next_half, next_trace;
+	struct ages half_ages, trace_ages;
 	struct hindex by_key, by_trace;
 	struct joins_stats stats;
 };
@@ -42,11 +40,9 @@ struct joins *joins_new(uint32_t max)
 	struct joins *j = calloc(1, sizeof(*j));
 	if (!j)
 		return NULL;
-	j->max = max;
-	/* Touched as they are used, so a quiet session does not pay for them. */
 	j->halves = calloc(max, sizeof(*j->halves));
 	j->traces = calloc(max, sizeof(*j->traces));
-	if (j->halves && j->traces)
+	if (ages_init(&j->half_ages, max) && ages_init(&j->trace_ages, max) && j->halves && j->traces)
 		return j;
 	joins_free(j);
 	return NULL;
@@ -58,6 +54,8 @@ void joins_free(struct joins *j)
 		return;
 	free(j->halves);
 	free(j->traces);
+	ages_release(&j->half_ages);
+	ages_release(&j->trace_ages);
 	hindex_release(&j->by_key);
 	hindex_release(&j->by_trace);
 	free(j);
@@ -84,20 +82,27 @@ static struct half *joins_find(struct joins *j, const struct join_key *key, uint
 
 static void half_remove(struct joins *j, struct half *h)
 {
-	hindex_del(&j->by_key, h->hash, (uint32_t)(h - j->halves));
-	h->used = false;
+	uint32_t i = (uint32_t)(h - j->halves);
+	hindex_del(&j->by_key, h->hash, i);
+	ages_give(&j->half_ages, i);
 }
 
 static struct half *half_add(struct joins *j, const struct join_key *key, uint32_t hash)
 {
-	struct half *h = &j->halves[j->next_half];
-	if (h->used)
-		half_remove(j, h);
-	if (hindex_put(&j->by_key, hash, j->next_half))
+	uint32_t i = ages_take(&j->half_ages);
+	if (i == AGES_NONE && j->half_ages.oldest != AGES_NONE) {
+		half_remove(j, &j->halves[j->half_ages.oldest]);
+		i = ages_take(&j->half_ages);
+	}
+	if (i == AGES_NONE)
 		return NULL;
-	j->next_half = (j->next_half + 1) % j->max;
-	*h = (struct half){.key = *key, .hash = hash, .token = JOINS_NONE, .used = true};
-	return h;
+	if (hindex_put(&j->by_key, hash, i)) {
+		ages_give(&j->half_ages, i);
+		return NULL;
+	}
+	ages_queue(&j->half_ages, i);
+	j->halves[i] = (struct half){.key = *key, .hash = hash, .token = JOINS_NONE};
+	return &j->halves[i];
 }
 
 uint64_t joins_written(struct joins *j, const struct join_key *key, const struct sh_span_context *self)
@@ -127,11 +132,20 @@ bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, str
 		j->stats.joined++;
 		return true;
 	}
+	if (token == JOINS_NONE)
+		return false;
 	if (!h)
 		h = half_add(j, key, hash);
 	if (h)
 		h->token = token;
 	return false;
+}
+
+void joins_give_up(struct joins *j, const struct join_key *key, uint64_t token)
+{
+	struct half *h = joins_find(j, key, key_hash(key));
+	if (h && h->token == token)
+		half_remove(j, h);
 }
 
 /* --- traces ------------------------------------------------------------------------------------------------------- */
@@ -145,35 +159,59 @@ static struct begun *joins_trace(struct joins *j, uint64_t lo)
 	return NULL;
 }
 
+static void trace_remove(struct joins *j, struct begun *t)
+{
+	uint32_t i = (uint32_t)(t - j->traces);
+	hindex_del(&j->by_trace, t->hash, i);
+	ages_give(&j->trace_ages, i);
+}
+
 void joins_begin(struct joins *j, uint64_t lo, uint64_t deadline_ns)
 {
-	uint32_t hash = hindex_hash(lo, 0);
-	struct begun *t = &j->traces[j->next_trace];
-	if (t->used) {
-		hindex_del(&j->by_trace, t->hash, j->next_trace);
-		j->stats.forgotten += t->real_lo != 0;
-		t->used = false;
+	uint32_t hash = hindex_hash(lo, 0), i;
+	struct begun *t = joins_trace(j, lo);
+	if (t) /* ids do not repeat, but in damaged records */
+		trace_remove(j, t);
+	i = ages_take(&j->trace_ages);
+	if (i == AGES_NONE && j->trace_ages.oldest != AGES_NONE) {
+		trace_remove(j, &j->traces[j->trace_ages.oldest]);
+		i = ages_take(&j->trace_ages);
 	}
-	if (hindex_put(&j->by_trace, hash, j->next_trace))
+	if (i == AGES_NONE || hindex_put(&j->by_trace, hash, i)) {
+		if (i != AGES_NONE)
+			ages_give(&j->trace_ages, i);
+		j->stats.forgotten++;
 		return;
-	j->next_trace = (j->next_trace + 1) % j->max;
-	*t = (struct begun){.lo = lo, .deadline_ns = deadline_ns, .hash = hash, .used = true};
+	}
+	j->traces[i] = (struct begun){.lo = lo, .deadline_ns = deadline_ns, .hash = hash};
 }
 
 void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo)
 {
 	struct begun *t = joins_trace(j, lo);
-	if (lo == real_lo)
-		return;
-	if (!t) {
-		joins_begin(j, lo, 0);
-		t = joins_trace(j, lo);
-	}
 	if (!t)
 		return;
+	t->same = lo != real_lo;
 	t->real_hi = real_hi;
 	t->real_lo = real_lo;
 	t->deadline_ns = 0;
+}
+
+void joins_settle(struct joins *j, uint64_t lo)
+{
+	struct begun *t = joins_trace(j, lo);
+	if (!t)
+		return;
+	t->deadline_ns = 0;
+	if (!t->decision.decided) /* nothing to remember: itself */
+		trace_remove(j, t);
+}
+
+void joins_end(struct joins *j, uint64_t lo)
+{
+	struct begun *t = joins_trace(j, lo);
+	if (t)
+		ages_queue(&j->trace_ages, (uint32_t)(t - j->traces));
 }
 
 void joins_decide(struct joins *j, uint64_t lo, const struct joins_decision *decision)
@@ -181,6 +219,7 @@ void joins_decide(struct joins *j, uint64_t lo, const struct joins_decision *dec
 	struct begun *t = joins_trace(j, lo);
 	if (!t) {
 		joins_begin(j, lo, 0);
+		joins_end(j, lo);
 		t = joins_trace(j, lo);
 	}
 	if (t && !t->decision.decided)
@@ -193,35 +232,26 @@ const struct joins_decision *joins_decision(struct joins *j, uint64_t lo)
 	return t && t->decision.decided ? &t->decision : NULL;
 }
 
-void joins_settle(struct joins *j, uint64_t lo)
-{
-	struct begun *t = joins_trace(j, lo);
-	if (!t)
-		return;
-	t->deadline_ns = 0;
-	if (t->real_lo || t->decision.decided)
-		return;
-	hindex_del(&j->by_trace, t->hash, (uint32_t)(t - j->traces)); /* nothing to remember: itself */
-	t->used = false;
-}
-
 bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns)
 {
+	uint64_t at_hi = *hi, at_lo = *lo;
 	for (int step = 0; step < MAX_STEPS; step++) {
-		const struct begun *t = joins_trace(j, *lo);
-		if (!t)
-			return true;
-		if (now_ns < t->deadline_ns)
+		const struct begun *t = joins_trace(j, at_lo);
+		if (t && now_ns < t->deadline_ns)
 			return false;
-		if (!t->real_lo)
-			return true;
-		*hi = t->real_hi;
-		*lo = t->real_lo;
+		if (!t || !t->same)
+			break;
+		at_hi = t->real_hi;
+		at_lo = t->real_lo;
 	}
+	*hi = at_hi;
+	*lo = at_lo;
 	return true;
 }
 
 void joins_stats(const struct joins *j, struct joins_stats *ret)
 {
 	*ret = j->stats;
+	ret->waiting = j->half_ages.cnt;
+	ret->traces = j->trace_ages.cnt;
 }

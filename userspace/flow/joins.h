@@ -7,13 +7,13 @@
 
 #include "spanhound/context.h"
 
-/* Which trace a request read here really belongs to. The kernel half begins a trace for every request that is read; whose it is
- * says its header, or the process that wrote it, when that is traced, too: (4-tuple, TCP sequence number) of a message is
- * the same at both ends. Everything that was made under the trace begun here then belongs to the other one: the consumer
- * asks before it hands a chunk on.
+/* Which trace a request read here really belongs to. The kernel half begins a trace for every request that is read;
+ * whose it is says its header, or the process that wrote it, when that is traced, too: (4-tuple, TCP sequence number)
+ * of a message is the same at both ends. Everything that was made under the trace begun here then belongs to the other
+ * one: the consumer asks before it hands a chunk on.
  *
- * On one host the reader may be done before the writer's system call has returned, so either end may come first. Tables are
- * bounded; what falls out is counted. Used by one thread. */
+ * On one host the reader may be done before the writer's system call has returned, so either end may come first. Tables
+ * are bounded; what falls out is counted. After warm-up nothing is allocated. Used by one thread. */
 struct joins;
 
 struct joins *joins_new(uint32_t max); /* messages and traces remembered; NULL when out of memory */
@@ -39,10 +39,13 @@ struct join_key {
 
 /* A request was written for span `self`. Returns the token of the reader that waited for it, or JOINS_NONE. */
 uint64_t joins_written(struct joins *j, const struct join_key *key, const struct sh_span_context *self);
-/* A request was read. True: *ret_writer wrote it; else `token` waits for the writer. */
+/* A request was read. True: *ret_writer wrote it; else `token` waits for the writer, unless it is JOINS_NONE. */
 bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, struct sh_span_context *ret_writer);
+/* Nobody waits for this writer any more. */
+void joins_give_up(struct joins *j, const struct join_key *key, uint64_t token);
 
-/* Trace `lo` was begun for a request that was read; until `deadline_ns` its writer may turn up. */
+/* Trace `lo` was begun for a request that was read; until `deadline_ns` its writer may turn up. Traces that were not
+ * begun here are their own. */
 void joins_begin(struct joins *j, uint64_t lo, uint64_t deadline_ns);
 /* It is part of another one. */
 void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo);
@@ -50,15 +53,21 @@ void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo
 void joins_decide(struct joins *j, uint64_t lo, const struct joins_decision *decision);
 /* It is one of its own, as far as will ever be known. */
 void joins_settle(struct joins *j, uint64_t lo);
+/* Its request is answered: from now on it may be forgotten when there is no room, the longest ended one first. */
+void joins_end(struct joins *j, uint64_t lo);
 
-/* Follows the trace to the one it is part of. False: what that is may still change, at the latest at its deadline. */
+/* Follows the trace to the one it is part of. False: what that is may still change, at the latest at a deadline; *hi
+ * and *lo are untouched. */
 bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns);
 /* NULL: nothing was said of the trace. Valid until the next call. */
 const struct joins_decision *joins_decision(struct joins *j, uint64_t lo);
 
 struct joins_stats {
-	uint64_t joined;
-	uint64_t forgotten; /* traces that fell out of the table while they were part of another one */
+	uint64_t joined;    /* messages of which both ends were seen */
+	uint64_t waiting;   /* messages of which one end was seen */
+	uint64_t traces;    /* remembered */
+	uint64_t forgotten; /* traces that fell out of the table, or found no room in it, before their request was
+			       answered */
 };
 void joins_stats(const struct joins *j, struct joins_stats *ret);
 
