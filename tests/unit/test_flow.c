@@ -1,0 +1,764 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Several processes: whose trace a request belongs to, whatever comes first. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <malloc.h>
+
+#include "flow_world.h"
+
+static const struct flow_options plain;
+
+#define TRACE_HEADER "4bf92f3577b34da6a3ce929d0e0e4736"
+#define WITH_HEADER  "GET /a HTTP/1.1\r\nHost: shop\r\ntraceparent: 00-" TRACE_HEADER "-00f067aa0ba902b7-01\r\n\r\n"
+#define HEADER_LO    0xa3ce929d0e0e4736ULL
+#define HEADER_HI    0x4bf92f3577b34da6ULL
+#define HEADER_SPAN  0x00f067aa0ba902b7ULL
+
+static void child_of(const struct world *w, uint64_t child, uint64_t parent)
+{
+	const struct seen *c = world_get(w, child), *p = world_get(w, parent);
+	assert_int_equal(c->parent_id, parent);
+	assert_int_equal(c->trace_lo, p->trace_lo);
+	assert_int_equal(c->trace_hi, p->trace_hi);
+}
+
+/* The reader's system call may return before the writer's, and be read in an earlier pass, or later. */
+static void either_end_first(void **state)
+{
+	(void)state;
+	for (int reader_first = 0; reader_first < 2; reader_first++)
+		for (uint64_t apart = 0; apart < 50; apart += 7) {
+			struct world w;
+			world_init(&w, plain);
+			struct end c, s;
+			ends_open(&w, &c, 0, &s, 1);
+			for (int i = 0; i < 3; i++) {
+				if (reader_first)
+					end_read(&s, GET);
+				else
+					end_write(&c, GET);
+				world_play(&w);
+				for (uint64_t ms = 0; ms < apart; ms++)
+					world_pass(&w, 1);
+				if (reader_first)
+					end_write(&c, GET);
+				else
+					end_read(&s, GET);
+				end_write(&s, OK);
+				end_read(&c, OK);
+				world_play(&w);
+				world_pass(&w, 1);
+				child_of(&w, s.self.span_id, c.self.span_id);
+				assert_string_equal(world_get(&w, s.self.span_id)->link, "peer");
+				assert_true(world_get(&w, s.self.span_id)->local_root);
+			}
+			assert_int_equal(w.spans.cnt, 6);
+			world_end(&w);
+		}
+}
+
+/* The whole exchange of the reader is over before the writer's record is seen. */
+static void answered_before_the_writer_is_seen(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	struct end c, s;
+	ends_open(&w, &c, 0, &s, 1);
+	end_read(&s, GET);
+	world_call(&w, 1, &s.self);
+	end_write(&s, OK);
+	world_play(&w);
+	world_pass(&w, 10);
+	assert_int_equal(w.spans.cnt, 0);
+	end_write(&c, GET);
+	end_read(&c, OK);
+	world_play(&w);
+	world_pass(&w, 1);
+	assert_int_equal(w.spans.cnt, 3);
+	child_of(&w, s.self.span_id, c.self.span_id);
+	vec_foreach (o, &w.spans)
+		assert_int_equal(o->trace_lo, c.self.trace_lo);
+	world_end(&w);
+}
+
+static void waits_no_longer_than_it_must(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	struct end c, s;
+	ends_open(&w, &c, 0, &s, 1);
+	world_drop_records(&w); /* the client is not traced */
+	struct end far = server_open(&w, 1);
+	end_tell(&s);
+	end_read(&s, GET);
+	end_write(&s, OK);
+	end_read(&far, GET);
+	end_write(&far, OK);
+	world_play(&w);
+	world_pass(&w, 0);
+	assert_non_null(world_span(&w, far.self.span_id)); /* not of this host */
+	world_pass(&w, 49);
+	assert_null(world_span(&w, s.self.span_id));
+	world_pass(&w, 1);
+	assert_string_equal(world_get(&w, s.self.span_id)->link, "");
+	/* Nobody wrote the first one: nobody is waited for. */
+	world_pass(&w, 1);
+	end_read(&s, GET);
+	end_write(&s, OK);
+	world_play(&w);
+	world_pass(&w, 0);
+	assert_non_null(world_span(&w, s.self.span_id));
+	/* Too late: no link, rather than a wrong one. */
+	c.seq[1] = s.seq[0] - (uint32_t)strlen(GET);
+	end_tell(&c);
+	end_write(&c, GET);
+	end_read(&c, OK);
+	world_run(&w);
+	assert_int_equal(world_get(&w, c.self.span_id)->parent_id, 0);
+	assert_int_equal(world_get(&w, s.self.span_id)->parent_id, 0);
+	/* But whoever is known to ask is waited for, and long; another one meanwhile is not held up. */
+	end_read(&s, GET);
+	end_write(&s, OK);
+	uint64_t waits = s.self.span_id;
+	struct end c2, s2;
+	ends_open(&w, &c2, 2, &s2, 1);
+	end_read(&s2, GET);
+	end_write(&s2, OK);
+	world_play(&w);
+	world_pass(&w, 500);
+	assert_null(world_span(&w, waits));
+	assert_non_null(world_span(&w, s2.self.span_id));
+	end_write(&c, GET);
+	end_read(&c, OK);
+	world_run(&w);
+	child_of(&w, waits, c.self.span_id);
+	/* Its record was lost. */
+	end_read(&s, GET);
+	end_write(&s, OK);
+	world_play(&w);
+	world_pass(&w, 999);
+	assert_null(world_span(&w, s.self.span_id));
+	world_pass(&w, 1);
+	assert_non_null(world_span(&w, s.self.span_id));
+	world_end(&w);
+}
+
+static void by_header(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	struct end s = server_open(&w, 0), c = client_open(&w, 0);
+	end_read(&s, WITH_HEADER);
+	world_call(&w, 0, &s.self);
+	c.context = s.self;
+	end_write(&c, GET);
+	end_read(&c, OK);
+	end_write(&s, OK);
+	world_run(&w);
+	assert_int_equal(w.spans.cnt, 3);
+	vec_foreach (o, &w.spans) {
+		assert_int_equal(o->trace_hi, HEADER_HI);
+		assert_int_equal(o->trace_lo, HEADER_LO);
+		assert_int_equal(o->parent_id, o->span_id == s.self.span_id ? HEADER_SPAN : s.self.span_id);
+	}
+	assert_string_equal(world_get(&w, s.self.span_id)->link, "header");
+	world_end(&w);
+}
+
+/* A proxy that hands its caller's header on: the backend is called by the proxy, whichever comes first. */
+static void join_outranks_forwarded_header(void **state)
+{
+	(void)state;
+	for (int reader_first = 0; reader_first < 2; reader_first++) {
+		struct world w;
+		world_init(&w, plain);
+		struct end front = server_open(&w, 0), up, back;
+		ends_open(&w, &up, 0, &back, 1);
+		end_read(&front, WITH_HEADER);
+		up.context = front.self;
+		if (reader_first) {
+			end_read(&back, WITH_HEADER);
+			world_play(&w);
+			world_pass(&w, 5);
+			end_write(&up, WITH_HEADER);
+		} else {
+			end_write(&up, WITH_HEADER);
+			end_read(&back, WITH_HEADER);
+		}
+		end_write(&back, OK);
+		end_read(&up, OK);
+		end_write(&front, OK);
+		world_run(&w);
+		assert_int_equal(w.spans.cnt, 3);
+		child_of(&w, back.self.span_id, up.self.span_id);
+		child_of(&w, up.self.span_id, front.self.span_id);
+		assert_int_equal(world_get(&w, front.self.span_id)->parent_id, HEADER_SPAN);
+		assert_int_equal(world_get(&w, back.self.span_id)->trace_lo, HEADER_LO);
+		assert_string_equal(world_get(&w, back.self.span_id)->link, "peer");
+		world_end(&w);
+	}
+}
+
+/* --- chains ------------------------------------------------------------------------------------------------------- */
+
+enum { A_ASKS, B_READS, B_ASKS, C_READS, C_ANSWERS, B_READS_ANSWER, B_ANSWERS, A_READS_ANSWER, CHAIN };
+
+struct chain {
+	struct end a, b, up, c;
+};
+
+/* Three processes in a row: the records, in the order in which they were made, after those that tell the ends. */
+static void chain_write(struct world *w, struct chain *x)
+{
+	ends_open(w, &x->a, 0, &x->b, 1);
+	ends_open(w, &x->up, 1, &x->c, 2);
+	world_play(w);
+	end_write(&x->a, GET);
+	end_read(&x->b, GET);
+	x->up.context = x->b.self;
+	end_write(&x->up, GET);
+	end_read(&x->c, GET);
+	end_write(&x->c, OK);
+	end_read(&x->up, OK);
+	end_write(&x->b, OK);
+	end_read(&x->a, OK);
+}
+
+static void chain_close(struct chain *x)
+{
+	end_close(&x->a, SH_CONN_CLOSED, 0);
+	end_close(&x->b, SH_CONN_CLOSED, 0);
+	end_close(&x->up, SH_CONN_CLOSED, 0);
+	end_close(&x->c, SH_CONN_CLOSED, 0);
+}
+
+static void chain_is_one_trace(struct world *w, const struct chain *x)
+{
+	child_of(w, x->b.self.span_id, x->a.self.span_id);
+	child_of(w, x->up.self.span_id, x->b.self.span_id);
+	child_of(w, x->c.self.span_id, x->up.self.span_id);
+	assert_int_equal(world_get(w, x->a.self.span_id)->parent_id, 0);
+	vec_foreach (s, &w->spans)
+		assert_int_equal(s->trace_lo, x->a.self.trace_lo);
+}
+
+/* Looked at; the account goes on without them. */
+static void world_forget_spans(struct world *w)
+{
+	w->spans.cnt = 0;
+}
+
+static void spans_are(struct world *w, uint64_t requests)
+{
+	struct flow_stats s;
+	flow_stats(w->flow, &s);
+	assert_int_equal(s.exchanges.spans, requests);
+	assert_int_equal(s.exchanges.own, 0);
+	assert_int_equal(s.exchanges.torn, 0);
+	assert_int_equal(s.exchanges.open, 0);
+}
+
+static bool next_permutation(int *v, int n)
+{
+	int i = n - 2, k = n - 1;
+	while (i >= 0 && v[i] > v[i + 1])
+		i--;
+	if (i < 0)
+		return false;
+	while (v[k] < v[i])
+		k--;
+	int t = v[i];
+	v[i] = v[k], v[k] = t;
+	for (i++, k = n - 1; i < k; i++, k--)
+		t = v[i], v[i] = v[k], v[k] = t;
+	return true;
+}
+
+/* Rings are read one after the other: within a pass any order is possible. */
+static void chain_in_every_order(void **state)
+{
+	(void)state;
+	struct world w;
+	int order[CHAIN] = {0, 1, 2, 3, 4, 5, 6, 7};
+	world_init(&w, plain);
+	do {
+		struct chain x;
+		chain_write(&w, &x);
+		for (int i = 0; i < CHAIN; i++)
+			world_deliver(&w, (size_t)order[i]);
+		world_drop_records(&w);
+		world_pass(&w, 1);
+		assert_int_equal(w.spans.cnt, 4);
+		chain_is_one_trace(&w, &x);
+		world_forget_spans(&w);
+		chain_close(&x);
+		world_play(&w);
+	} while (next_permutation(order, CHAIN));
+	spans_are(&w, 40320 * 4);
+	world_release(&w);
+}
+
+static bool is_possible(const int *order)
+{
+	static const int before[][2] = {{A_ASKS, A_READS_ANSWER},
+					{B_READS, B_ANSWERS},
+					{B_ASKS, B_READS_ANSWER},
+					{C_READS, C_ANSWERS},
+					{B_READS, B_ASKS}};
+	int at[CHAIN];
+	for (int i = 0; i < CHAIN; i++)
+		at[order[i]] = i;
+	for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++)
+		if (at[before[i][0]] > at[before[i][1]])
+			return false;
+	return true;
+}
+
+/* A pass after each record: in the order of what one thread did, and otherwise in any. */
+static void chain_over_passes(void **state)
+{
+	(void)state;
+	struct world w;
+	int order[CHAIN] = {0, 1, 2, 3, 4, 5, 6, 7};
+	uint64_t cnt = 0;
+	world_init(&w, plain);
+	do {
+		struct chain x;
+		if (!is_possible(order))
+			continue;
+		chain_write(&w, &x);
+		for (int i = 0; i < CHAIN; i++) {
+			world_deliver(&w, (size_t)order[i]);
+			world_pass(&w, 3);
+		}
+		world_drop_records(&w);
+		/* A call of the last one, seen when all others had left. */
+		world_pass(&w, 60);
+		assert_int_equal(w.spans.cnt, 4);
+		chain_is_one_trace(&w, &x);
+		world_forget_spans(&w);
+		chain_close(&x);
+		world_play(&w);
+		cnt++;
+	} while (next_permutation(order, CHAIN));
+	assert_true(cnt > 1000);
+	spans_are(&w, cnt * 4);
+	world_release(&w);
+}
+
+/* The first hop of three waits for a writer in vain; what hangs under it waits with it, then leaves. */
+static void chain_without_its_head(void **state)
+{
+	(void)state;
+	struct world w;
+	struct chain x;
+	world_init(&w, plain);
+	chain_write(&w, &x);
+	for (int i = 0; i < CHAIN; i++)
+		if (i != A_ASKS && i != A_READS_ANSWER)
+			world_deliver(&w, (size_t)i);
+	world_drop_records(&w);
+	w.requests--;
+	world_call(&w, 2, &x.c.self);
+	world_play(&w);
+	world_pass(&w, 49);
+	assert_int_equal(w.spans.cnt, 0);
+	world_pass(&w, 2);
+	assert_int_equal(w.spans.cnt, 4);
+	child_of(&w, x.up.self.span_id, x.b.self.span_id);
+	child_of(&w, x.c.self.span_id, x.up.self.span_id);
+	vec_foreach (s, &w.spans)
+		assert_int_equal(s->trace_lo, x.b.self.trace_lo);
+	world_end(&w);
+}
+
+/* Parts of a trace that leave before it is known whose it is must not leave under the wrong name. */
+static void partial_chunks_wait(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, (struct flow_options){.assembly = {.partial_min_spans = 2}});
+	struct end c, s;
+	ends_open(&w, &c, 0, &s, 1);
+	end_read(&s, GET);
+	for (int i = 0; i < 9; i++)
+		world_call(&w, 1, &s.self);
+	world_play(&w);
+	world_pass(&w, 5);
+	assert_int_equal(w.spans.cnt, 0);
+	end_write(&c, GET);
+	end_write(&s, OK);
+	end_read(&c, OK);
+	world_play(&w);
+	world_pass(&w, 1);
+	assert_int_equal(w.spans.cnt, 11);
+	vec_foreach (o, &w.spans)
+		assert_int_equal(o->trace_lo, c.self.trace_lo);
+	world_end(&w);
+}
+
+/* --- keys --------------------------------------------------------------------------------------------------------- */
+
+static void by_both_families(void **state)
+{
+	static const char *const ips[][2] = {
+		{"127.0.0.1", "127.0.0.1"}, {"10.0.0.1", "10.0.0.2"}, {"::1", "::1"}, {"fd00::1", "fd00::2"}};
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	for (int mapped = 0; mapped < 2; mapped++)
+		for (size_t i = 0; i < 4; i++)
+			for (int reader_first = 0; reader_first < 2; reader_first++) {
+				struct end c, s;
+				ends_make(&w, &c, 0, &s, 1, ips[i][0], ips[i][1]);
+				if (mapped && i < 2) {
+					char text[40];
+					s.family = AF_INET6;
+					snprintf(text, sizeof(text), "::ffff:%s", ips[i][0]);
+					inet_pton(AF_INET6, text, s.remote);
+					snprintf(text, sizeof(text), "::ffff:%s", ips[i][1]);
+					inet_pton(AF_INET6, text, s.local);
+				}
+				end_tell(&c);
+				end_tell(&s);
+				if (reader_first)
+					end_read(&s, GET);
+				end_write(&c, GET);
+				if (!reader_first)
+					end_read(&s, GET);
+				end_write(&s, OK);
+				end_read(&c, OK);
+				world_run(&w);
+				child_of(&w, s.self.span_id, c.self.span_id);
+			}
+	world_end(&w);
+}
+
+/* Requests one behind the other, written and read in pieces that do not match, each joined with its own. */
+static void pipelined_ones_are_joined(void **state)
+{
+	(void)state;
+	static const char all[] =
+		"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\nGET /d HTTP/1.1\r\n\r\n";
+	enum { EACH = 19, CNT = 4, LEN = EACH * CNT };
+	assert_int_equal(sizeof(all) - 1, LEN);
+	struct world w;
+	world_init(&w, plain);
+	for (int cut = 1; cut < LEN; cut++) {
+		struct end c, s;
+		ends_open(&w, &c, 0, &s, 1);
+		c.context = (struct sh_span_context){1, 2, 3};
+		end_move(&s, false, all, LEN - EACH, LEN - EACH);
+		end_move(&s, false, all + LEN - EACH, EACH, EACH);
+		end_move(&c, true, all, (size_t)cut, (size_t)cut);
+		end_move(&c, true, all + cut, (size_t)(LEN - cut), (size_t)(LEN - cut));
+		for (int i = 0; i < CNT; i++) {
+			end_write(&s, OK);
+			end_read(&c, OK);
+		}
+		end_close(&c, SH_CONN_CLOSED, 0);
+		end_close(&s, SH_CONN_CLOSED, 0);
+		size_t before = w.spans.cnt;
+		world_flush(&w);
+		assert_int_equal(w.spans.cnt - before, 2 * CNT);
+		for (size_t i = before; i < w.spans.cnt; i++) {
+			const struct seen *o = &w.spans.data[i];
+			if (strcmp(o->name, "http.server.request"))
+				continue;
+			assert_string_equal(o->link, "peer");
+			assert_string_equal(world_get(&w, o->parent_id)->resource, o->resource);
+			assert_string_equal(world_get(&w, o->parent_id)->name, "http.client.request");
+		}
+	}
+	world_end(&w);
+}
+
+/* --- limits ------------------------------------------------------------------------------------------------------- */
+
+/* Requests for which there was no room do not shift the answers. */
+static void more_requests_than_exchanges(void **state)
+{
+	(void)state;
+	for (uint32_t max = 1; max < 6; max++) {
+		struct world w;
+		world_init(&w, (struct flow_options){.max_exchanges = max});
+		struct end s = server_open(&w, 0), other = server_open(&w, 0);
+		for (int round = 0; round < 3; round++) {
+			char request[200] = "", answer[300] = "";
+			for (int i = 0; i < 5; i++) {
+				sprintf(request + strlen(request), "GET /%c HTTP/1.1\r\n\r\n", 'a' + i);
+				sprintf(answer + strlen(answer), "HTTP/1.1 20%d OK\r\nContent-Length: 0\r\n\r\n", i);
+			}
+			end_read(&s, request);
+			end_read(&other, GET);
+			end_write(&s, answer);
+			end_write(&other, OK);
+			world_run(&w);
+		}
+		assert_int_equal(w.spans.cnt, 3 * max);
+		vec_foreach (o, &w.spans)
+			assert_int_equal(o->status[2] - '0', o->resource[5] - 'a');
+		world_end(&w);
+	}
+}
+
+static void more_spans_than_the_assembly_holds(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, (struct flow_options){.assembly = {.max_chunks = 2}});
+	for (int i = 0; i < 5; i++) {
+		struct end s = server_open(&w, 0);
+		end_read(&s, GET);
+		end_write(&s, OK);
+	}
+	world_run(&w);
+	assert_int_equal(w.spans.cnt, 2);
+	assert_int_equal(world_dropped(&w, SH_DROP_trace_limit), 3);
+	world_end(&w);
+}
+
+/* What was done for a request whose span is dropped is not left without a parent. */
+static void children_of_a_dropped_one(void **state)
+{
+	(void)state;
+	for (int joined = 0; joined < 2; joined++) {
+		struct world w;
+		world_init(&w, plain);
+		struct end c, s;
+		ends_open(&w, &c, 0, &s, 1);
+		if (joined)
+			end_write(&c, GET);
+		end_read(&s, GET);
+		struct sh_span_context lost = s.self;
+		world_call(&w, 1, &lost);
+		end_write(&s, OK);
+		end_lose(&s);
+		if (joined)
+			end_read(&c, OK);
+		end_read(&s, GET);
+		end_write(&s, OK);
+		world_run(&w);
+		assert_int_equal(world_dropped(&w, SH_DROP_exchange_torn), 1);
+		assert_null(world_span(&w, lost.span_id));
+		const struct seen *call = world_resource(&w, "work");
+		assert_int_equal(call->parent_id, joined ? c.self.span_id : 0);
+		assert_int_equal(call->trace_lo, joined ? c.self.trace_lo : lost.trace_lo);
+		world_end(&w);
+	}
+}
+
+static void thread_names_are_bounded(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	struct sh_ev_proc thread = {.hdr = {.size = sizeof(thread), .kind = SH_EV_THREAD}, .tgid = TGID(0)};
+	for (uint32_t i = 0; i < 100000; i++) {
+		thread.tid = i;
+		snprintf(thread.comm, sizeof(thread.comm), "t%u", i);
+		flow_record(w.flow, &thread.hdr, w.time_ns);
+	}
+	struct end s = server_open(&w, 0);
+	s.tid = 99999;
+	end_read(&s, GET);
+	end_write(&s, OK);
+	s.tid = 1;
+	end_read(&s, GET);
+	end_write(&s, OK);
+	world_run(&w);
+	assert_string_equal(world_nth(&w, 0)->thread[0] ? world_nth(&w, 0)->thread : world_nth(&w, 1)->thread,
+			    "t99999");
+	assert_string_equal(world_get(&w, s.self.span_id)->thread, "");
+	world_end(&w);
+}
+
+/* --- any interleaving --------------------------------------------------------------------------------------------- */
+
+struct script {
+	bool write;
+	const char *text; /* NULL: closed */
+};
+
+#define SCRIPT_MAX 8
+static const struct script scripts[][SCRIPT_MAX] = {
+	{{0, GET},
+	 {1, OK},
+	 {0, "HEAD /b HTTP/1.1\r\n\r\n"},
+	 {1, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"},
+	 {0, NULL}},
+	{{0, "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGE"},
+	 {0, "T /c HTTP/1.1\r\n\r\n"},
+	 {1, OK OK},
+	 {1, OK},
+	 {0, NULL}},
+	{{0, "POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"},
+	 {1, "HTTP/1.1 100 C\r\n\r\n"},
+	 {0, "abc"},
+	 {1, "HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab"},
+	 {1, "c\r\n0\r\n\r\n"},
+	 {0, GET},
+	 {1, OK}},
+	{{0, WITH_HEADER}, {1, "HTTP/1.0 200 OK\r\n\r\n"}, {1, "HTTP/1.1 200 is text"}, {0, NULL}},
+	{{0, "GET /ws HTTP/1.1\r\nUpgrade: ws\r\n\r\n"},
+	 {1, "HTTP/1.1 101 S\r\n\r\n"},
+	 {0, "\x81\x82"},
+	 {1, "x"},
+	 {0, NULL}},
+	{{1, OK}, {0, "garbage"}, {1, "more"}, {0, GET}, {1, OK}, {0, GET}},
+	{{0, "POST /a HTTP/1.1\r\nContent-Length: 40\r\n\r\n"},
+	 {0, "GET /evil HTTP/1.1\r\n\r\n234567890123456789"},
+	 {1, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"},
+	 {0, "GET /b HTTP/1.1\r\n"},
+	 {0, NULL}},
+};
+#define SCRIPTS (sizeof(scripts) / sizeof(scripts[0]))
+
+/* Writes the records of a script; returns how many. */
+static size_t script_write(struct world *w, const struct script *script)
+{
+	size_t before = w->records.cnt;
+	struct end s = server_open(w, 0);
+	for (int i = 0; i < SCRIPT_MAX && (script[i].text || i == 0 || script[i - 1].text); i++)
+		if (script[i].text)
+			end_move(&s, script[i].write, script[i].text, strlen(script[i].text), strlen(script[i].text));
+		else
+			end_close(&s, SH_CONN_CLOSED, 0);
+	return w->records.cnt - before;
+}
+
+static int seen_cmp(const void *a, const void *b)
+{
+	const struct seen *x = a, *y = b;
+	int by_start = (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns);
+	return by_start ? by_start : strcmp(x->resource, y->resource);
+}
+
+/* All of a span but the ids that are made up here. */
+static void same_spans(struct world *a, struct world *b)
+{
+	assert_int_equal(a->spans.cnt, b->spans.cnt);
+	qsort(a->spans.data, a->spans.cnt, sizeof(struct seen), seen_cmp);
+	qsort(b->spans.data, b->spans.cnt, sizeof(struct seen), seen_cmp);
+	for (size_t i = 0; i < a->spans.cnt; i++) {
+		struct seen x = a->spans.data[i], y = b->spans.data[i];
+		if (x.span_id >> 32) /* own */
+			x.span_id = y.span_id = x.trace_lo = y.trace_lo = x.trace_hi = y.trace_hi = 0;
+		assert_memory_equal(&x, &y, sizeof(x));
+	}
+}
+
+static uint64_t rng_state = 42;
+
+static uint32_t any(uint32_t below)
+{
+	rng_state = rng_state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (uint32_t)(rng_state >> 33) % below;
+}
+
+static void interleaved(const struct script *first, const struct script *second, bool passes)
+{
+	struct world one, two;
+	size_t at[2], end[2];
+	world_init(&one, plain);
+	world_init(&two, plain);
+	script_write(&one, first);
+	script_write(&one, second);
+	world_run(&one);
+	at[0] = 0;
+	at[1] = end[0] = script_write(&two, first);
+	end[1] = end[0] + script_write(&two, second);
+	while (at[0] < end[0] || at[1] < end[1]) {
+		uint32_t pick = any(2);
+		if (at[pick] == end[pick])
+			pick = !pick;
+		world_deliver(&two, at[pick]++);
+		if (passes && any(3) == 0)
+			flow_pass(two.flow, two.time_ns);
+	}
+	world_drop_records(&two);
+	world_pass(&two, 1);
+	world_pass(&two, 60);
+	world_flush(&one);
+	world_flush(&two);
+	same_spans(&one, &two);
+	world_check(&one);
+	world_check(&two);
+	world_release(&one);
+	world_release(&two);
+}
+
+static void any_interleaving_of_two(void **state)
+{
+	(void)state;
+	for (size_t a = 0; a < SCRIPTS; a++)
+		for (size_t b = 0; b < SCRIPTS; b++)
+			for (int i = 0; i < 20; i++)
+				interleaved(scripts[a], scripts[b], i & 1);
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+static void exchange_rounds(struct world *w, struct end *s, struct end *c, int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		size_t from = w->records.cnt;
+		end_write(c, GET);
+		end_read(s, GET);
+		end_write(s, OK);
+		end_read(c, OK);
+		for (size_t k = from; k < w->records.cnt; k++)
+			flow_record(w->flow, w->records.data[k], w->time_ns);
+		world_drop_records(w);
+		world_pass(w, 1);
+		world_forget_spans(w);
+	}
+}
+
+/* After the first few nothing is allocated any more (the records of this test are freed again each time). */
+static void nothing_grows(void **state)
+{
+	(void)state;
+	struct world w;
+	struct end c, s;
+	world_init(&w, plain);
+	ends_open(&w, &c, 0, &s, 1);
+	world_play(&w);
+	exchange_rounds(&w, &s, &c, 100);
+	size_t before = mallinfo2().uordblks;
+	exchange_rounds(&w, &s, &c, 1000);
+	size_t after = mallinfo2().uordblks;
+	/* Traces that were joined are remembered: their index doubles now and then. */
+	assert_true(after - before <= 4096 * 8);
+	world_release(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(either_end_first),
+		cmocka_unit_test(answered_before_the_writer_is_seen),
+		cmocka_unit_test(waits_no_longer_than_it_must),
+		cmocka_unit_test(by_header),
+		cmocka_unit_test(join_outranks_forwarded_header),
+		cmocka_unit_test(chain_in_every_order),
+		cmocka_unit_test(chain_over_passes),
+		cmocka_unit_test(chain_without_its_head),
+		cmocka_unit_test(partial_chunks_wait),
+		cmocka_unit_test(by_both_families),
+		cmocka_unit_test(pipelined_ones_are_joined),
+		cmocka_unit_test(more_requests_than_exchanges),
+		cmocka_unit_test(more_spans_than_the_assembly_holds),
+		cmocka_unit_test(children_of_a_dropped_one),
+		cmocka_unit_test(thread_names_are_bounded),
+		cmocka_unit_test(any_interleaving_of_two),
+		cmocka_unit_test(nothing_grows),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
