@@ -31,6 +31,7 @@ SECTIONS = {
     "sustained": load.sustained,
     "overload": load.overload,
     "userspace": userspace.records_to_bytes,
+    "exchanges": userspace.exchanges,
     "sampling": userspace.sampling,
     "http": web.cost,
     "redis": web.redis,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The user half without a kernel: records to msgpack bytes on one core (programs/spans.c)."""
+"""The user half without a kernel: records to spans, and to msgpack bytes, on one core."""
 import subprocess
 
 from harness import Figure, PATIENCE_S, TRACER_CPU, on_cpu
@@ -53,6 +53,23 @@ def sampling(bench, quick=False):
             stats, decided = (min(a, float(b)) for a, b in zip((stats, decided), out.split()))
         figures.append(Figure(f"statistics, {name}", f"{stats:.0f} ns a span", f"<= {want} ns", stats <= want,
                               [f"sampling with three rules: {decided:.0f} ns a span; CPU time of one thread, best of 3"]))
+    return figures
+
+
+def exchanges(bench, quick=False):
+    """Records of requests and responses to spans."""
+    def run(*args):
+        return [int(x) for x in subprocess.run([bench.program("exchanges"), *args], capture_output=True, text=True, check=True,
+                                               timeout=PATIENCE_S, preexec_fn=on_cpu(TRACER_CPU)).stdout.split()]
+    figures = []
+    for what, spans, name in (("server", 1, "read and answered"), ("joined", 2, "and asked by a traced process, per span")):
+        runs = [run(what, "32", "0.3" if quick else "1") for _ in range(3)]
+        ns = min(took / done / spans for done, took, _ in runs)
+        figures.append(Figure(f"request to span, {name}", f"{ns:.0f} ns", "<= 1200 ns", ns <= 1200,
+                              [f"bytes more in use at the end than after the first: {max(x[2] for x in runs)}; CPU time of one "
+                               "thread, best of 3"]))
+    kib, = run("idle", "10000")
+    figures.append(Figure("10,000 idle connections, user half", f"{kib / 1024:.1f} MB", "<= 8 MB", kib <= 8192))
     return figures
 
 
