@@ -443,19 +443,20 @@ static void attached_in_the_middle(void **state)
 static void byte_by_byte(void **state)
 {
 	(void)state;
+	static const char get[] = GET, ok[] = OK;
 	struct world w;
 	world_init(&w, plain);
 	for (int known = 0; known < 2; known++) {
 		struct end s = server_open(&w, 0);
 		uint64_t start = 0;
 		for (int round = 0; round <= known; round++) {
-			for (const char *at = GET; *at; at++) {
+			for (const char *at = get; *at; at++) {
 				struct sh_ev_data *d = end_move(&s, false, at, 1, 1);
-				start = at == (const char *)GET ? d->time_ns : start;
-				if (at == (const char *)GET + 3)
+				start = at == get ? d->time_ns : start;
+				if (at == get + 3)
 					end_begin(&s, d, false);
 			}
-			for (const char *at = OK; *at; at++)
+			for (const char *at = ok; *at; at++)
 				end_move(&s, true, at, 1, 1);
 		}
 		world_run(&w);
@@ -463,6 +464,7 @@ static void byte_by_byte(void **state)
 		const struct seen *o = world_get(&w, s.self.span_id);
 		assert_string_equal(o->resource, "GET /a");
 		assert_int_equal(o->response_sz, 2);
+		assert_int_equal(o->start_ns, start);
 		assert_int_equal(o->duration_ns, 1000 * (strlen(GET) + strlen(OK) - 1));
 	}
 	world_end(&w);
