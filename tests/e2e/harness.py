@@ -200,6 +200,8 @@ def read_spans(path):
                     spans.append(json.loads(line))
                 except ValueError as e:
                     raise AssertionError(f"{path}:{number}: not JSON ({e}): {line[:300]!r}") from None
+    # They are written as their traces are finished. A server's threads end in any order; what began first is known.
+    spans.sort(key=lambda s: s["start"])
     return spans
 
 
