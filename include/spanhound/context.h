@@ -164,7 +164,6 @@ struct sh_conn {
 	__u8 first_cnt; /* valid bytes of `first` */
 	__u8 misses;	/* messages of no protocol we know */
 	__u8 flags;	/* SH_CONN_FLAG_* */
-	__u8 resume_link;
 };
 
 #define SH_CONN_FLAG_TOLD    (1 << 0) /* SH_EV_CONN was written */

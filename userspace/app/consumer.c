@@ -68,9 +68,11 @@ static bool consumer_pass(struct consumer *c)
 			recorder_pass(s->recorder, c->now_ns);
 		c->unpassed = 0;
 	}
+	if (!s->options.count || s->count_reached)
+		return cnt > 0;
 	struct flow_stats stats;
 	flow_stats(s->flow, &stats);
-	if (s->options.count && !s->count_reached && stats.calls.spans + stats.exchanges.spans >= s->options.count) {
+	if (stats.calls.spans + stats.exchanges.spans >= s->options.count) {
 		uint64_t one = 1;
 		s->count_reached = true;
 		if (write(s->count_fd, &one, sizeof(one)) < 0)

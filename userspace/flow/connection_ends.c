@@ -36,10 +36,7 @@ static struct connection *connection_asker(const struct connection *n)
 static void connection_register(struct connection *n)
 {
 	struct join_key ends = connection_ends(n, 0);
-	uint64_t w[5];
-	_Static_assert(sizeof(ends) == sizeof(w), "no padding");
-	memcpy(w, &ends, sizeof(w));
-	n->ends_hash = hindex_hash(w[0] ^ w[2] ^ w[4], w[1] ^ w[3]);
+	n->ends_hash = join_key_hash(&ends);
 	/* The table's other one of the same ends is gone, its end unseen; or it is in another network. */
 	if (n->server || !connection_is_tcp(n))
 		return;

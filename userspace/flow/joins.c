@@ -63,7 +63,7 @@ void joins_free(struct joins *j)
 
 /* --- messages ----------------------------------------------------------------------------------------------------- */
 
-static uint32_t key_hash(const struct join_key *k)
+uint32_t join_key_hash(const struct join_key *k)
 {
 	uint64_t w[5];
 	_Static_assert(sizeof(*k) == sizeof(w), "no padding");
@@ -107,7 +107,7 @@ static struct half *half_add(struct joins *j, const struct join_key *key, uint32
 
 uint64_t joins_written(struct joins *j, const struct join_key *key, const struct sh_span_context *self)
 {
-	uint32_t hash = key_hash(key);
+	uint32_t hash = join_key_hash(key);
 	struct half *h = joins_find(j, key, hash);
 	if (h && h->token != JOINS_NONE) {
 		uint64_t token = h->token;
@@ -124,7 +124,7 @@ uint64_t joins_written(struct joins *j, const struct join_key *key, const struct
 
 bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, struct sh_span_context *ret_writer)
 {
-	uint32_t hash = key_hash(key);
+	uint32_t hash = join_key_hash(key);
 	struct half *h = joins_find(j, key, hash);
 	if (h && h->token == JOINS_NONE) {
 		*ret_writer = h->writer;
@@ -143,7 +143,7 @@ bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, str
 
 void joins_give_up(struct joins *j, const struct join_key *key, uint64_t token)
 {
-	struct half *h = joins_find(j, key, key_hash(key));
+	struct half *h = joins_find(j, key, join_key_hash(key));
 	if (h && h->token == token)
 		half_remove(j, h);
 }

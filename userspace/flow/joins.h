@@ -35,6 +35,8 @@ struct join_key {
 	uint32_t seq;
 };
 
+uint32_t join_key_hash(const struct join_key *key);
+
 #define JOINS_NONE UINT64_MAX
 
 /* A request was written for span `self`. Returns the token of the reader that waited for it, or JOINS_NONE. */
