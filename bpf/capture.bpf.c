@@ -5,8 +5,8 @@
 /* Unused bytes of a register that holds each integer type, a hex digit per enum sh_type: no branches, which would multiply
  * the verifier's paths in every loop that reads values. */
 #define UNUSED(type, bytes) ((u64)(bytes) << 4 * (type))
-#define UNUSED_BYTES                                                                                                  \
-	(UNUSED(SH_I8, 7) | UNUSED(SH_I16, 6) | UNUSED(SH_I32, 4) | UNUSED(SH_U8, 7) | UNUSED(SH_U16, 6) |            \
+#define UNUSED_BYTES                                                                                       \
+	(UNUSED(SH_I8, 7) | UNUSED(SH_I16, 6) | UNUSED(SH_I32, 4) | UNUSED(SH_U8, 7) | UNUSED(SH_U16, 6) | \
 	 UNUSED(SH_U32, 4) | UNUSED(SH_BOOL, 7) | UNUSED(SH_CHAR, 7))
 
 static __always_inline u64 extend(u64 v, u32 type)
@@ -178,8 +178,8 @@ static __always_inline void capture_bytes(struct sh_capture *cap, u64 addr, u32 
 }
 
 /* Appends capture `i` to the record at arena offset `off`; returns the record's new length. */
-static __always_inline u32 capture_one(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i,
-				       u32 off, u32 len, bool sleepable)
+static __always_inline u32 capture_one(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u32 off,
+				       u32 len, bool sleepable)
 {
 	const struct sh_capture_spec *cs = &spec->captures[i & (SH_MAX_CAPTURES - 1)];
 
@@ -199,8 +199,8 @@ static __always_inline u32 capture_one(struct registers *regs, struct sh_arena *
 		long err = capture_base(regs, cs, &addr, sleepable);
 		addr += (s64)cs->offset;
 		if (!err && cs->len_from)
-			err = capture_integer(regs, &spec->captures[(cs->len_from - 1) & (SH_MAX_CAPTURES - 1)], &wanted,
-					      sleepable);
+			err = capture_integer(regs, &spec->captures[(cs->len_from - 1) & (SH_MAX_CAPTURES - 1)],
+					      &wanted, sleepable);
 		if (err)
 			cap->len = err;
 		else if (cs->type == SH_STRING)
@@ -236,7 +236,8 @@ GLOBAL u32 capture_read(struct registers *regs, struct sh_arena *a, struct sh_sp
 }
 
 u32 capture_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len);
-GLOBAL u32 capture_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i, u64 off_and_len)
+GLOBAL u32 capture_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 i,
+				  u64 off_and_len)
 {
 	u32 len = off_and_len >> 32;
 	return regs && a && spec ? capture_one(regs, a, spec, i, (u32)off_and_len, len, true) : len;
@@ -277,8 +278,8 @@ GLOBAL int when_holds_sleepable(struct registers *regs, struct sh_spec *spec)
 	return regs && spec && when_check(regs, spec, true);
 }
 
-static __always_inline u32 capture_register(struct registers *regs, struct sh_arena *a, const struct sh_capture_spec *cs,
-					    u32 i, u32 off, u32 len)
+static __always_inline u32 capture_register(struct registers *regs, struct sh_arena *a,
+					    const struct sh_capture_spec *cs, u32 i, u32 off, u32 len)
 {
 	if (len > SH_MAX_RECORD - sizeof(struct sh_capture) - 8)
 		return len;
@@ -301,20 +302,21 @@ static __always_inline u32 captures_append(struct registers *regs, struct sh_are
 		if (is_register(cs))
 			len = capture_register(regs, a, cs, i, off, len);
 		else
-			len = sleepable ? capture_read_sleepable(regs, a, spec, i, OFF_AND_LEN(off, len)) :
-					  capture_read(regs, a, spec, i, OFF_AND_LEN(off, len));
+			len = sleepable ? capture_read_sleepable(regs, a, spec, i, OFF_AND_LEN(off, len))
+					: capture_read(regs, a, spec, i, OFF_AND_LEN(off, len));
 	}
 	return len;
 }
 
-GLOBAL u32 captures_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from_and_to, u64 off_and_len)
+GLOBAL u32 captures_read(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from_and_to,
+			 u64 off_and_len)
 {
 	u32 len = off_and_len >> 32;
 	return regs && a && spec ? captures_append(regs, a, spec, from_and_to, off_and_len, false) : len;
 }
 
 GLOBAL u32 captures_read_sleepable(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from_and_to,
-			    u64 off_and_len)
+				   u64 off_and_len)
 {
 	u32 len = off_and_len >> 32;
 	return regs && a && spec ? captures_append(regs, a, spec, from_and_to, off_and_len, true) : len;

@@ -68,8 +68,8 @@ static __always_inline u32 spec_decides(struct registers *regs, u32 func, struct
 static __always_inline u32 capture_range(struct registers *regs, struct sh_arena *a, struct sh_spec *spec, u32 from,
 					 u32 to, u64 off_and_len, bool sleepable)
 {
-	return sleepable ? captures_read_sleepable(regs, a, spec, from << 16 | to, off_and_len) :
-			   captures_read(regs, a, spec, from << 16 | to, off_and_len);
+	return sleepable ? captures_read_sleepable(regs, a, spec, from << 16 | to, off_and_len)
+			 : captures_read(regs, a, spec, from << 16 | to, off_and_len);
 }
 
 #endif

@@ -6,22 +6,22 @@
 
 /* Connections are the kernel's sockets, not file descriptors: dup, fork and descriptors passed over are the same connection. */
 
-#define AF_UNIX	 1
-#define AF_INET	 2
-#define AF_INET6 10
+#define AF_UNIX	    1
+#define AF_INET	    2
+#define AF_INET6    10
 #define SOCK_STREAM 1
 
 /* include/net/tcp_states.h */
-#define TCP_ESTABLISHED 1
-#define TCP_SYN_SENT	2
-#define TCP_FIN_WAIT1	4
-#define TCP_CLOSE	7
-#define TCP_LAST_ACK	9
+#define TCP_ESTABLISHED	    1
+#define TCP_SYN_SENT	    2
+#define TCP_FIN_WAIT1	    4
+#define TCP_CLOSE	    7
+#define TCP_LAST_ACK	    9
 
 #define ANON_INODE_FS_MAGIC 0x09041934 /* include/uapi/linux/magic.h */
 
-#define S_IFMT	 0170000
-#define S_IFSOCK 0140000
+#define S_IFMT		    0170000
+#define S_IFSOCK	    0140000
 
 /* One socket, found by its descriptor. */
 struct socket_place {

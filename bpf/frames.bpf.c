@@ -90,7 +90,7 @@ static __always_inline bool returns_to_trampoline(u64 sp)
 	return word == trampoline;
 }
 
-#define ALIVE_ALTSTACK   (1 << 0) /* the function runs on an alternate stack */
+#define ALIVE_ALTSTACK	 (1 << 0) /* the function runs on an alternate stack */
 #define ALIVE_TRAMPOLINE (1 << 1) /* returns_to_trampoline() */
 
 int frame_alive(struct sh_context *c, u32 i, u64 sp, u32 how);

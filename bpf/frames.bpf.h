@@ -127,7 +127,7 @@ SUBPROGRAM void emit_exception(struct sh_context *c, u32 i, const struct call_en
 		struct sh_ev_call call;
 		struct sh_capture cap;
 		char type[SH_EXC_TYPE_LEN];
-	} *e;
+	} * e;
 	if (!c || !end)
 		return;
 	struct sh_frame *f = frame_at(c, i);

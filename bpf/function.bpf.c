@@ -141,7 +141,8 @@ static __always_inline int spec_finish(struct registers *regs, struct sh_context
 		return 1;
 	}
 	u32 len = f->record_len;
-	if (settings.captures && spec->capture_cnt > spec->ret_from && len >= sizeof(struct sh_ev_call) && len <= SH_MAX_RECORD)
+	if (settings.captures && spec->capture_cnt > spec->ret_from && len >= sizeof(struct sh_ev_call) &&
+	    len <= SH_MAX_RECORD)
 		f->record_len = capture_range(regs, context_arena(c), spec, spec->ret_from, spec->capture_cnt,
 					      OFF_AND_LEN(f->record_off, len), sleepable);
 	return 0;
@@ -240,13 +241,16 @@ static __always_inline void call_leave(struct pt_regs *regs, u64 sp, bool sleepa
 	}
 	if (c->exc.object && c->depth <= c->exc.depth && f->start_ns < c->exc.thrown_ns)
 		c->exc.object = 0; /* a call that was open at the throw ends as usual: it was caught */
-	struct call_end end = {.key = key, .ns = now, .ret = PT_REGS_RC(regs),
+	struct call_end end = {.key = key,
+			       .ns = now,
+			       .ret = PT_REGS_RC(regs),
 			       .flags = cookie & SH_COOKIE_JUMP ? SH_CALL_TAIL : SH_CALL_RET};
 	bool reported = true;
 	if (settings.specs && f->flags & SH_FRAME_SPEC) {
 		struct registers values;
 		registers_read(&values, regs);
-		reported = !(sleepable ? frame_finish_sleepable(&values, c, key, now) : frame_finish(&values, c, key, now));
+		reported = !(sleepable ? frame_finish_sleepable(&values, c, key, now)
+				       : frame_finish(&values, c, key, now));
 	}
 	if (reported)
 		frame_pop(c, context_arena(c), &end);

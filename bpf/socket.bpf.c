@@ -12,13 +12,13 @@
  */
 #include "connection.bpf.h"
 
-#define MSG_OOB	  0x01
-#define MSG_PEEK  0x02
-#define MSG_TRUNC 0x20
+#define MSG_OOB	     0x01
+#define MSG_PEEK     0x02
+#define MSG_TRUNC    0x20
 
 #define RCV_SHUTDOWN 1 /* include/net/sock.h */
 
-#define MAX_MISSES 8 /* messages of an unknown protocol, after which a connection is not looked at any more */
+#define MAX_MISSES   8 /* messages of an unknown protocol, after which a connection is not looked at any more */
 
 enum { DIR_READ = 1, DIR_WRITE = 2 };
 
@@ -32,7 +32,7 @@ struct io {
 	u32 len; /* bytes that passed */
 	u32 direction;
 	u32 want, copied, passed; /* of a vectored call, while its pieces are gathered */
-	u32 process; /* SH_PROCESS_* */
+	u32 process;		  /* SH_PROCESS_* */
 };
 
 struct user_iovec {
@@ -51,11 +51,11 @@ static __always_inline u32 at_most(u64 n, u32 limit)
 }
 
 /* The same to the verifier, which on 6.1 does not see what the compiler does: that it is so already. */
-#define AT_MOST_AGAIN(n, limit)                                                                                        \
-	do {                                                                                                           \
-		barrier_var(n);                                                                                        \
-		if ((n) > (limit))                                                                                     \
-			(n) = (limit);                                                                                 \
+#define AT_MOST_AGAIN(n, limit)        \
+	do {                           \
+		barrier_var(n);        \
+		if ((n) > (limit))     \
+			(n) = (limit); \
 	} while (0)
 
 /* Each a global function: verified once, on its own, whatever is around it. */
@@ -293,7 +293,8 @@ static __always_inline void data_head(struct sh_ev_data *e, struct io *io, struc
 {
 	e->hdr.kind = SH_EV_DATA;
 	e->hdr.flags = (io->direction == DIR_WRITE ? SH_DATA_WRITE : 0) |
-		       (conn->flags & SH_CONN_FLAG_LOST ? SH_DATA_LOST : 0) | (io->form == SH_SYS_FILE ? SH_DATA_UNSEEN : 0);
+		       (conn->flags & SH_CONN_FLAG_LOST ? SH_DATA_LOST : 0) |
+		       (io->form == SH_SYS_FILE ? SH_DATA_UNSEEN : 0);
 	e->conn = conn->id;
 	e->time_ns = bpf_ktime_get_ns();
 	e->tgid = io->key >> 32;
@@ -480,7 +481,7 @@ GLOBAL int socket_ended(struct io *io, u32 error)
 struct syscall {
 	u64 args[4];
 	s64 ret;
-	u32 what; /* SH_SYS_* */
+	u32 what;    /* SH_SYS_* */
 	u32 process; /* SH_PROCESS_* */
 };
 
@@ -557,7 +558,11 @@ static __always_inline int socket_messages(struct io *io, const struct syscall *
 static __always_inline int socket_call(const struct syscall *call, u64 key)
 {
 	u32 form = call->what & SH_SYS_FORM;
-	struct io io = {.key = key, .process = call->process, .data = call->args[1], .count = call->args[2], .form = form,
+	struct io io = {.key = key,
+			.process = call->process,
+			.data = call->args[1],
+			.count = call->args[2],
+			.form = form,
 			.direction = call->what & SH_SYS_WRITE ? DIR_WRITE : DIR_READ};
 	u32 flags = call->what & SH_SYS_FLAGS ? call->args[3] : form == SH_SYS_MESSAGE ? call->args[2] : 0;
 
@@ -607,7 +612,8 @@ static __always_inline int option_call(const struct syscall *call, u64 key)
 {
 	struct socket_place socket;
 
-	if (call->ret || call->args[1] != SOL_SOCKET || call->args[2] != SO_ERROR || !socket_of_fd(call->args[0], &socket))
+	if (call->ret || call->args[1] != SOL_SOCKET || call->args[2] != SO_ERROR ||
+	    !socket_of_fd(call->args[0], &socket))
 		return 0;
 	struct sh_conn *conn = conn_get(&socket);
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);

@@ -74,19 +74,19 @@ struct sh_settings {
 /* What a system call does to a socket: one of the forms, and flags. The socket is its first argument, but for SPLICE.
  */
 #define SH_SYS_FORM	0x0f
-#define SH_SYS_BUFFER	1 /* (fd, buffer, size) */
-#define SH_SYS_VECTOR	2 /* (fd, struct iovec *, count) */
-#define SH_SYS_MESSAGE	3 /* (fd, struct msghdr *, flags) */
-#define SH_SYS_MESSAGES 4 /* (fd, struct mmsghdr *, count, flags) */
-#define SH_SYS_FILE	5 /* (fd, ...): the bytes come from a file */
-#define SH_SYS_SPLICE	6 /* (fd, offset, fd): either may be the socket */
-#define SH_SYS_WAIT	7 /* an event loop waits: what it did before is not the cause of what comes */
-#define SH_SYS_POLL	8 /* (fds, count, timeout): a wait, if for several descriptors */
+#define SH_SYS_BUFFER	1  /* (fd, buffer, size) */
+#define SH_SYS_VECTOR	2  /* (fd, struct iovec *, count) */
+#define SH_SYS_MESSAGE	3  /* (fd, struct msghdr *, flags) */
+#define SH_SYS_MESSAGES 4  /* (fd, struct mmsghdr *, count, flags) */
+#define SH_SYS_FILE	5  /* (fd, ...): the bytes come from a file */
+#define SH_SYS_SPLICE	6  /* (fd, offset, fd): either may be the socket */
+#define SH_SYS_WAIT	7  /* an event loop waits: what it did before is not the cause of what comes */
+#define SH_SYS_POLL	8  /* (fds, count, timeout): a wait, if for several descriptors */
 #define SH_SYS_OPTION	10 /* (fd, level, option): asked for SO_ERROR, how a connect() went that was not waited for */
-#define SH_SYS_URING	9 /* io_uring_enter: what it moves is not seen */
+#define SH_SYS_URING	9  /* io_uring_enter: what it moves is not seen */
 #define SH_SYS_WRITE	0x10
-#define SH_SYS_FLAGS 0x20 /* MSG_* in the fourth argument */
-#define SH_SYS_MOVES 0x40 /* moves bytes: nothing happened when it failed for the moment */
+#define SH_SYS_FLAGS	0x20 /* MSG_* in the fourth argument */
+#define SH_SYS_MOVES	0x40 /* moves bytes: nothing happened when it failed for the moment */
 
 /* sh_context.base_flags; above them, from bit 8, the enum sh_link that made it. */
 #define SH_BASE_FORKED	   (1 << 0) /* taken over from the process that forked this one */
@@ -130,7 +130,7 @@ struct sh_process {
 };
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
-#define SH_PROCESS_TASKS     (1 << 1) /* its threads run any task that comes (goroutines): nothing follows from which thread did what */
+#define SH_PROCESS_TASKS     (1 << 1) /* its threads run any task that comes (goroutines) */
 
 /* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
 struct sh_handoff {
@@ -166,13 +166,13 @@ struct sh_conn {
 	__u8 flags;	/* SH_CONN_FLAG_* */
 };
 
-#define SH_CONN_FLAG_TOLD    (1 << 0) /* SH_EV_CONN was written */
-#define SH_CONN_FLAG_LOST    (1 << 1) /* a record was lost since the last one */
-#define SH_CONN_FLAG_TUNNEL  (1 << 2) /* a CONNECT is under way */
-#define SH_CONN_FLAG_SERVER  (1 << 3) /* the exchange under way is served here */
-#define SH_CONN_FLAG_CONNECT (1 << 4) /* its connect() was seen */
+#define SH_CONN_FLAG_TOLD     (1 << 0) /* SH_EV_CONN was written */
+#define SH_CONN_FLAG_LOST     (1 << 1) /* a record was lost since the last one */
+#define SH_CONN_FLAG_TUNNEL   (1 << 2) /* a CONNECT is under way */
+#define SH_CONN_FLAG_SERVER   (1 << 3) /* the exchange under way is served here */
+#define SH_CONN_FLAG_CONNECT  (1 << 4) /* its connect() was seen */
 #define SH_CONN_FLAG_ANSWERED (1 << 6) /* the response of the exchange served here has begun */
-#define SH_CONN_FLAG_LEAVES (1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
+#define SH_CONN_FLAG_LEAVES   (1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
 
 /* Key of images: an executable file whose every process is to be chosen, from its exec on. */
 struct sh_image {
@@ -198,9 +198,9 @@ struct sh_shared {
 	__u64 conns_full;     /* sockets not followed: the table was full */
 	__u64 data_lost; /* SH_EV_DATA records lost to a full ring, those of requests (drops[ring_full]) not among them
 			  */
-	__u64 handoffs_full;  /* work given whose cause was not kept: the table was full */
-	__u64 unseen_uring; /* io_uring_enter() calls of chosen processes: their bytes are not seen */
-	__u64 read_faults;  /* captured values whose memory was not resident or not mapped */
+	__u64 handoffs_full; /* work given whose cause was not kept: the table was full */
+	__u64 unseen_uring;  /* io_uring_enter() calls of chosen processes: their bytes are not seen */
+	__u64 read_faults;   /* captured values whose memory was not resident or not mapped */
 };
 
 _Static_assert(sizeof(struct sh_frame) == 64, "ABI");

@@ -138,8 +138,8 @@ struct sh_ev_close {
 };
 
 enum sh_conn_end {
-	SH_CONN_SHUT = 1,   /* this side sends no more */
-	SH_CONN_CLOSED = 2, /* gone */
+	SH_CONN_SHUT = 1,      /* this side sends no more */
+	SH_CONN_CLOSED = 2,    /* gone */
 	SH_CONN_SHUT_LAST = 3, /* this side sends no more, and the other one had said so before */
 };
 

@@ -10,7 +10,7 @@
 #define SH_MAX_PROCESSES 16384 /* chosen processes, children included */
 #define SH_KERNEL_NEST	 64    /* MAX_URETPROBE_DEPTH of kernel/events/uprobes.c */
 #define SH_MAX_RECORD	 2560  /* bound of one call record with all its captures */
-#define SH_MAX_HANDOFFS  65536 /* work on its way between threads */
+#define SH_MAX_HANDOFFS	 65536 /* work on its way between threads */
 #define SH_MAX_CONNS	 65536 /* sockets of chosen processes; memory is taken only for those in use */
 #define SH_MAX_HEAD	 4096  /* most bytes copied of one message */
 #define SH_HEAD_DEFAULT	 1024

@@ -8,11 +8,11 @@
 #include <linux/types.h>
 
 #define SH_MAX_CAPTURES 8
-#define SH_MAX_CONDS    8
-#define SH_MAX_DEREFS   4
-#define SH_MAX_STRING   256 /* longest string or byte capture; sh_capture_spec.max_len <= this */
-#define SH_PREFIX_LEN   16  /* longest prefix a string condition compares */
-#define SH_MAX_ARGS     6   /* integer argument registers of the System V AMD64 ABI (arm64 has 8) */
+#define SH_MAX_CONDS	8
+#define SH_MAX_DEREFS	4
+#define SH_MAX_STRING	256 /* longest string or byte capture; sh_capture_spec.max_len <= this */
+#define SH_PREFIX_LEN	16  /* longest prefix a string condition compares */
+#define SH_MAX_ARGS	6   /* integer argument registers of the System V AMD64 ABI (arm64 has 8) */
 
 enum sh_type {
 	SH_I8 = 1,
@@ -27,7 +27,7 @@ enum sh_type {
 	SH_PTR = 10,
 	SH_CHAR = 11,
 	SH_STRING = 12, /* up to max_len bytes, to the NUL */
-	SH_BYTES = 13,  /* max_len bytes, or as many as capture len_from - 1 said if that is fewer */
+	SH_BYTES = 13,	/* max_len bytes, or as many as capture len_from - 1 said if that is fewer */
 };
 
 /* How a value is found: v = argument register `arg` (1-based; 0: the return value);
@@ -57,8 +57,8 @@ enum sh_op {
 	SH_OP_LE = 4,
 	SH_OP_GT = 5,
 	SH_OP_GE = 6,
-	SH_OP_MASK = 7,       /* (value & operand) != 0 */
-	SH_OP_PREFIX = 8,     /* a string that starts with `prefix` */
+	SH_OP_MASK = 7,	  /* (value & operand) != 0 */
+	SH_OP_PREFIX = 8, /* a string that starts with `prefix` */
 	SH_OP_NOT_PREFIX = 9,
 };
 

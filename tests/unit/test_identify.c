@@ -52,8 +52,8 @@ static void test_request_settings(void **state)
 	struct tag listed[] = {{SV("DD_TRACE_HEADER_TAGS"), SV("spec")}, {SV("OTEL_PROPAGATORS"), SV("")}};
 	struct routes routes = {0};
 	struct target_spec spec = {.settings = {listed, 2, 2}, .more_routes = &routes, .number = 3};
-	struct identify_options o = {.spec = &spec,
-				     .environment = SV("DD_TRACE_CLIENT_IP_ENABLED=ours\0DD_TRACE_PROPAGATION_STYLE=\0")};
+	struct identify_options o = {
+		.spec = &spec, .environment = SV("DD_TRACE_CLIENT_IP_ENABLED=ours\0DD_TRACE_PROPAGATION_STYLE=\0")};
 	struct proc p = PROC_INIT;
 	struct process_info *info = NULL;
 	fake_process(root, 9, "shop", "/usr/bin/shop", "shop", 5);

@@ -12,10 +12,13 @@
 static void names(void **state)
 {
 	(void)state;
-	static const char *const secret[] = {"password", "Password", "PASS_WORD", "x-api-key", "2fa", "xsrf_token",
-					     "set-cookie", "$token", "@jwt", "auth"};
-	static const char *const plain[] = {"amount", "pass", "tokens", "", "_", "author", "key",
-					    "a_name_that_is_much_longer_than_any_in_the_list_and_so_is_none_of_them_token"};
+	static const char *const secret[] = {"password",   "Password",	 "PASS_WORD", "x-api-key", "2fa",
+					     "xsrf_token", "set-cookie", "$token",    "@jwt",	   "auth"};
+	static const char *const plain[] = {
+		"amount", "pass",
+		"tokens", "",
+		"_",	  "author",
+		"key",	  "a_name_that_is_much_longer_than_any_in_the_list_and_so_is_none_of_them_token"};
 	for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++)
 		assert_true(redact_name(sv_of(secret[i])));
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)

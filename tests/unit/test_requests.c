@@ -68,7 +68,8 @@ static void test_services(void **state)
 	char text[32];
 	for (int i = 0; i <= RESOURCES_DEFAULT_MAX; i++) {
 		snprintf(text, sizeof(text), "GET /%d", i);
-		assert_int_equal(resources_admit(requests_resources(r, SV("a")), sv_of(text)), i < RESOURCES_DEFAULT_MAX);
+		assert_int_equal(resources_admit(requests_resources(r, SV("a")), sv_of(text)),
+				 i < RESOURCES_DEFAULT_MAX);
 	}
 	assert_true(resources_admit(requests_resources(r, SV("b")), SV("GET /x")));
 	assert_ptr_equal(requests_resources(r, SV("a")), requests_resources(r, SV("a")));

@@ -26,7 +26,8 @@ int cmd_finish(struct session *s, const struct options *o, enum session_end end)
 	if (o->summary && write_summary(s, o->summary) < 0 && end == SESSION_CLEAN)
 		end = SESSION_FAILED;
 	session_account(s, &a);
-	if (end == SESSION_CLEAN && (a.unaccounted || a.dropped[SH_DROP_export_failed] || a.dropped[SH_DROP_agent_backpressure]))
+	if (end == SESSION_CLEAN &&
+	    (a.unaccounted || a.dropped[SH_DROP_export_failed] || a.dropped[SH_DROP_agent_backpressure]))
 		end = SESSION_LOSSY;
 	return (int)end;
 }
@@ -42,7 +43,8 @@ int cmd_attach(int argc, char **argv)
 		log_error("'%s' is no option; processes are chosen with --name, --pid ...", o.rest[0]);
 		status = EXIT_USAGE;
 	} else if (rc == 0 && !o.list->targets.cnt) {
-		log_error("attach to what? Name processes with --name GLOB or --pid N, or `targets:` in a file given with -c");
+		log_error(
+			"attach to what? Name processes with --name GLOB or --pid N, or `targets:` in a file given with -c");
 		status = EXIT_USAGE;
 	} else if (rc == 0) {
 		status = (int)session_open(&s, &o.session, &err);

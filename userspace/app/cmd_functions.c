@@ -27,7 +27,8 @@ static void note_skipped(void *arg, struct sv display, struct sv module, const c
 	(void)by_name;
 	s->cnt++;
 	if (!s->json) {
-		sbuf_addf(&s->text, "%-18s %8s  %-11s %-6s %9s  " SV_FMT ": %s\n", "", "", "no", "", "", SV_ARG(display), why);
+		sbuf_addf(&s->text, "%-18s %8s  %-11s %-6s %9s  " SV_FMT ": %s\n", "", "", "no", "", "",
+			  SV_ARG(display), why);
 		return;
 	}
 	json_row_begin(&s->text, display);
@@ -69,7 +70,9 @@ static void add_json(struct sbuf *out, const struct plan_function *f, const stru
 	}
 	sbuf_adds(out, "],\"module\":");
 	sbuf_add_json(out, f->module);
-	sbuf_addf(out, ",\"address\":%" PRIu64 ",\"size\":%" PRIu64 ",\"probeable\":true,\"cost\":\"%s\",\"end\":\"%s\",\"price_ns\":%.0f",
+	sbuf_addf(out,
+		  ",\"address\":%" PRIu64 ",\"size\":%" PRIu64
+		  ",\"probeable\":true,\"cost\":\"%s\",\"end\":\"%s\",\"price_ns\":%.0f",
 		  f->addr, f->size, cost_name(f->cost), site_end_name(f->end), function_price(prices, f));
 	if (function_remark(f)) {
 		sbuf_adds(out, ",\"reason\":");
@@ -81,9 +84,9 @@ static void add_json(struct sbuf *out, const struct plan_function *f, const stru
 static void print_text(const struct plan_function *f, const struct price_list *prices)
 {
 	const char *remark = function_remark(f);
-	printf("0x%-16" PRIx64 " %8" PRIu64 "  %-11s %-6s %6.0f ns  " SV_FMT "%s%s%s\n", f->addr, f->size, cost_name(f->cost),
-	       site_end_name(f->end), function_price(prices, f), SV_ARG(f->display), remark ? "  (" : "", remark ? remark : "",
-	       remark ? ")" : "");
+	printf("0x%-16" PRIx64 " %8" PRIu64 "  %-11s %-6s %6.0f ns  " SV_FMT "%s%s%s\n", f->addr, f->size,
+	       cost_name(f->cost), site_end_name(f->end), function_price(prices, f), SV_ARG(f->display),
+	       remark ? "  (" : "", remark ? remark : "", remark ? ")" : "");
 }
 
 static void print_functions(const struct resolve *r, const struct options *o, struct sbuf *json)

@@ -64,7 +64,8 @@ static void print_text(const struct info *i)
 	for (int n = 0; n < CAPABILITY_CNT; n++) {
 		const struct capability *c = &i->capabilities.is[n];
 		printf("  %-3s %-15s %s%s%s%s\n", c->works ? "yes" : "NO", capability_name((enum capability_id)n),
-		       capability_enables((enum capability_id)n), c->works ? "" : " (", c->why_not, c->works ? "" : ")");
+		       capability_enables((enum capability_id)n), c->works ? "" : " (", c->why_not,
+		       c->works ? "" : ")");
 	}
 	puts("");
 	for (size_t n = 0; n < PRIVILEGES; n++)
@@ -77,7 +78,8 @@ static void print_text(const struct info *i)
 		       link_kind_names[i->link]);
 		static const char *const classes[PRICE_CLASSES] = {"nop5", "emulated", "single-step"};
 		for (int n = 0; n < PRICE_CLASSES; n++)
-			printf("  %-12s %7.0f ns (%.0f ns)\n", classes[n], i->prices.entry_ns[n], i->prices.with_return_ns[n]);
+			printf("  %-12s %7.0f ns (%.0f ns)\n", classes[n], i->prices.entry_ns[n],
+			       i->prices.with_return_ns[n]);
 	}
 	printf("\nDatadog Agent: %s%s\n", i->agent_answers ? "answers\n" : sbuf_str(&i->agent_error),
 	       i->agent_answers ? sbuf_str(&i->agent) : "");
@@ -96,8 +98,8 @@ static void print_json(const struct info *i)
 		  SPANHOUND_VERSION, SPANHOUND_COMMIT, i->kernel.release, i->kernel.machine);
 	for (int n = 0; n < CAPABILITY_CNT; n++) {
 		const struct capability *c = &i->capabilities.is[n];
-		sbuf_addf(&out, "%s\"%s\":{\"works\":%s,\"enables\":", n ? "," : "", capability_name((enum capability_id)n),
-			  c->works ? "true" : "false");
+		sbuf_addf(&out, "%s\"%s\":{\"works\":%s,\"enables\":", n ? "," : "",
+			  capability_name((enum capability_id)n), c->works ? "true" : "false");
 		sbuf_add_json(&out, sv_of(capability_enables((enum capability_id)n)));
 		sbuf_adds(&out, ",\"why_not\":");
 		sbuf_add_json(&out, sv_of(c->why_not));

@@ -234,8 +234,10 @@ static int replay_open_flow(struct replay *r)
 			     .sink = pipeline_chunk,
 			     .sink_arg = r->pipeline,
 			     .pool = r->pool},
-		.actors = {.process = replay_process, .process_event = replay_process_event,
-			   .mistakes = replay_mistakes, .arg = r},
+		.actors = {.process = replay_process,
+			   .process_event = replay_process_event,
+			   .mistakes = replay_mistakes,
+			   .arg = r},
 		.function = replay_function,
 		.function_arg = r,
 		.max_functions = MAX_FUNCTIONS,
@@ -365,7 +367,8 @@ static int replay_finish(struct replay *r, const char *summary, uint64_t start_n
 		return SESSION_FAILED;
 	/* A capture that ends early has no account to add up: what it holds must be there. */
 	bool whole = r->has_account ? !a.unaccounted : r->records <= a.exported;
-	return whole && !a.dropped[SH_DROP_export_failed] && !a.dropped[SH_DROP_agent_backpressure] ? SESSION_CLEAN : SESSION_LOSSY;
+	return whole && !a.dropped[SH_DROP_export_failed] && !a.dropped[SH_DROP_agent_backpressure] ? SESSION_CLEAN
+												    : SESSION_LOSSY;
 }
 
 static void replay_release(struct replay *r)

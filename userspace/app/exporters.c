@@ -64,7 +64,8 @@ int exporters_open(const struct sv_vec *names, const struct probe_agent *agent, 
 	}
 	if (rc == 0 && !names->cnt) {
 		struct sbuf absent = {0};
-		struct sv name = datadog_probe(url, PROBE_TIMEOUT_MS, NULL, &absent) == 0 ? SV("datadog") : SV("console");
+		struct sv name =
+			datadog_probe(url, PROBE_TIMEOUT_MS, NULL, &absent) == 0 ? SV("datadog") : SV("console");
 		sbuf_release(&absent);
 		rc = exporter_open(name, url, &ret_sinks[0], err);
 		cnt = rc == 0;

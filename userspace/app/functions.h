@@ -10,7 +10,7 @@
 struct functions;
 
 struct functions *functions_new(const struct probe_list *list, uint32_t max); /* NULL when out of memory */
-void functions_free(struct functions *f); /* NULL is fine */
+void functions_free(struct functions *f);				      /* NULL is fine */
 int functions_publish(struct functions *f, const struct plan_function *function);
 const struct function_info *functions_get(const struct functions *f, uint32_t index);
 /* What the entry was made from; NULL beyond the table. */

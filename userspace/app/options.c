@@ -10,15 +10,15 @@
 #include "base/log.h"
 #include "base/units.h"
 
-#define IN(command)  (1u << COMMAND_##command)
-#define IN_TARGETS   (IN(attach) | IN(check) | IN(functions))
-#define IN_ATTACH    IN(attach)
-#define IN_PROBES    (IN(attach) | IN(run) | IN(functions))
-#define IN_SESSION   (IN(attach) | IN(run))
-#define IN_EXPORT    (IN(attach) | IN(run) | IN(replay))
-#define IN_CHECK     IN(check)
-#define IN_JSON	     (IN(functions) | IN(info))
-#define IN_ALL	     ((1u << COMMANDS) - 1)
+#define IN(command) (1u << COMMAND_##command)
+#define IN_TARGETS  (IN(attach) | IN(check) | IN(functions))
+#define IN_ATTACH   IN(attach)
+#define IN_PROBES   (IN(attach) | IN(run) | IN(functions))
+#define IN_SESSION  (IN(attach) | IN(run))
+#define IN_EXPORT   (IN(attach) | IN(run) | IN(replay))
+#define IN_CHECK    IN(check)
+#define IN_JSON	    (IN(functions) | IN(info))
+#define IN_ALL	    ((1u << COMMANDS) - 1)
 
 enum option_id {
 	OPTION_NONE = 256, /* above all letters */
@@ -36,7 +36,7 @@ static const struct option_line {
 	unsigned in;
 	const char *help;
 } option_lines[] = {
-#define HEADING(text, in) {0, 0, NULL, NULL, in, text},
+#define HEADING(text, in)			     {0, 0, NULL, NULL, in, text},
 #define OPTION(id, letter, name, argument, in, help) {OPTION_##id, letter, name, argument, in, help},
 #include "app/options.def"
 #undef HEADING
@@ -139,7 +139,8 @@ static int add_target(struct options *o, int id, char *value)
 {
 	struct target_spec spec = {0};
 	int rc = 0;
-	for (char *save = NULL, *item = strtok_r(value, ",", &save); item && rc == 0; item = strtok_r(NULL, ",", &save)) {
+	for (char *save = NULL, *item = strtok_r(value, ",", &save); item && rc == 0;
+	     item = strtok_r(NULL, ",", &save)) {
 		char *end;
 		long n = strtol(item, &end, 10);
 		bool number = *item && !*end;
@@ -198,7 +199,8 @@ static int set_number(enum command_id command, const char *name, const char *val
 	errno = 0;
 	unsigned long long n = strtoull(value, &end, 10);
 	if (!*value || *end || errno || n < 1 || n > max || *value == '-')
-		return mistake(command, "--%s '%s' is not a whole number from 1 to %llu", name, value, (unsigned long long)max);
+		return mistake(command, "--%s '%s' is not a whole number from 1 to %llu", name, value,
+			       (unsigned long long)max);
 	*ret = n;
 	return 0;
 }

@@ -26,7 +26,7 @@ struct options {
 	struct diagnostics diagnostics;
 	struct probe_list *list; /* from --config and -f; always there after options_parse() */
 	struct sv_vec functions; /* -f, as given */
-	const char *summary;     /* file, or NULL */
+	const char *summary;	 /* file, or NULL */
 	bool json, keys;
 	char **rest; /* what is no option */
 	int rest_cnt;

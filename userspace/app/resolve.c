@@ -23,8 +23,8 @@ static int resolve_process(struct resolve *r, int pid, int target)
 }
 
 int resolve_targets(struct resolve *ret, const struct options *o,
-		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name), void *arg,
-		    bool must_match)
+		    void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name),
+		    void *arg, bool must_match)
 {
 	struct sbuf err = {0};
 	struct scan scan = {0};

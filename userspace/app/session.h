@@ -25,7 +25,7 @@ struct session_options {
 	uint64_t duration_ns; /* 0: until a signal */
 	uint64_t count;	      /* spans after which to stop; 0: no limit */
 	bool wait;	      /* no matching process is no error: wait for one */
-	bool no_http; /* function spans only: no socket is watched */
+	bool no_http;	      /* function spans only: no socket is watched */
 	bool quiet;
 	bool has_child;			 /* session_run() gets one; signals go on to it */
 	struct sv_vec function_options;	 /* as -f gave them; already in the list */

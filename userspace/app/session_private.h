@@ -28,11 +28,11 @@ struct session {
 	struct flow *flow;
 	struct agent_link agent; /* between pipeline and exporter */
 	struct datadog_listener listener;
-	struct sbuf span_rules;	 /* of DD_SPAN_SAMPLING_RULES_FILE */
+	struct sbuf span_rules; /* of DD_SPAN_SAMPLING_RULES_FILE */
 	struct pipeline *pipeline;
 	struct export_queue *queue;
 	struct health_metrics health;
-	bool only_agent; /* nobody but one Datadog Agent gets the spans */
+	bool only_agent;	   /* nobody but one Datadog Agent gets the spans */
 	struct recorder *recorder; /* NULL: no capture was asked for */
 
 	pthread_mutex_t lock; /* of `processes` */

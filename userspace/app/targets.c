@@ -233,7 +233,8 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 	struct proc p = PROC_INIT;
 
 	pthread_mutex_lock(&s->lock);
-	int verdict = processes_exec(s->processes, e->tgid, list->targets.data, list->targets.cnt, clock_mono_ns(), &process);
+	int verdict =
+		processes_exec(s->processes, e->tgid, list->targets.data, list->targets.cnt, clock_mono_ns(), &process);
 	pthread_mutex_unlock(&s->lock);
 	if (verdict != PROCESSES_CHOSEN)
 		plan_drop(s->plan, (int)e->tgid);

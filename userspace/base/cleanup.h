@@ -10,17 +10,17 @@
  * it is handed on with `return move_ptr(s)` or `return move_fd(fd)`. */
 #define __cleanup(fn) __attribute__((cleanup(fn)))
 
-#define move_ptr(p)                                                                                                    \
-	({                                                                                                             \
-		__typeof__(p) moved_ = (p);                                                                            \
-		(p) = NULL;                                                                                            \
-		moved_;                                                                                                \
+#define move_ptr(p)                         \
+	({                                  \
+		__typeof__(p) moved_ = (p); \
+		(p) = NULL;                 \
+		moved_;                     \
 	})
-#define move_fd(fd)                                                                                                    \
-	({                                                                                                             \
-		int moved_ = (fd);                                                                                     \
-		(fd) = -1;                                                                                             \
-		moved_;                                                                                                \
+#define move_fd(fd)                \
+	({                         \
+		int moved_ = (fd); \
+		(fd) = -1;         \
+		moved_;            \
 	})
 
 /* freep(&p), for any pointer that malloc gave. */

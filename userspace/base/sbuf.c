@@ -79,7 +79,7 @@ void sbuf_addf(struct sbuf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
-#define EACH_BYTE(c) ((c) * 0x0101010101010101ULL)
+#define EACH_BYTE(c) ((c)*0x0101010101010101ULL)
 
 /* Sets the top bit of the lowest byte of `w` that is zero; bytes above it may be marked wrongly. */
 static inline uint64_t zero_byte(uint64_t w)

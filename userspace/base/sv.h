@@ -14,9 +14,9 @@ struct sv {
 };
 
 #define SV(literal) ((struct sv){(literal), sizeof(literal) - 1})
-#define SV_NULL     ((struct sv){NULL, 0})
+#define SV_NULL	    ((struct sv){NULL, 0})
 /* For printf's "%.*s". */
-#define SV_FMT "%.*s"
+#define SV_FMT	  "%.*s"
 #define SV_ARG(s) (int)(s).len, (s).data
 
 static inline struct sv sv_of(const char *cstr)

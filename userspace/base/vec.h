@@ -7,27 +7,27 @@
 
 /* A growing array of any type: VEC(int) v = {0}; vec_push(&v, 3); v.data[i], v.cnt.
  * Elements move when it grows: keep indexes, not pointers. */
-#define VEC(type)                                                                                                      \
-	struct {                                                                                                       \
-		type *data;                                                                                            \
-		size_t cnt;                                                                                            \
-		size_t cap;                                                                                            \
+#define VEC(type)           \
+	struct {            \
+		type *data; \
+		size_t cnt; \
+		size_t cap; \
 	}
 
 /* 0 or -ENOMEM; the vector is unchanged on failure. */
-#define vec_push(v, value)                                                                                             \
-	({                                                                                                             \
-		int err_ = vec_grow((void **)&(v)->data, (v)->cnt, &(v)->cap, sizeof(*(v)->data));                     \
-		if (!err_)                                                                                             \
-			(v)->data[(v)->cnt++] = (value);                                                               \
-		err_;                                                                                                  \
+#define vec_push(v, value)                                                                         \
+	({                                                                                         \
+		int err_ = vec_grow((void **)&(v)->data, (v)->cnt, &(v)->cap, sizeof(*(v)->data)); \
+		if (!err_)                                                                         \
+			(v)->data[(v)->cnt++] = (value);                                           \
+		err_;                                                                              \
 	})
 #define vec_foreach(it, v) for (__typeof__((v)->data + 0) it = (v)->data; it && it < (v)->data + (v)->cnt; it++)
-#define vec_release(v)                                                                                                 \
-	do {                                                                                                           \
-		free((v)->data);                                                                                       \
-		(v)->data = NULL;                                                                                      \
-		(v)->cnt = (v)->cap = 0;                                                                               \
+#define vec_release(v)                   \
+	do {                             \
+		free((v)->data);         \
+		(v)->data = NULL;        \
+		(v)->cnt = (v)->cap = 0; \
 	} while (0)
 
 static inline int vec_grow(void **data, size_t cnt, size_t *cap, size_t elem_sz)

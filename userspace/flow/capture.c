@@ -32,7 +32,9 @@ int capture_writer_open(struct capture_writer **ret, const char *path, __s64 uni
 		free(w);
 		return rc;
 	}
-	struct capture_header h = {.magic = CAPTURE_MAGIC, .version = CAPTURE_VERSION, .byte_order = BYTE_ORDER_MARK,
+	struct capture_header h = {.magic = CAPTURE_MAGIC,
+				   .version = CAPTURE_VERSION,
+				   .byte_order = BYTE_ORDER_MARK,
 				   .unix_minus_mono_ns = unix_minus_mono_ns};
 	writer_put(w, &h, sizeof(h));
 	*ret = w;
@@ -75,7 +77,8 @@ int capture_reader_init(struct capture_reader *r, const void *data, size_t len, 
 		return -EINVAL;
 	}
 	if (r->header.version != CAPTURE_VERSION) {
-		sbuf_addf(err, "has format version %u; this spanhound reads version %u", r->header.version, CAPTURE_VERSION);
+		sbuf_addf(err, "has format version %u; this spanhound reads version %u", r->header.version,
+			  CAPTURE_VERSION);
 		return -EINVAL;
 	}
 	return 0;

@@ -53,7 +53,7 @@ void spanhound_price_emulated(void);
 void spanhound_price_single_step(void);
 
 static void (*const price_targets[PRICE_CLASSES])(void) = {spanhound_price_nop5, spanhound_price_emulated,
-							    spanhound_price_single_step};
+							   spanhound_price_single_step};
 
 /* Where in our own executable file a function of ours lies. */
 static int own_offset(void (*fn)(void), uint64_t *ret)
@@ -64,7 +64,8 @@ static int own_offset(void (*fn)(void), uint64_t *ret)
 	while (f && fgets(line, sizeof(line), f)) {
 		uintptr_t start, end;
 		uint64_t offset;
-		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %" SCNx64, &start, &end, &offset) == 3 && at >= start && at < end) {
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %" SCNx64, &start, &end, &offset) == 3 && at >= start &&
+		    at < end) {
 			*ret = at - start + offset;
 			return 0;
 		}
@@ -122,7 +123,10 @@ static int trial_begin(struct trial *t, enum link_kind kind, bool with_return, v
 	if (rc < 0)
 		return rc;
 	t->prog_fd = rc;
-	struct link_sites s = {.path = "/proc/self/exe", .offsets = &offset, .cookies = &cookie, .cnt = 1,
+	struct link_sites s = {.path = "/proc/self/exe",
+			       .offsets = &offset,
+			       .cookies = &cookie,
+			       .cnt = 1,
 			       .session = kind == LINK_SESSION};
 	rc = trial_link(t, 0, kind, &s);
 	if (rc == 0 && with_return && kind != LINK_SESSION) {
@@ -208,7 +212,8 @@ void capabilities_probe(struct capabilities *ret)
 {
 	*ret = (struct capabilities){0};
 	struct capability *is = ret->is;
-	settle(&is[CAPABILITY_btf], access("/sys/kernel/btf/vmlinux", R_OK) < 0 ? -errno : 0, "/sys/kernel/btf/vmlinux");
+	settle(&is[CAPABILITY_btf], access("/sys/kernel/btf/vmlinux", R_OK) < 0 ? -errno : 0,
+	       "/sys/kernel/btf/vmlinux");
 	int fd = load_empty(0, false);
 	settle(&is[CAPABILITY_bpf], fd, "loading an empty program");
 	if (fd >= 0)
@@ -230,7 +235,8 @@ int link_kind_choose(struct sbuf *err)
 {
 	struct capabilities c = {0};
 	struct capability *is = c.is;
-	settle(&is[CAPABILITY_btf], access("/sys/kernel/btf/vmlinux", R_OK) < 0 ? -errno : 0, "/sys/kernel/btf/vmlinux");
+	settle(&is[CAPABILITY_btf], access("/sys/kernel/btf/vmlinux", R_OK) < 0 ? -errno : 0,
+	       "/sys/kernel/btf/vmlinux");
 	int fd = load_empty(0, false);
 	settle(&is[CAPABILITY_bpf], fd, "loading an empty program");
 	if (fd >= 0)
@@ -269,13 +275,17 @@ int capabilities_choose_link(const struct capabilities *c, struct sbuf *err)
 {
 	const struct capability *is = c->is;
 	if (!is[CAPABILITY_bpf].works) {
-		sbuf_addf(err, "BPF is out of reach (%s): run spanhound as root, in a container with --privileged, or with CAP_BPF and CAP_PERFMON",
-			  is[CAPABILITY_bpf].why_not);
+		sbuf_addf(
+			err,
+			"BPF is out of reach (%s): run spanhound as root, in a container with --privileged, or with CAP_BPF and CAP_PERFMON",
+			is[CAPABILITY_bpf].why_not);
 		return -EPERM;
 	}
 	if (!is[CAPABILITY_btf].works) {
-		sbuf_addf(err, "this kernel has no BTF (%s): spanhound needs Linux 5.15 or newer built with CONFIG_DEBUG_INFO_BTF, as distributions build it",
-			  is[CAPABILITY_btf].why_not);
+		sbuf_addf(
+			err,
+			"this kernel has no BTF (%s): spanhound needs Linux 5.15 or newer built with CONFIG_DEBUG_INFO_BTF, as distributions build it",
+			is[CAPABILITY_btf].why_not);
 		return -ENOTSUP;
 	}
 	if (is[CAPABILITY_uprobe_session].works)

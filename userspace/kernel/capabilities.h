@@ -49,7 +49,7 @@ enum price_class {
 	PRICE_CLASSES,
 };
 struct price_list {
-	double entry_ns[PRICE_CLASSES];      /* probe at entry alone, or at an end site of that class */
+	double entry_ns[PRICE_CLASSES];	      /* probe at entry alone, or at an end site of that class */
 	double with_return_ns[PRICE_CLASSES]; /* entry and return, by the given kind of link */
 };
 int price_list_measure(enum link_kind link, struct price_list *ret, struct sbuf *err);

@@ -30,7 +30,7 @@ struct link_create_uprobe_multi {
 };
 
 /* What a session opens beside its links: modules, /proc, exporters. */
-#define FDS_ELSE 512
+#define FDS_ELSE	    512
 
 #define UPROBE_MULTI_RETURN (1U << 0) /* BPF_F_UPROBE_MULTI_RETURN */
 
@@ -79,12 +79,13 @@ int link_uprobe_perf(int prog_fd, const struct link_sites *s, uint32_t i)
 	if (event < 0)
 		return -errno;
 	union bpf_attr link = {
-		.link_create = {
-			.prog_fd = (uint32_t)prog_fd,
-			.target_fd = (uint32_t)event,
-			.attach_type = LINK_ATTACH_PERF_EVENT,
-			.perf_event = {.bpf_cookie = s->cookies[i]},
-		},
+		.link_create =
+			{
+				.prog_fd = (uint32_t)prog_fd,
+				.target_fd = (uint32_t)event,
+				.attach_type = LINK_ATTACH_PERF_EVENT,
+				.perf_event = {.bpf_cookie = s->cookies[i]},
+			},
 	};
 	int fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof(link));
 	int err = fd < 0 ? -errno : 0;

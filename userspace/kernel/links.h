@@ -12,7 +12,7 @@
 /* Raw links: Debian 12's libbpf 1.1 knows neither uprobe_multi nor session links. */
 
 /* Values of enum bpf_attach_type in include/uapi/linux/bpf.h since Linux 6.6 and 6.13; older headers lack them. */
-#define LINK_ATTACH_PERF_EVENT     41
+#define LINK_ATTACH_PERF_EVENT	   41
 #define LINK_ATTACH_UPROBE_MULTI   48
 #define LINK_ATTACH_UPROBE_SESSION 57
 
@@ -26,12 +26,12 @@ extern const char *const link_kind_names[LINK_KINDS];
 
 /* Probe sites of one file. */
 struct link_sites {
-	const char *path; /* as the kernel should open it: /proc/self/fd/N finds files that have no path here */
+	const char *path;	 /* as the kernel should open it: /proc/self/fd/N finds files that have no path here */
 	const uint64_t *offsets; /* in the file */
 	const uint64_t *cookies;
 	uint32_t cnt;
-	pid_t pid;       /* only this process pays and is seen; 0: everyone who maps the file */
-	bool at_return;  /* a return probe at each site */
+	pid_t pid;	/* only this process pays and is seen; 0: everyone who maps the file */
+	bool at_return; /* a return probe at each site */
 	bool session;
 };
 

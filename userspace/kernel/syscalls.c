@@ -25,7 +25,7 @@ static const struct {
 	{__NR_epoll_pwait, SH_SYS_WAIT},
 	{__NR_epoll_pwait2, SH_SYS_WAIT},
 	{__NR_ppoll, SH_SYS_POLL},
-	/* select's first argument is a descriptor, not a count: whether it waits for one or for many cannot be told. */
+/* select's first argument is a descriptor, not a count: whether it waits for one or for many cannot be told. */
 #ifdef __NR_epoll_wait /* the older calls, which newer architectures left out */
 	{__NR_epoll_wait, SH_SYS_WAIT},
 	{__NR_poll, SH_SYS_POLL},
@@ -37,6 +37,7 @@ void syscalls_fill(__u8 table[SH_MAX_SYSCALLS])
 	memset(table, 0, SH_MAX_SYSCALLS);
 	for (size_t i = 0; i < sizeof(syscalls) / sizeof(syscalls[0]); i++)
 		if (syscalls[i].number < SH_MAX_SYSCALLS)
-			table[syscalls[i].number] = syscalls[i].what |
-						    ((syscalls[i].what & SH_SYS_FORM) <= SH_SYS_SPLICE ? SH_SYS_MOVES : 0);
+			table[syscalls[i].number] =
+				syscalls[i].what |
+				((syscalls[i].what & SH_SYS_FORM) <= SH_SYS_SPLICE ? SH_SYS_MOVES : 0);
 }

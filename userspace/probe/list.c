@@ -16,8 +16,8 @@
 
 #define PID_MAX_LIMIT	 (1 << 22) /* include/linux/threads.h */
 
-#define FORM_ROUTES   "a route (/users/{id}) or a list of them"
-#define FORM_SETTINGS "a map of variables (DD_TRACE_HEADER_TAGS) to texts"
+#define FORM_ROUTES	 "a route (/users/{id}) or a list of them"
+#define FORM_SETTINGS	 "a map of variables (DD_TRACE_HEADER_TAGS) to texts"
 #define SELECTORS	 0x3f /* the first six keys: at least one is needed */
 #define IN_TARGET(field) offsetof(struct target_spec, field)
 static const struct list_key target_keys[] = {
@@ -379,7 +379,7 @@ bool probe_reads_memory(const struct probe *p)
 
 bool probe_list_reads_memory(const struct probe_list *list)
 {
-	vec_foreach(p, &list->probes)
+	vec_foreach (p, &list->probes)
 		if (probe_reads_memory(p))
 			return true;
 	return false;
@@ -393,7 +393,7 @@ bool probe_has_spec(const struct probe *p)
 
 bool probe_list_has_specs(const struct probe_list *list)
 {
-	vec_foreach(p, &list->probes)
+	vec_foreach (p, &list->probes)
 		if (probe_has_spec(p))
 			return true;
 	return false;
@@ -401,7 +401,7 @@ bool probe_list_has_specs(const struct probe_list *list)
 
 bool probe_list_captures(const struct probe_list *list)
 {
-	vec_foreach(p, &list->probes)
+	vec_foreach (p, &list->probes)
 		if (p->spec.capture_cnt)
 			return true;
 	return false;

@@ -30,7 +30,7 @@
 #define PROBE_LIST_MAX_PROBES	4096
 #define PROBE_LIST_MAX_ITEMS	4096 /* values of one list, entries of one map */
 #define PROBE_LIST_MAX_HANDOFFS 256
-#define PROBE_DEFAULT_STRING_SZ 64   /* bytes captured of a string without max: */
+#define PROBE_DEFAULT_STRING_SZ 64 /* bytes captured of a string without max: */
 
 /* A glob and where it was written. */
 struct probe_glob {
@@ -84,7 +84,8 @@ struct probe {
 
 	struct sh_spec spec; /* for the kernel half, complete */
 	struct sv capture_names[SH_MAX_CAPTURES];
-	uint16_t redacted; /* a bit per capture: its name says that it is secret, and the list does not say to show it */
+	uint16_t
+		redacted; /* a bit per capture: its name says that it is secret, and the list does not say to show it */
 	uint8_t return_type; /* enum sh_type of the return register, for call_values_read(); SH_I32 unless declared */
 	struct probe_span span;
 	struct probe_error error;
@@ -100,17 +101,17 @@ struct probe_handoff_side {
  * seen on both sides: a pointer to the work, say. */
 struct probe_handoff {
 	struct source_pos pos;
-	int target;    /* as probe.target */
-	bool optional; /* as probe.optional */
-	bool broken;   /* as probe.broken */
+	int target;		   /* as probe.target */
+	bool optional;		   /* as probe.optional */
+	bool broken;		   /* as probe.broken */
 	struct probe_glob library; /* of both sides; empty: the executable */
 	struct probe_handoff_side give, take;
 };
 
 /* What is captured of sockets. */
 struct probe_capture {
-	bool no_http;	/* nothing */
-	uint32_t head;	/* bytes of each message; 0: default */
+	bool no_http;  /* nothing */
+	uint32_t head; /* bytes of each message; 0: default */
 };
 
 /* 0: not given. */

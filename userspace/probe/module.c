@@ -26,10 +26,10 @@ static const struct {
 	{"swapcontext", TRAIT_SWITCHES},
 	{"makecontext", TRAIT_SWITCHES},
 	{"setcontext", TRAIT_SWITCHES},
-	{"jump_fcontext", TRAIT_SWITCHES},     /* Boost.Context */
+	{"jump_fcontext", TRAIT_SWITCHES}, /* Boost.Context */
 	{"ontop_fcontext", TRAIT_SWITCHES},
 	{"coroutine_transfer", TRAIT_SWITCHES}, /* Ruby's fibers */
-	{"ASYNC_start_job", TRAIT_SWITCHES},    /* OpenSSL's own coroutines */
+	{"ASYNC_start_job", TRAIT_SWITCHES},	/* OpenSSL's own coroutines */
 	{"sigaltstack", TRAIT_ALTSTACK},
 	{"longjmp", TRAIT_LONGJMP},
 	{"_longjmp", TRAIT_LONGJMP},
@@ -41,10 +41,12 @@ static const struct {
 /* Libraries that offer these functions, or use them only within themselves: no exception of theirs passes a frame of
  * another module. OpenSSL switches stacks only for jobs that somebody starts with ASYNC_start_job(), or lets libssl start
  * (SSL_MODE_ASYNC, for hardware engines). The allocators are C++, called at the leaves, and call nobody back. */
+/* clang-format off */
 static const char *const harmless_libraries[] = {
 	"libc.so", "ld-linux", "libc.musl", "ld-musl", "libgcc_s.so", "libstdc++.so", "libc++.so", "libc++abi.so",
 	"libcrypto.so", "libssl.so", "libjemalloc.so", "libtcmalloc.so", "libtcmalloc_minimal.so", "libmimalloc.so",
 };
+/* clang-format on */
 
 static bool module_is_harmless(struct sv name)
 {
@@ -164,7 +166,8 @@ size_t module_data(struct module *m, struct code_window ret[MODULE_DATA_MAX])
 			continue;
 		struct sv bytes = elf_section_bytes(m->elf, s);
 		if (bytes.len)
-			ret[cnt++] = (struct code_window){(const uint8_t *)bytes.data, bytes.len, s->vaddr, module_arch(m)};
+			ret[cnt++] =
+				(struct code_window){(const uint8_t *)bytes.data, bytes.len, s->vaddr, module_arch(m)};
 	}
 	return cnt;
 }

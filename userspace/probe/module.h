@@ -17,18 +17,18 @@
 
 /* What about a module makes return probes dangerous for a whole process that has it loaded. */
 enum module_trait {
-	TRAIT_UNWINDS = 1 << 0,	  /* throws, catches or panics: an unwinder walks the stack by return addresses */
-	TRAIT_SWITCHES = 1 << 1,  /* swapcontext and its like: the kernel loses return probes of the stack left behind */
-	TRAIT_ALTSTACK = 1 << 2,  /* sigaltstack: the same, when a handler runs above the interrupted stack */
-	TRAIT_LONGJMP = 1 << 4,	  /* leaves functions by longjmp: no danger, but to be watched */
-	TRAIT_GO = 1 << 3,	  /* stacks are moved, and walked by return addresses */
+	TRAIT_UNWINDS = 1 << 0,	 /* throws, catches or panics: an unwinder walks the stack by return addresses */
+	TRAIT_SWITCHES = 1 << 1, /* swapcontext and its like: the kernel loses return probes of the stack left behind */
+	TRAIT_ALTSTACK = 1 << 2, /* sigaltstack: the same, when a handler runs above the interrupted stack */
+	TRAIT_LONGJMP = 1 << 4,	 /* leaves functions by longjmp: no danger, but to be watched */
+	TRAIT_GO = 1 << 3,	 /* stacks are moved, and walked by return addresses */
 };
 
 struct proof;
 struct module {
 	dev_t dev;
 	ino_t ino;
-	int fd; /* kept open: /proc/self/fd/N names the file to the kernel */
+	int fd;		/* kept open: /proc/self/fd/N names the file to the kernel */
 	struct sv path; /* in the process's mount namespace */
 	struct sv name; /* soname, else basename */
 	bool is_exe;
@@ -38,7 +38,7 @@ struct module {
 	struct symtab *symtab;
 	struct unwind *unwind;
 	struct noreturn *noreturn;
-	struct proof *proof; /* of probe/proof.h */
+	struct proof *proof;	      /* of probe/proof.h */
 	struct code_targets *targets; /* one for each code range of the file */
 	size_t target_cnt;
 	int root_fd; /* the process's root directory, for separate debug files */

@@ -55,7 +55,8 @@ int plan_new(struct plan **ret, const struct plan_options *options, struct sbuf 
 
 static void plan_process_free(struct plan_process *process, struct kernel *later)
 {
-	vec_foreach(m, &process->mappings) attachment_vec_detach(&m->attached, later);
+	vec_foreach (m, &process->mappings)
+		attachment_vec_detach(&m->attached, later);
 	vec_release(&process->mappings);
 	attachment_vec_detach(&process->hooks, later);
 	free(process);
@@ -64,9 +65,11 @@ static void plan_process_free(struct plan_process *process, struct kernel *later
 void plan_detach(struct plan *p)
 {
 	uint64_t start = clock_mono_ns();
-	vec_foreach(process, &p->processes) plan_process_free(*process, p->options.kernel);
+	vec_foreach (process, &p->processes)
+		plan_process_free(*process, p->options.kernel);
 	vec_release(&p->processes);
-	vec_foreach(m, &p->modules) attachment_vec_detach(&(*m)->attached, p->options.kernel);
+	vec_foreach (m, &p->modules)
+		attachment_vec_detach(&(*m)->attached, p->options.kernel);
 	if (p->options.kernel)
 		kernel_detach_finish(p->options.kernel);
 	p->stats.detach_ns += clock_mono_ns() - start;
@@ -75,9 +78,11 @@ void plan_detach(struct plan *p)
 static void plan_module_free(struct plan_module *m)
 {
 	attachment_vec_detach(&m->attached, NULL);
-	vec_foreach(f, &m->functions) site_release(&f->site);
+	vec_foreach (f, &m->functions)
+		site_release(&f->site);
 	vec_release(&m->functions);
-	vec_foreach(h, &m->handoffs) site_release(&h->site);
+	vec_foreach (h, &m->handoffs)
+		site_release(&h->site);
 	vec_release(&m->handoffs);
 	module_close(m->module);
 	free(m);
@@ -88,7 +93,8 @@ void plan_free(struct plan *p)
 	if (!p)
 		return;
 	plan_detach(p);
-	vec_foreach(m, &p->modules) plan_module_free(*m);
+	vec_foreach (m, &p->modules)
+		plan_module_free(*m);
 	vec_release(&p->modules);
 	vec_release(&p->functions);
 	site_finder_free(p->finder);
@@ -98,7 +104,7 @@ void plan_free(struct plan *p)
 
 static struct plan_process *plan_find_process(const struct plan *p, int pid)
 {
-	vec_foreach(process, &p->processes)
+	vec_foreach (process, &p->processes)
 		if ((*process)->pid == pid)
 			return *process;
 	return NULL;
@@ -106,7 +112,7 @@ static struct plan_process *plan_find_process(const struct plan *p, int pid)
 
 static struct plan_module *plan_find_module(const struct plan *p, const struct proc_map *map, int target)
 {
-	vec_foreach(m, &p->modules)
+	vec_foreach (m, &p->modules)
 		if ((*m)->map_dev == map->dev && (*m)->map_ino == map->ino && (*m)->target == target)
 			return *m;
 	return NULL;
@@ -147,7 +153,7 @@ static int plan_open_module(struct plan *p, struct proc *proc, const struct proc
 
 static bool process_has_module(const struct plan_process *process, const struct plan_module *m)
 {
-	vec_foreach(mapping, &process->mappings)
+	vec_foreach (mapping, &process->mappings)
 		if (mapping->module == m)
 			return true;
 	return false;
@@ -236,7 +242,8 @@ static bool plan_must_filter(struct plan *p, const struct plan_module *m)
 	return !m->is_exe && scan_each(p->options.proc_root, maps_file, &s, NULL) == 1;
 }
 
-static int plan_attach_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping, struct sbuf *err)
+static int plan_attach_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping,
+			       struct sbuf *err)
 {
 	struct plan_module *m = mapping->module;
 	struct attachment_vec *out = m->filtered ? &mapping->attached : &m->attached;
@@ -248,7 +255,8 @@ static int plan_attach_mapping(struct plan *p, struct plan_process *process, str
 	return rc;
 }
 
-static int plan_settle_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping, struct sbuf *err)
+static int plan_settle_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping,
+			       struct sbuf *err)
 {
 	struct plan_module *m = mapping->module;
 	int rc = 0;
@@ -270,7 +278,8 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 		attachment_vec_detach(&m->attached, NULL);
 		m->probed = false;
 		if (m->hooked)
-			vec_foreach(other, &p->processes) (*other)->hooked = false;
+			vec_foreach (other, &p->processes)
+				(*other)->hooked = false;
 		m->hooked = 0;
 		rc = plan_site_all(p, m, process);
 	}
@@ -281,7 +290,7 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 
 static bool process_is_probed(const struct plan_process *process)
 {
-	vec_foreach(mapping, &process->mappings)
+	vec_foreach (mapping, &process->mappings)
 		if (plan_module_wanted(mapping->module))
 			return true;
 	return false;
@@ -294,7 +303,7 @@ static int plan_settle(struct plan *p, struct plan_process *process, struct sbuf
 		rc = plan_settle_mapping(p, process, &process->mappings.data[i], err);
 	if (rc == 0 && p->options.kernel && !process->hooked && process_is_probed(process))
 		rc = plan_attach_hooks(p, process, err);
-	vec_foreach(mapping, &process->mappings)
+	vec_foreach (mapping, &process->mappings)
 		if (mapping->module->module)
 			module_rest(mapping->module->module);
 	return rc;
@@ -382,23 +391,26 @@ void plan_report_item(const struct plan_item *it, const struct probe_glob *glob,
 	enum severity severity = optional ? SEVERITY_WARNING : SEVERITY_ERROR;
 	struct sv where = it->where.len ? it->where : SV("the chosen processes");
 	if (it->no_symbols)
-		diagnostics_add(d, severity, glob->pos,
-				"no function '" SV_FMT "' in " SV_FMT
-				": it has no symbols (stripped); install its debug symbols, or name the function by `address:`",
-				SV_ARG(glob->text), SV_ARG(where));
+		diagnostics_add(
+			d, severity, glob->pos,
+			"no function '" SV_FMT "' in " SV_FMT
+			": it has no symbols (stripped); install its debug symbols, or name the function by `address:`",
+			SV_ARG(glob->text), SV_ARG(where));
 	else if (it->suggestion.len)
-		diagnostics_add(d, severity, glob->pos, "no function '" SV_FMT "' in " SV_FMT "; did you mean " SV_FMT "?",
-				SV_ARG(glob->text), SV_ARG(where), SV_ARG(it->suggestion));
+		diagnostics_add(d, severity, glob->pos,
+				"no function '" SV_FMT "' in " SV_FMT "; did you mean " SV_FMT "?", SV_ARG(glob->text),
+				SV_ARG(where), SV_ARG(it->suggestion));
 	else
-		diagnostics_add(d, severity, glob->pos, "no function '" SV_FMT "' in " SV_FMT, SV_ARG(glob->text), SV_ARG(where));
+		diagnostics_add(d, severity, glob->pos, "no function '" SV_FMT "' in " SV_FMT, SV_ARG(glob->text),
+				SV_ARG(where));
 }
 
 void plan_report_library(const struct probe_glob *library, bool optional, struct diagnostics *d)
 {
 	diagnostics_add(d, optional ? SEVERITY_WARNING : SEVERITY_ERROR, library->pos,
 			"no chosen process has loaded a library '" SV_FMT "'%s", SV_ARG(library->text),
-			optional ? "; it is probed when it is loaded" :
-				   "; with `optional: true` it is probed when it is loaded");
+			optional ? "; it is probed when it is loaded"
+				 : "; with `optional: true` it is probed when it is loaded");
 }
 
 static void report_probe(const struct plan *p, uint32_t index, struct diagnostics *d)
@@ -418,8 +430,8 @@ static void report_probe(const struct plan *p, uint32_t index, struct diagnostic
 			plan_report_item(&items[i], &probe->functions.data[i], probe->optional, d);
 	if (!probe->functions.cnt && !last->found)
 		diagnostics_add(d, severity, probe->address_pos, "address 0x%llx %s of " SV_FMT,
-				(unsigned long long)probe->address, last->problem ? last->problem : "was not looked for in any",
-				SV_ARG(last->where));
+				(unsigned long long)probe->address,
+				last->problem ? last->problem : "was not looked for in any", SV_ARG(last->where));
 }
 
 void plan_report(const struct plan *p, struct diagnostics *d)
@@ -435,8 +447,7 @@ void plan_stats(const struct plan *p, struct plan_stats *ret)
 	ret->functions = (uint32_t)p->functions.cnt;
 	ret->processes = (uint32_t)p->processes.cnt;
 	ret->modules = (uint32_t)p->modules.cnt;
-	vec_foreach(it, &p->functions)
-	{
+	vec_foreach (it, &p->functions) {
 		const struct plan_function *f = *it;
 		ret->fast_entries += f->cost <= COST_EMULATED;
 		ret->by_return += f->end == SITE_END_RETURN;

@@ -65,8 +65,8 @@ void plan_report(const struct plan *p, struct diagnostics *d);
 
 struct plan_stats {
 	uint32_t functions, skipped, modules, processes;
-	uint32_t sites;		 /* probe sites attached now, ends included */
-	uint32_t fast_entries;	 /* functions whose entry probe is not single-stepped */
+	uint32_t sites;	       /* probe sites attached now, ends included */
+	uint32_t fast_entries; /* functions whose entry probe is not single-stepped */
 	uint32_t by_return, by_sites, entry_only;
 	uint32_t handoffs;	 /* functions that give or take work, as hand-offs of the list say */
 	uint32_t limited;	 /* functions beyond max_functions */

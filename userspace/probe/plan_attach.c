@@ -32,8 +32,7 @@ void site_group_release(struct site_group *g)
 
 void attachment_vec_detach(struct attachment_vec *v, struct kernel *k)
 {
-	vec_foreach(a, v)
-	{
+	vec_foreach (a, v) {
 		if (k)
 			kernel_detach_later(k, *a);
 		else
@@ -75,8 +74,7 @@ static int group_function(struct plan *p, const struct planned *f, const uint64_
 	if (f->site.end == SITE_END_NONE)
 		return site_group_add(&g[GROUP_ENTRY], f->site.offset, cookie | SH_COOKIE_ENTRY_ONLY);
 	int rc = site_group_add(&g[GROUP_ENTRY], f->site.offset, cookie);
-	vec_foreach(end, &f->site.ends)
-	{
+	vec_foreach (end, &f->site.ends) {
 		bool goes_on = end->target && bsearch(&end->target, probed, probed_cnt, sizeof(*probed), compare_addr);
 		uint64_t how = goes_on ? SH_COOKIE_TAIL : end->jump ? SH_COOKIE_JUMP : 0;
 		if (end->conditional)
@@ -111,8 +109,8 @@ static int attach_groups(struct plan *p, struct plan_module *m, int pid, bool sl
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->module->fd);
 	struct link_sites sites[GROUPS];
 	for (int i = 0; i < GROUPS; i++)
-		sites[i] = (struct link_sites){.path = path, .offsets = g[i].offsets, .cookies = g[i].cookies,
-					       .cnt = g[i].cnt, .pid = pid};
+		sites[i] = (struct link_sites){
+			.path = path, .offsets = g[i].offsets, .cookies = g[i].cookies, .cnt = g[i].cnt, .pid = pid};
 	int rc = plan_attach_group(p, HOOK_CALL_END, sleepable, &sites[GROUP_END], out, err);
 	if (rc == 0)
 		rc = plan_attach_group(p, HOOK_CALL_ENTRY, sleepable, &sites[GROUP_ENTRY], out, err);
@@ -171,7 +169,8 @@ static const struct hook_symbol {
 };
 
 /* A perf event cannot be filtered by process: one serves all. */
-static int attach_hook(struct plan *p, struct plan_process *process, struct plan_module *pm, size_t hook, struct sbuf *err)
+static int attach_hook(struct plan *p, struct plan_process *process, struct plan_module *pm, size_t hook,
+		       struct sbuf *err)
 {
 	const struct hook_symbol *h = &hook_symbols[hook];
 	struct module *m = pm->module;
@@ -187,7 +186,10 @@ static int attach_hook(struct plan *p, struct plan_process *process, struct plan
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
 	for (size_t i = 0; i < found.cnt && rc >= 0; i++) {
-		struct link_sites site = {.path = path, .offsets = &found.data[i]->offset, .cookies = &cookie, .cnt = 1,
+		struct link_sites site = {.path = path,
+					  .offsets = &found.data[i]->offset,
+					  .cookies = &cookie,
+					  .cnt = 1,
 					  .pid = for_all ? 0 : process->pid};
 		rc = plan_attach_group(p, h->hook, false, &site, for_all ? &pm->attached : &process->hooks, err);
 	}

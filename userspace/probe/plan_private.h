@@ -31,11 +31,11 @@ struct attachment_vec {
 struct plan_module {
 	dev_t map_dev; /* as /proc/PID/maps says it: known before the file is opened */
 	ino_t map_ino;
-	int target; /* the list has probes for single targets: links are per process then; else -1 */
+	int target;	       /* the list has probes for single targets: links are per process then; else -1 */
 	struct module *module; /* NULL: nothing of it is probed or hooked */
 	struct sv name;
-	uint32_t traits;       /* of the file */
-	uint32_t made_for;     /* traits of the processes its sites were chosen for */
+	uint32_t traits;   /* of the file */
+	uint32_t made_for; /* traits of the processes its sites were chosen for */
 	bool is_exe;
 	bool resolved;
 	bool filtered; /* links name a process, for others map this file too */
@@ -49,7 +49,7 @@ struct plan_module {
 	} handoffs;
 	struct attachment_vec attached; /* unfiltered links */
 	bool probed;			/* those of its functions are among them */
-	uint32_t hooked; /* hook_symbols that have an unfiltered link here, a bit each */
+	uint32_t hooked;		/* hook_symbols that have an unfiltered link here, a bit each */
 };
 
 struct plan_mapping {
@@ -87,7 +87,7 @@ struct plan {
 	VEC(struct plan_module *) modules;
 	VEC(struct plan_process *) processes;
 	VEC(struct plan_function *) functions;
-	struct plan_item **items; /* [probe][function item; last: library or address] */
+	struct plan_item **items;	  /* [probe][function item; last: library or address] */
 	struct plan_item **handoff_items; /* [hand-off][functions that give, those that take; last: library] */
 	struct plan_stats stats;
 	bool has_target_probes;

@@ -18,8 +18,7 @@ bool plan_module_is(const struct plan_module *m, int target, struct sv library)
 
 static bool probe_excludes(const struct probe *probe, struct symtab *tab, const struct symbol *s)
 {
-	vec_foreach(glob, &probe->excludes)
-	{
+	vec_foreach (glob, &probe->excludes) {
 		bool excluded = false;
 		/* A pattern means the same here as in `function:`; a single name is the common case. */
 		for (size_t i = 0; i < s->name_cnt && !excluded; i++)
@@ -37,7 +36,8 @@ static bool probe_excludes(const struct probe *probe, struct symtab *tab, const 
 	return false;
 }
 
-static struct plan_function *plan_new_function(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe)
+static struct plan_function *plan_new_function(struct plan *p, struct plan_module *m, const struct symbol *s,
+					       uint32_t probe)
 {
 	if (p->functions.cnt >= p->options.max_functions) {
 		p->stats.limited++;
@@ -67,7 +67,7 @@ static struct plan_function *plan_new_function(struct plan *p, struct plan_modul
 
 static bool module_has_function(const struct plan_module *m, uint64_t addr)
 {
-	vec_foreach(f, &m->functions)
+	vec_foreach (f, &m->functions)
 		if (f->function->addr == addr)
 			return true;
 	return false;
@@ -122,8 +122,8 @@ static int plan_take(struct plan *p, struct plan_module *m, const struct symbol 
 	if (f.site.refused) {
 		p->stats.skipped++;
 		if (p->options.skipped)
-			p->options.skipped(p->options.arg, symtab_display(module_symbols(m->module), s), m->module->path,
-					   f.site.refused, by_name);
+			p->options.skipped(p->options.arg, symtab_display(module_symbols(m->module), s),
+					   m->module->path, f.site.refused, by_name);
 		site_release(&f.site);
 		return 0;
 	}
@@ -291,8 +291,7 @@ int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_proce
 	if (!tab)
 		return -ENOMEM;
 	m->made_for = process->traits;
-	vec_foreach(f, &m->functions)
-	{
+	vec_foreach (f, &m->functions) {
 		const struct symbol *s = symtab_at(tab, f->function->addr);
 		if (!s)
 			continue;

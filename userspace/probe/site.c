@@ -42,6 +42,7 @@ const char *site_end_name(enum site_end end)
 
 /* Functions whose return address is not one, or is used again: replacing it would send the program astray. Those that
  * return twice (setjmp(3), vfork(2), getcontext(3)) keep it and return to it later; a start routine has none. */
+/* clang-format off */
 static const char *const no_return_names[] = {
 	"setjmp", "_setjmp", "__setjmp", "sigsetjmp", "__sigsetjmp", "vfork", "__vfork", "__libc_vfork", "clone", "__clone",
 	"__clone3", "clone3", "getcontext", "__getcontext", "swapcontext", "__swapcontext", "setcontext", "__setcontext",
@@ -50,6 +51,7 @@ static const char *const no_return_names[] = {
 	"_Unwind_Resume", "_Unwind_Resume_or_Rethrow", "_Unwind_ForcedUnwind", "_Unwind_Backtrace", "__cxa_throw",
 	"__cxa_rethrow", "__morestack", "start_thread",
 };
+/* clang-format on */
 
 static bool returns_oddly(const struct symtab *tab, const struct symbol *s)
 {
@@ -101,10 +103,11 @@ static bool condition_code(struct module *m, uint64_t vaddr, uint8_t *ret)
 static const char *take_ends(struct site_finder *f, struct module *m, struct site *ret, int *ret_err)
 {
 	struct ends *e = &f->ends;
-	vec_foreach(end, &e->sites)
-	{
-		struct site_end_probe p = {.target = end->target, .jump = end->kind != END_RETURN,
-					   .conditional = end->kind == END_TAIL_CONDITIONAL, .cost = end->cost};
+	vec_foreach (end, &e->sites) {
+		struct site_end_probe p = {.target = end->target,
+					   .jump = end->kind != END_RETURN,
+					   .conditional = end->kind == END_TAIL_CONDITIONAL,
+					   .cost = end->cost};
 		if (p.conditional && !condition_code(m, end->addr, &p.condition))
 			return "a conditional jump leaves it";
 		if (!elf_vaddr_to_offset(m->elf, end->addr, &p.offset))

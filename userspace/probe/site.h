@@ -11,8 +11,8 @@
 
 enum site_end {
 	SITE_END_RETURN, /* a return probe, or a session link */
-	SITE_END_SITES,  /* a probe on each of the function's own ends */
-	SITE_END_NONE,   /* entry only */
+	SITE_END_SITES,	 /* a probe on each of the function's own ends */
+	SITE_END_NONE,	 /* entry only */
 };
 
 struct site_end_probe {
@@ -40,9 +40,9 @@ enum site_ends_wanted { SITE_AUTO, SITE_RETURN_ONLY, SITE_SITES_ONLY };
 struct site_options {
 	struct cost_kernel cost;
 	enum site_ends_wanted wanted;
-	uint16_t keep;	  /* registers the probe reads, as placement_options.keep */
-	bool session;	  /* return probes of a session link can be declined call by call */
-	uint32_t traits;  /* module_trait of all modules of the processes concerned */
+	uint16_t keep;	       /* registers the probe reads, as placement_options.keep */
+	bool session;	       /* return probes of a session link can be declined call by call */
+	uint32_t traits;       /* module_trait of all modules of the processes concerned */
 	const char *no_return; /* why no return probe may be used in these processes at all (seccomp), or NULL */
 };
 

@@ -329,8 +329,8 @@ static void settings_of(const struct identify_options *o, struct sv vars, struct
 {
 	for (const char *const *name = request_variables; *name; name++) {
 		struct sv value;
-		if (environ_get(o->environment, *name, &value) || (o->spec && tags_get(&o->spec->settings, *name, &value)) ||
-		    environ_get(vars, *name, &value))
+		if (environ_get(o->environment, *name, &value) ||
+		    (o->spec && tags_get(&o->spec->settings, *name, &value)) || environ_get(vars, *name, &value))
 			request_settings_put(out, *name, value);
 	}
 }

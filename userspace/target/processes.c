@@ -135,8 +135,8 @@ static struct process *known(struct processes *t, uint32_t tgid, uint64_t start_
 
 static int identify(struct processes *t, struct proc *p, const struct target_spec *spec, struct process_info **ret)
 {
-	struct identify_options o = {.spec = spec, .hostname = t->options.hostname,
-				     .environment = t->options.environment};
+	struct identify_options o = {
+		.spec = spec, .hostname = t->options.hostname, .environment = t->options.environment};
 	if (t->options.language)
 		o.language = t->options.language(t->options.arg, p);
 	int err = identify_process(p, &o, ret);

@@ -7,6 +7,7 @@
 #define NAME_MAX_LEN 64 /* longer names are in no list */
 
 /* dd-trace-py ddtrace/debugging/_redaction.py and its like in the other tracers; normalised, sorted. */
+/* clang-format off */
 static const char *const identifiers[] = {
 	"2fa", "accesstoken", "aiohttpsession", "apikey", "apisecret", "apisignature", "appkey", "applicationkey", "auth",
 	"authorization", "authtoken", "ccnumber", "certificatepin", "cipher", "clientid", "clientsecret",
@@ -19,6 +20,7 @@ static const char *const identifiers[] = {
 	"signaturekey", "sshkey", "ssn", "symfony", "token", "transactionid", "twiliotoken", "usersession", "voterid",
 	"xapikey", "xauthtoken", "xcsrftoken", "xforwardedfor", "xrealip", "xsrf", "xsrftoken",
 };
+/* clang-format on */
 
 /* False: too long to be in a list. */
 static bool normalise(struct sv name, char out[NAME_MAX_LEN + 1])

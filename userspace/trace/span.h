@@ -43,7 +43,7 @@ struct process_info {
 	struct sv runtime_id;	  /* UUID v4, made once per process */
 	struct sv container_id;	  /* of the process, may be empty */
 	struct sv external_env;	  /* its DD_EXTERNAL_ENV, as it is; may be empty */
-	uint64_t cgroup_inode;	  /* of its cgroup, when there is no container id and it is not the host's; 0: not known */
+	uint64_t cgroup_inode; /* of its cgroup, when there is no container id and it is not the host's; 0: not known */
 	struct sv hostname;
 	struct tag *tags; /* DD_TAGS and the like: on every span */
 	uint32_t tag_cnt;
@@ -52,7 +52,7 @@ struct process_info {
 	uint32_t target;	       /* which target of the probe list chose it, from 1; 0: none */
 	/* Configured for that target, and for all; they outlive it. NULL: none. */
 	const struct routes *routes[2];
-	struct arena arena;	       /* what the fields above point into */
+	struct arena arena; /* what the fields above point into */
 };
 
 /* A zeroed object with one reference, or NULL; its strings are put into `arena` by whoever makes it. */

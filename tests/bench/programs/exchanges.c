@@ -19,7 +19,8 @@
 #include "base/clock.h"
 #include "flow/flow.h"
 
-#define PASS_EXCHANGES 200 /* between two passes over the rings: 2 ms (PASS_NS of kernel/ring.c) at 100,000 a second \
+#define PASS_EXCHANGES \
+	200 /* between two passes over the rings: 2 ms (PASS_NS of kernel/ring.c) at 100,000 a second \
 			    */
 #define TGID 4242
 

@@ -47,7 +47,8 @@ static void die(const char *what)
 
 static void open_all(int port)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct rlimit limit;
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
@@ -164,7 +165,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	qsort(times, time_cnt, sizeof(*times), by_size);
-	printf("%zu %llu %u %u %u\n", time_cnt, (unsigned long long)took, times[time_cnt / 2], times[time_cnt * 99 / 100],
-	       times[time_cnt - 1]);
+	printf("%zu %llu %u %u %u\n", time_cnt, (unsigned long long)took, times[time_cnt / 2],
+	       times[time_cnt * 99 / 100], times[time_cnt - 1]);
 	return 0;
 }

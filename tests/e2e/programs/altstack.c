@@ -113,7 +113,10 @@ static void case_siglongjmp(int argc, char **argv)
 }
 
 static const struct truth_case cases[] = {
-	{"altstack_low", case_altstack_low}, {"altstack_high", case_altstack_high}, {"siglongjmp", case_siglongjmp}, {NULL, NULL},
+	{"altstack_low", case_altstack_low},
+	{"altstack_high", case_altstack_high},
+	{"siglongjmp", case_siglongjmp},
+	{NULL, NULL},
 };
 
 int main(int argc, char **argv)

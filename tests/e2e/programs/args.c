@@ -181,7 +181,11 @@ static void case_strings(int argc, char **argv)
 }
 
 static const struct truth_case cases[] = {
-	{"values", case_values}, {"absent", case_absent}, {"count", case_count}, {"strings", case_strings}, {NULL, NULL},
+	{"values", case_values},
+	{"absent", case_absent},
+	{"count", case_count},
+	{"strings", case_strings},
+	{NULL, NULL},
 };
 
 int main(int argc, char **argv)

@@ -226,7 +226,7 @@ static const struct truth_case cases[] = {
 #define ENTRY(name) {#name, case_##name},
 	CASES(ENTRY)
 #undef ENTRY
-	{NULL, NULL},
+		{NULL, NULL},
 };
 
 int main(int argc, char **argv)

@@ -41,8 +41,8 @@ static void die(const char *what)
 
 static struct sockaddr_in address(int port)
 {
-	return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	return (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
 static void no_delay(int fd)
@@ -105,7 +105,8 @@ static int get(int fd, char text[MAX_HEAD])
 static int make_request(char out[MAX_HEAD], const char *request)
 {
 	const char *path = strchr(request, ' ') + 1;
-	return snprintf(out, MAX_HEAD, "GET %.*s/%s HTTP/1.1\r\nHost: chain\r\n\r\n", (int)strcspn(path, " "), path, mode);
+	return snprintf(out, MAX_HEAD, "GET %.*s/%s HTTP/1.1\r\nHost: chain\r\n\r\n", (int)strcspn(path, " "), path,
+			mode);
 }
 
 static void answer(int fd)

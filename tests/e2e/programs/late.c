@@ -91,9 +91,11 @@ static void case_tick(int argc, char **argv)
 	}
 }
 
-static const struct truth_case cases[] = {
-	{"dlopen", case_dlopen}, {"dlopen_hold", case_dlopen_hold},
-					  {"dlopen_fork", case_dlopen_fork}, {"tick", case_tick}, {NULL, NULL}};
+static const struct truth_case cases[] = {{"dlopen", case_dlopen},
+					  {"dlopen_hold", case_dlopen_hold},
+					  {"dlopen_fork", case_dlopen_fork},
+					  {"tick", case_tick},
+					  {NULL, NULL}};
 
 int main(int argc, char **argv)
 {

@@ -10,9 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS  4
+#define WORKERS	 4
 #define QUEUE_SZ 64
-#define STEP     __attribute__((noinline, used)) /* a step of the work stays a function of its own */
+#define STEP	 __attribute__((noinline, used)) /* a step of the work stays a function of its own */
 
 struct request {
 	long id;

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LOGGED(name, call)                                                                                             \
-	({                                                                                                             \
-		long logged_id = truth_enter(name);                                                                    \
-		__typeof__(call) logged_value = (call);                                                                \
-		truth_leave(logged_id, "return");                                                                      \
-		logged_value;                                                                                          \
+#define LOGGED(name, call)                              \
+	({                                              \
+		long logged_id = truth_enter(name);     \
+		__typeof__(call) logged_value = (call); \
+		truth_leave(logged_id, "return");       \
+		logged_value;                           \
 	})
 
 void p_asm_one(long x);

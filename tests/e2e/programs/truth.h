@@ -67,16 +67,16 @@ const char *truth_log_path(void);
 
 #define ENTER(name) long truth_id = truth_enter(name)
 /* The barrier keeps the log call from becoming the function's end by a tail jump. */
-#define LEAVE()                                                                                                        \
-	do {                                                                                                           \
-		truth_leave(truth_id, "return");                                                                       \
-		__asm__ volatile("" ::: "memory");                                                                     \
+#define LEAVE()                                    \
+	do {                                       \
+		truth_leave(truth_id, "return");   \
+		__asm__ volatile("" ::: "memory"); \
 	} while (0)
-#define RETURN(value)                                                                                                  \
-	do {                                                                                                           \
-		__typeof__(value) truth_value = (value);                                                              \
-		LEAVE();                                                                                               \
-		return truth_value;                                                                                    \
+#define RETURN(value)                                    \
+	do {                                             \
+		__typeof__(value) truth_value = (value); \
+		LEAVE();                                 \
+		return truth_value;                      \
 	} while (0)
 
 #ifdef __cplusplus
