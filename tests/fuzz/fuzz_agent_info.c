@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct agent_info *i = NULL;
 	struct json j = json_start(text);
 	bool whole = json_skip(&j) && json_end(&j);
-	int r = agent_info_parse(&i, text, SV("0"), &err);
+	int r = agent_info_parse(&i, text, &err);
 	if (r == 0 && (!i || err.len))
 		abort();
 	if (r < 0 && (i || !err.len))

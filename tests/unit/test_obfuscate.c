@@ -208,7 +208,7 @@ static void check_span(const char *type, const char *resource, const char *key, 
 	struct span s = {.type = sv_of(type), .resource = sv_of(resource), .tags = tags, .tag_cnt = 1};
 	struct chunk c = {.process = &shop, .spans = &s, .span_cnt = 1};
 	if (info_json)
-		assert_int_equal(agent_info_parse(&info, sv_of(info_json), SV(""), &err), 0);
+		assert_int_equal(agent_info_parse(&info, sv_of(info_json), &err), 0);
 	/* Twice: what is done is done. */
 	for (int i = 0; i < 2; i++) {
 		assert_true(obfuscate_span(&c, &s, info, &scratch));

@@ -77,7 +77,7 @@ static void agent_says(struct agent_link *l, const char *json)
 {
 	struct agent_info *info = NULL;
 	struct sbuf err = {0};
-	assert_int_equal(agent_info_parse(&info, sv_of(json), SV_NULL, &err), 0);
+	assert_int_equal(agent_info_parse(&info, sv_of(json), &err), 0);
 	assert_true(agent_link_info(l, info));
 	agent_info_unref(info);
 }

@@ -3,6 +3,8 @@
  * changes when nothing else did (Agent 7.85 prints a list in random order at each start): it says "ask", not "changed".
  */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "export/datadog_private.h"
 
@@ -22,13 +24,9 @@ void datadog_ask_info(struct exporter *e)
 
 void datadog_state_seen(struct exporter *e, const char *state)
 {
-	if (e->info) {
-		if (state[0] && !sv_eq(e->info->state, sv_of(state)))
-			e->info_due = true;
-	} else if (!e->no_info) {
-		/* It is there now; it was not when it was asked. */
+	/* Nothing is known yet: it is there now; it was not when it was asked. */
+	if ((!e->info && !e->no_info) || (state[0] && strcmp(e->info_state, state)))
 		e->info_due = true;
-	}
 }
 
 bool datadog_may_v05(const struct exporter *e)
@@ -63,18 +61,18 @@ void datadog_info_landed(struct exporter *e)
 		return;
 	if (r->status != 200)
 		sbuf_addf(&err, "HTTP %ld", r->status);
-	else if (agent_info_parse(&info, sbuf_sv(&r->reply), sv_of(r->agent_state), &err) == -ENOMEM)
+	else if (agent_info_parse(&info, sbuf_sv(&r->reply), &err) == -ENOMEM)
 		return;
 	/* An Agent before 7.28 has no /info: v0.4 without statistics is right for it. */
 	if (!info && r->status != 404 && !e->info_said) {
 		e->info_said = true;
 		datadog_say(e,
 			    "the Datadog Agent at %s does not say what it can do (GET /info: %s): spans are sent as "
-			    "v0.4 and "
-			    "without statistics",
+			    "v0.4 and without statistics",
 			    e->url.shown, sbuf_str(&err));
 	}
 	sbuf_release(&err);
+	snprintf(e->info_state, sizeof(e->info_state), "%s", r->agent_state);
 	info_take(e, info);
 }
 

@@ -44,9 +44,10 @@ struct exporter {
 	struct datadog_stats stats_body; /* in `stats_request` */
 
 	/* What the Agent said. */
-	struct agent_info *info; /* NULL: nothing yet, or it has no /info */
-	bool info_due;		 /* to be asked for */
-	bool no_info;		 /* it answered, but not with what we can read */
+	struct agent_info *info;	 /* NULL: nothing yet, or it has no /info */
+	bool info_due;			 /* to be asked for */
+	bool no_info;			 /* it answered, but not with what we can read */
+	char info_state[HTTP_MAX_FIELD]; /* Datadog-Agent-State of the last answer, readable or not */
 	bool refused_v05;
 	char rates_version[HTTP_MAX_FIELD];
 

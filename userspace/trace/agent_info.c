@@ -248,10 +248,9 @@ static void read_object(struct reader *r, const struct field *fields)
 	}
 }
 
-static int agent_info_read(struct agent_info *i, struct sv state, struct sbuf *err)
+static int agent_info_read(struct agent_info *i, struct sbuf *err)
 {
 	struct reader r = {.j = json_start(i->json), .info = i};
-	i->state = reader_dup(&r, state.len ? state : SV(""));
 	i->version = i->default_env = i->obfuscation.sql_mode = SV("");
 	bool object = json_peek(&r.j) == '{';
 	read_object(&r, info_fields);
@@ -267,7 +266,7 @@ static int agent_info_read(struct agent_info *i, struct sv state, struct sbuf *e
 	return -EINVAL;
 }
 
-int agent_info_parse(struct agent_info **ret, struct sv json, struct sv state, struct sbuf *err)
+int agent_info_parse(struct agent_info **ret, struct sv json, struct sbuf *err)
 {
 	if (json.len > AGENT_INFO_MAX) {
 		sbuf_addf(err, "/info is larger than %d bytes", AGENT_INFO_MAX);
@@ -278,7 +277,7 @@ int agent_info_parse(struct agent_info **ret, struct sv json, struct sv state, s
 		return -ENOMEM;
 	i->refs = 1;
 	i->json = arena_dup(&i->arena, json.len ? json : SV(""));
-	int r = i->json.data ? agent_info_read(i, state, err) : -ENOMEM;
+	int r = i->json.data ? agent_info_read(i, err) : -ENOMEM;
 	if (r < 0) {
 		agent_info_unref(i);
 		return r;

@@ -27,7 +27,6 @@ struct agent_info {
 	int refs;		     /* atomic */
 	struct sv json;		     /* as it came */
 	struct sv version;	     /* of the Agent */
-	struct sv state;	     /* Datadog-Agent-State of the answer, empty when it had none */
 	struct agent_list endpoints; /* without the slash they begin with: "v0.4/traces" */
 
 	/* What spans may contain, and which may stay away. */
@@ -63,7 +62,7 @@ struct agent_info {
 
 /* One reference in *ret. 0, -ENOMEM, or -EINVAL: not a JSON object, `err` says what is wrong. Known fields of an
  * unexpected kind are left at zero. */
-int agent_info_parse(struct agent_info **ret, struct sv json, struct sv state, struct sbuf *err);
+int agent_info_parse(struct agent_info **ret, struct sv json, struct sbuf *err);
 struct agent_info *agent_info_ref(struct agent_info *i);
 void agent_info_unref(struct agent_info *i); /* NULL is fine */
 

@@ -6,7 +6,7 @@ bool agent_link_info(struct agent_link *l, struct agent_info *info)
 	struct sbuf err = {0};
 	if (info)
 		agent_info_ref(info);
-	else if (agent_info_parse(&info, SV("{}"), SV_NULL, &err) < 0)
+	else if (agent_info_parse(&info, SV("{}"), &err) < 0)
 		info = NULL;
 	sbuf_release(&err);
 	if (!info)
