@@ -3,6 +3,7 @@
 #define CONTEXT_BPF_H
 
 #include "emit.bpf.h"
+#include "spanhound/ids.h"
 
 /* A BPF-to-BPF call: verified once, not at each caller. Not every object that includes one uses it. */
 #define SUBPROGRAM static __attribute__((noinline, unused))
@@ -22,14 +23,9 @@ static __always_inline u64 random_u64(void)
 	return (u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014): a bijection of its counter, so one thread never repeats an id. */
 static __always_inline u64 context_new_id(struct sh_context *c)
 {
-	u64 z = c->rng += 0x9e3779b97f4a7c15ULL;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-	z ^= z >> 31;
-	return z ? z : 1;
+	return sh_next_id(&c->rng);
 }
 
 /* NULL when there is no room: *ret_reason is the drop reason. */

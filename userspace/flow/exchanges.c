@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/vec.h"
+#include "spanhound/ids.h"
 
 /* Exchanges at rest keep their memory, but not that of a burst. */
 #define KEEP_FREE 512
@@ -39,7 +40,7 @@ struct exchanges {
 	struct exchange *free;
 	uint32_t free_cnt;
 	struct searching searching[WRITERS];
-	uint64_t rng;
+	__u64 rng;
 	struct requests *requests;
 	struct sbuf scratch;
 	struct exchanges_stats stats;
@@ -151,22 +152,12 @@ static void exchanges_put(struct exchanges *x, struct exchange *e)
 	x->free_cnt++;
 }
 
-static uint64_t exchanges_random(struct exchanges *x)
-{
-	/* splitmix64, as the kernel half makes its ids. */
-	uint64_t z = x->rng += 0x9e3779b97f4a7c15ULL;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-	z ^= z >> 31;
-	return z ? z : 1;
-}
-
 void exchanges_own_ids(struct exchanges *x, struct exchange *e)
 {
 	uint64_t unix_ns = e->start_ns + (uint64_t)x->unix_minus_mono_ns;
 	e->self.trace_hi = unix_ns / NSEC_PER_SEC << 32;
-	e->self.trace_lo = exchanges_random(x);
-	e->self.span_id = exchanges_random(x);
+	e->self.trace_lo = sh_next_id(&x->rng);
+	e->self.span_id = sh_next_id(&x->rng);
 	e->parent_id = 0;
 	e->root = true;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spanhound/ids.h"
+
 /* An open-addressing index from a 32-bit hash to the number of an item that lives elsewhere. The hash is kept beside
  * the number, so probing, deleting and growing never touch the items. Valid when zeroed.
  * Lookup: for (uint32_t i = hash, ref; (ref = hindex_at(x, &i, hash)) != HINDEX_NONE; i++) compare item[ref]. */
@@ -98,13 +100,10 @@ static inline void hindex_clear(struct hindex *x)
 	x->cnt = 0;
 }
 
-/* Mixes two words into a hash (the finaliser of splitmix64). */
+/* Mixes two words into a hash. */
 static inline uint32_t hindex_hash(uint64_t a, uint64_t b)
 {
-	uint64_t z = a ^ (b * 0x9e3779b97f4a7c15ULL);
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-	return (uint32_t)(z >> 32);
+	return (uint32_t)(sh_mix64(a ^ (b * 0x9e3779b97f4a7c15ULL)) >> 32);
 }
 
 #endif
