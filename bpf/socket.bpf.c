@@ -11,6 +11,7 @@
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
  */
 #include "connection.bpf.h"
+#include "syscall.bpf.h"
 
 #define MSG_OOB	     0x01
 #define MSG_PEEK     0x02
@@ -37,12 +38,6 @@ struct io {
 
 struct user_iovec {
 	u64 base, len;
-};
-
-struct user_msghdr { /* struct user_msghdr of linux/socket.h, to its iovecs */
-	u64 name;
-	u32 namelen, pad;
-	u64 iov, iovlen;
 };
 
 static __always_inline u32 at_most(u64 n, u32 limit)
@@ -231,7 +226,7 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
-		c = context_create(io->key, &reason);
+		c = context_create(key, &reason);
 	__sync_fetch_and_add(&shared.exchanges, 1);
 	if (!c) {
 		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
@@ -260,6 +255,15 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	return 0;
 }
 
+/* What the request was written for, or the connection opened, goes on. */
+static __always_inline void go_back(struct sh_context *c, const struct sh_conn *conn)
+{
+	if (!conn->resume.span_id)
+		c->base.span_id = 0;
+	else if (c->base.span_id != conn->resume.span_id)
+		context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
+}
+
 /* A response passes, or the rest of a body that is read: whom does the thread work for from here on? */
 static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn, bool answer)
 {
@@ -280,10 +284,7 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 		if (c->base.span_id != conn->self.span_id && !(conn->flags & SH_CONN_FLAG_ANSWERED))
 			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
 	} else if (io->direction == DIR_READ) {
-		if (!conn->resume.span_id)
-			c->base.span_id = 0;
-		else if (c->base.span_id != conn->resume.span_id)
-			context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
+		go_back(c, conn);
 	}
 }
 
@@ -403,6 +404,11 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		copied = want;
 	conn->budget = want > copied ? want - copied : 0;
 
+	if (!http && kind == LOOKS_OTHER) {
+		if (++conn->misses >= MAX_MISSES)
+			conn->protocol = SH_PROTO_OTHER;
+		return false;
+	}
 	data_head(&s->event, io, conn);
 	s->event.copied = copied;
 	if (begins)
@@ -420,11 +426,6 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		exchange_goes_on(io, conn, copied < 10 || s->bytes[9] != '1'); /* 1xx: there is more to come */
 	} else if (http && kind == LOOKS_OTHER && io->direction == DIR_READ) {
 		exchange_goes_on(io, conn, false);
-	} else if (!http && kind == LOOKS_OTHER) {
-		if (++conn->misses >= MAX_MISSES)
-			conn->protocol = SH_PROTO_OTHER;
-		conn->number--; /* no record */
-		return false;
 	}
 	return true;
 }
@@ -477,48 +478,6 @@ GLOBAL int socket_ended(struct io *io, u32 error)
 }
 
 /* --- hooks -------------------------------------------------------------------------------------------------------- */
-
-struct syscall {
-	u64 args[4];
-	s64 ret;
-	u32 what;    /* SH_SYS_* */
-	u32 process; /* SH_PROCESS_* */
-};
-
-#if defined(__TARGET_ARCH_x86)
-static __always_inline u64 syscall_number(struct pt_regs *regs)
-{
-	return regs->orig_rax;
-}
-
-static __always_inline void syscall_args(struct pt_regs *regs, u64 *args)
-{
-	args[0] = regs->rdi;
-	args[1] = regs->rsi;
-	args[2] = regs->rdx;
-	args[3] = regs->r10;
-}
-#elif defined(__TARGET_ARCH_arm64)
-struct pt_regs___syscall { /* the kernel's, of which user space knows the front alone */
-	u64 regs[31];
-	u64 orig_x0;
-	s32 syscallno;
-} __attribute__((preserve_access_index));
-
-static __always_inline u64 syscall_number(struct pt_regs *regs)
-{
-	return ((struct pt_regs___syscall *)regs)->syscallno;
-}
-
-static __always_inline void syscall_args(struct pt_regs *regs, u64 *args)
-{
-	struct pt_regs___syscall *r = (void *)regs;
-	args[0] = r->orig_x0;
-	args[1] = r->regs[1];
-	args[2] = r->regs[2];
-	args[3] = r->regs[3];
-}
-#endif
 
 static __always_inline bool ends_connection(s64 ret)
 {
@@ -617,12 +576,8 @@ static __always_inline int option_call(const struct syscall *call, u64 key)
 		return 0;
 	struct sh_conn *conn = conn_get(&socket);
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-	if (!conn || !c || !(conn->flags & SH_CONN_FLAG_CONNECT) || c->base.span_id == conn->resume.span_id)
-		return 0;
-	if (conn->resume.span_id)
-		context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
-	else
-		c->base.span_id = 0;
+	if (conn && c && conn->flags & SH_CONN_FLAG_CONNECT)
+		go_back(c, conn);
 	return 0;
 }
 
