@@ -95,6 +95,23 @@ static __always_inline bool socket_of_fd(u32 fd, struct socket_place *ret)
 	return bpf_rdonly_cast ? socket_of_file_typed(file, ret) : socket_of_file(file, ret);
 }
 
+/* --- the other end of a Unix socket ------------------------------------------------------------------------------- */
+
+static __always_inline struct sock *unix_other(struct sock *sk)
+{
+	if (!bpf_core_field_exists(struct unix_sock, peer))
+		return NULL;
+	return BPF_CORE_READ((struct unix_sock *)sk, peer);
+}
+
+/* 0: it is closed, or nobody accepted it yet. */
+static __always_inline u64 unix_ino(struct sock *sk)
+{
+	return sk ? BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino) : 0;
+}
+
+/* --- the table ---------------------------------------------------------------------------------------------------- */
+
 static __always_inline struct sh_conn *conn_get(const struct socket_place *s)
 {
 	u64 key = (u64)s->sk;
@@ -141,7 +158,10 @@ static __always_inline void conn_tell(struct sh_conn *c, struct sock *sk, u64 ke
 	e->connect_us = c->connect_us;
 	e->parent = c->resume;
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	if (c->family != AF_UNIX) {
+	if (c->family == AF_UNIX) {
+		*(u64 *)e->local = c->ino;
+		*(u64 *)e->remote = unix_ino(unix_other(sk));
+	} else {
 		e->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 		e->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	}

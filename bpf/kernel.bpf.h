@@ -84,10 +84,18 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
 	u8 sk_shutdown;
+	struct socket *sk_socket;
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct sock *peer;
 };
 
 struct tcp_sock {
@@ -98,6 +106,7 @@ struct tcp_sock {
 
 struct socket {
 	short type;
+	struct file *file;
 	struct sock *sk;
 };
 

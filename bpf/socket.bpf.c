@@ -10,8 +10,8 @@
  * Here it is decided what causes what, because here it is known when it happens: a request read begins an exchange, and the
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
  */
-#include "connection.bpf.h"
 #include "syscall.bpf.h"
+#include "unix.bpf.h"
 
 #define MSG_OOB	     0x01
 #define MSG_PEEK     0x02
@@ -223,6 +223,9 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	if (!io || !conn || !e)
 		return 0;
 	bool tasks = io->process & SH_PROCESS_TASKS;
+	bool read = io->direction == DIR_READ;
+	if (io->socket.family == AF_UNIX)
+		e->seq = read ? unix_request_read(io->socket.sk, conn) : unix_request_written(io->socket.sk, conn);
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
@@ -236,7 +239,7 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	conn->self.span_id = context_new_id(c);
 	e->hdr.flags |= SH_DATA_REQUEST;
 	e->link = SH_LINK_NONE;
-	if (io->direction == DIR_READ) {
+	if (read) {
 		conn->flags = (conn->flags | SH_CONN_FLAG_SERVER) & ~SH_CONN_FLAG_ANSWERED;
 		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
@@ -423,7 +426,10 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
 			conn->flags |= SH_CONN_FLAG_SERVER;
 		conn->protocol = SH_PROTO_HTTP1;
-		exchange_goes_on(io, conn, copied < 10 || s->bytes[9] != '1'); /* 1xx: there is more to come */
+		bool last = copied < 10 || s->bytes[9] != '1'; /* 1xx: there is more to come */
+		if (last && io->direction == DIR_READ)
+			unix_answer_read(conn);
+		exchange_goes_on(io, conn, last);
 	} else if (http && kind == LOOKS_OTHER && io->direction == DIR_READ) {
 		exchange_goes_on(io, conn, false);
 	}
@@ -581,6 +587,46 @@ static __always_inline int option_call(const struct syscall *call, u64 key)
 	return 0;
 }
 
+/* A thread connects, for what it works for. */
+static __always_inline void conn_connects(struct sh_conn *conn, u64 key)
+{
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	conn->connect_ns = bpf_ktime_get_ns();
+	conn->connect_tid = (u32)key;
+	conn->flags |= SH_CONN_FLAG_CONNECT;
+	if (c && c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED))
+		conn->resume = c->base;
+}
+
+/* A Unix socket, known before its first request: whoever reads that may be faster than the system call that writes it. */
+static __always_inline struct sh_conn *unix_begins(u32 fd, u64 key)
+{
+	struct socket_place socket;
+
+	if (!socket_of_fd(fd, &socket) || socket.family != AF_UNIX || conn_get(&socket))
+		return NULL;
+	return conn_make(socket.sk, socket.ino, AF_UNIX, key >> 32);
+}
+
+static __always_inline int connect_call(const struct syscall *call, u64 key)
+{
+	struct sh_conn *conn = call->ret ? NULL : unix_begins(call->args[0], key);
+	if (conn)
+		conn_connects(conn, key);
+	return 0;
+}
+
+static __always_inline int pair_call(const struct syscall *call, u64 key)
+{
+	u32 fds[2];
+
+	if (call->ret || bpf_probe_read_user(fds, sizeof(fds), (void *)call->args[3]))
+		return 0;
+	unix_begins(fds[0], key);
+	unix_begins(fds[1], key);
+	return 0;
+}
+
 /* trace_sys_exit(regs, ret). */
 SEC("?tp_btf/sys_exit") int socket_exit(u64 *ctx)
 {
@@ -615,6 +661,10 @@ SEC("?tp_btf/sys_exit") int socket_exit(u64 *ctx)
 		return splice_call(&call, key);
 	case SH_SYS_OPTION:
 		return option_call(&call, key);
+	case SH_SYS_CONNECT:
+		return connect_call(&call, key);
+	case SH_SYS_PAIR:
+		return pair_call(&call, key);
 	}
 	return socket_call(&call, key);
 }
@@ -634,12 +684,7 @@ SEC("?raw_tp/inet_sock_set_state") int socket_state(struct bpf_raw_tracepoint_ar
 		conn = conn_make(sk, 0, BPF_CORE_READ(sk, __sk_common.skc_family), key >> 32);
 		if (!conn)
 			return 0;
-		conn->connect_ns = bpf_ktime_get_ns();
-		conn->connect_tid = (u32)key;
-		conn->flags |= SH_CONN_FLAG_CONNECT;
-		struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-		if (c && c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED))
-			conn->resume = c->base;
+		conn_connects(conn, key);
 		return 0;
 	}
 	if (!conn)

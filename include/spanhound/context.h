@@ -84,6 +84,8 @@ struct sh_settings {
 #define SH_SYS_POLL	8  /* (fds, count, timeout): a wait, if for several descriptors */
 #define SH_SYS_OPTION	10 /* (fd, level, option): asked for SO_ERROR, how a connect() went that was not waited for */
 #define SH_SYS_URING	9  /* io_uring_enter: what it moves is not seen */
+#define SH_SYS_CONNECT	11 /* (fd, ...) */
+#define SH_SYS_PAIR	12 /* socketpair: (family, type, protocol, int[2]) */
 #define SH_SYS_WRITE	0x10
 #define SH_SYS_FLAGS	0x20 /* MSG_* in the fourth argument */
 #define SH_SYS_MOVES	0x40 /* moves bytes: nothing happened when it failed for the moment */
@@ -158,6 +160,7 @@ struct sh_conn {
 	__u32 number; /* records written of it */
 	__u32 first;  /* first bytes of the message under way */
 	__u32 budget; /* bytes of it still to be copied */
+	__u32 asked;  /* of Unix sockets: SH_ASKED; where requests are read: the number of the last one */
 	__u16 family;
 	__u8 protocol;
 	__u8 direction; /* of the message under way: 1 read, 2 written, 0 none yet */
@@ -173,6 +176,12 @@ struct sh_conn {
 #define SH_CONN_FLAG_CONNECT  (1 << 4) /* its connect() was seen */
 #define SH_CONN_FLAG_ANSWERED (1 << 6) /* the response of the exchange served here has begun */
 #define SH_CONN_FLAG_LEAVES   (1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
+
+/* sh_conn.asked: requests written, and what is known of the last one. In one word, since the other end reads it. */
+#define SH_ASKED(number)       ((number) << 2)
+#define SH_ASKED_NUMBER(asked) ((asked) >> 2)
+#define SH_ASKED_UNANSWERED    (1 << 0)
+#define SH_ASKED_AMBIGUOUS     (1 << 1) /* several were under way at one time: whoever reads them cannot tell them apart */
 
 /* Key of images: an executable file whose every process is to be chosen, from its exec on. */
 struct sh_image {

@@ -79,7 +79,7 @@ struct sh_ev_conn {
 	__u16 pad;
 	__u32 netns;	  /* inode number of its network namespace */
 	__u32 connect_us; /* how long the handshake took; 0: it was not seen */
-	__u8 local[16];	  /* IPv4: in the first 4 bytes */
+	__u8 local[16]; /* IPv4: in the first 4 bytes; Unix: inode number of the socket in the first 8, 0: not known */
 	__u8 remote[16];
 	struct sh_span_context parent; /* SH_CONN_CONNECT: under which span it was called */
 };
@@ -117,7 +117,7 @@ struct sh_ev_data {
 	__u32 tid;
 	__u32 len;    /* bytes that passed */
 	__u32 copied; /* the first of them, behind this struct */
-	__u32 seq;    /* TCP sequence number of the first; 0 where there is none */
+	__u32 seq;    /* TCP sequence number of the first; of a Unix socket: with REQUEST its number, 0: not known */
 	__u32 number; /* among the records of this connection, from 1: those of one pass may come from several rings */
 	__u8 link;    /* enum sh_link */
 	__u8 tail_len;

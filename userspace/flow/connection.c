@@ -18,6 +18,7 @@ struct pending {
 	struct sh_span_context self;
 	uint64_t parent_id;
 	uint32_t tgid, tid;
+	uint32_t number; /* of a Unix socket's requests */
 	uint8_t link;
 	bool root;
 	bool read; /* not written: a trace was begun for it */
@@ -249,9 +250,15 @@ static void exchange_share_cause(struct exchange *x, const struct exchange *befo
 
 static void connection_join(struct connection *n, struct exchange *x, uint32_t seq, uint64_t now_ns)
 {
+	const struct dialogue *d = n->dialogue;
+	bool known = connection_has_ends(n);
+	if (n->family == AF_UNIX) { /* pipelined ones have no number */
+		seq = d->pending.number;
+		known &= d->asked_here == x && seq;
+	}
 	struct join_key key = connection_ends(n, seq);
 	enum exchange_writer who = n->server ? connection_writer(n, now_ns) : WRITER_STRANGE;
-	exchanges_join(n->shared->exchanges, x, connection_is_tcp(n) ? &key : NULL, who, now_ns);
+	exchanges_join(n->shared->exchanges, x, known ? &key : NULL, who, now_ns);
 }
 
 static void connection_identify(struct connection *n, struct exchange *x, const struct sh_ev_data *e)
@@ -489,6 +496,7 @@ static void connection_take_request(struct connection *n, const struct sh_ev_dat
 				      .parent_id = e->parent_id,
 				      .tgid = e->tgid,
 				      .tid = e->tid,
+				      .number = e->seq,
 				      .link = e->link,
 				      .root = e->hdr.flags & SH_DATA_ROOT,
 				      .read = !(e->hdr.flags & SH_DATA_WRITE)};

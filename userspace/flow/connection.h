@@ -42,7 +42,7 @@ struct connection {
 	bool is_asker;
 	uint8_t moved; /* which way bytes went last */
 	uint16_t family, local_port, remote_port;
-	uint8_t local[16], remote[16]; /* IPv4-mapped */
+	uint8_t local[16], remote[16]; /* IPv4-mapped; of a Unix socket as of struct sh_ev_conn */
 	uint32_t ends_hash;
 	uint32_t connect_us, tgid, tid;
 	int error;	   /* errno of what ended it */
@@ -68,8 +68,9 @@ void connection_unfinished(struct connection *n, uint64_t now_ns);
 
 /* --- connection_ends.c -------------------------------------------------------------------------------------------- */
 
-bool connection_is_tcp(const struct connection *n);
-/* Its ends and a message's first byte. */
+/* False: connection_ends() would not tell it from others. */
+bool connection_has_ends(const struct connection *n);
+/* Its ends and a message: the sequence number of its first byte, or the request's own number. 0: the connection. */
 struct join_key connection_ends(const struct connection *n, uint32_t seq);
 void connection_set_role(struct connection *n, bool server);
 void connection_unregister(struct connection *n);

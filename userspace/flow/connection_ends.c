@@ -5,16 +5,26 @@
 
 #include "flow/connection.h"
 
-bool connection_is_tcp(const struct connection *n)
+static bool connection_is_tcp(const struct connection *n)
 {
 	return n->family == AF_INET || n->family == AF_INET6;
 }
 
-/* Without a sequence number: the connection. */
+bool connection_has_ends(const struct connection *n)
+{
+	static const uint8_t unknown[16];
+	return connection_is_tcp(n) ||
+	       (n->family == AF_UNIX && memcmp(n->server ? n->remote : n->local, unknown, sizeof(unknown)));
+}
+
 struct join_key connection_ends(const struct connection *n, uint32_t seq)
 {
 	struct join_key k = {.seq = seq};
 	memcpy(k.client, n->server ? n->remote : n->local, 16);
+	/* One socket names a pair of them. The asking end is there from the first request on; the other one may not be
+	 * accepted yet. */
+	if (n->family == AF_UNIX)
+		return k;
 	memcpy(k.server, n->server ? n->local : n->remote, 16);
 	k.client_port = n->server ? n->remote_port : n->local_port;
 	k.server_port = n->server ? n->local_port : n->remote_port;
@@ -38,7 +48,7 @@ static void connection_register(struct connection *n)
 	struct join_key ends = connection_ends(n, 0);
 	n->ends_hash = join_key_hash(&ends);
 	/* The table's other one of the same ends is gone, its end unseen; or it is in another network. */
-	if (n->server || !connection_is_tcp(n))
+	if (n->server || !connection_has_ends(n))
 		return;
 	n->is_asker = hindex_put(&n->shared->askers, n->ends_hash, n->slot) == 0;
 }
@@ -102,7 +112,7 @@ static bool address_is_near(const uint8_t a[16])
 /* May whoever wrote this request be traced, too, and just not be seen yet? */
 enum exchange_writer connection_writer(const struct connection *n, uint64_t now_ns)
 {
-	if (connection_asker(n))
+	if (n->family == AF_UNIX || connection_asker(n)) /* the kernel half numbers requests of traced ones alone */
 		return WRITER_TRACED;
 	if (n->asked_ns && now_ns - n->asked_ns > EXCHANGES_SEARCH_NS) /* it would have been seen by now */
 		return WRITER_STRANGE;

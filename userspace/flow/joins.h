@@ -9,7 +9,7 @@
 
 /* Which trace a request read here really belongs to. The kernel half begins a trace for every request that is read;
  * whose it is says its header, or the process that wrote it, when that is traced, too: (4-tuple, TCP sequence number)
- * of a message is the same at both ends. Everything that was made under the trace begun here then belongs to the other
+ * of a message is the same at both ends, and so is a request's number on a Unix socket. Everything that was made under the trace begun here then belongs to the other
  * one: the consumer asks before it hands a chunk on.
  *
  * On one host the reader may be done before the writer's system call has returned, so either end may come first. Tables
@@ -28,7 +28,8 @@ struct joins_decision {
 	char origin[JOINS_ORIGIN_MAX]; /* NUL-terminated */
 };
 
-/* Two ends of one message. Addresses as IPv6 (IPv4-mapped). */
+/* Two ends of one message. Addresses as IPv6 (IPv4-mapped); of Unix sockets the asker's inode number, and nothing else but
+ * which request it is, as the kernel half numbers them (bpf/unix.bpf.h). */
 struct join_key {
 	uint8_t client[16], server[16];
 	uint16_t client_port, server_port;

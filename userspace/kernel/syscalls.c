@@ -22,6 +22,8 @@ static const struct {
 	{__NR_splice, SH_SYS_SPLICE},
 	{__NR_io_uring_enter, SH_SYS_URING},
 	{__NR_getsockopt, SH_SYS_OPTION},
+	{__NR_connect, SH_SYS_CONNECT},
+	{__NR_socketpair, SH_SYS_PAIR},
 	{__NR_epoll_pwait, SH_SYS_WAIT},
 	{__NR_epoll_pwait2, SH_SYS_WAIT},
 	{__NR_ppoll, SH_SYS_POLL},
