@@ -765,6 +765,70 @@ class Unix(Scene):
     connects = 3
 
 
+class UnixPassedOn(PassedOn):
+    family = socket.AF_UNIX
+
+
+class UnixPipelined(Unix):
+    """Two requests before the first one is read, by system calls of their own; then one by one."""
+    connects = 1
+
+    def serve(self, conn):
+        size = len(request("/pipe/0"))
+        while len(conn.recv(2 * size, socket.MSG_PEEK)) < 2 * size:
+            pass
+        for _ in range(2):
+            assert len(conn.recv(size)) == size
+            conn.sendall(response())
+        for _ in range(3):
+            Scene.serve(self, conn)
+
+    def ask(self, c):
+        for i in range(2):
+            c.sendall(request(f"/pipe/{i}"))
+        read_cnt(c, 2 * len(response()))
+        for i in range(2, 5):
+            c.sendall(request(f"/pipe/{i}"))
+            read_response(c)
+
+
+class UnixExpect(Unix):
+    """100 Continue between head and body, and a body that looks like a request."""
+
+    def serve(self, conn):
+        for _ in range(3):
+            read_head(conn)
+            conn.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            read_cnt(conn, 20)
+            conn.sendall(response())
+
+    def ask(self, c):
+        for i in range(3):
+            c.sendall(request(f"/expect/{i}", "POST", headers="Content-Length: 20\r\nExpect: 100-continue\r\n"))
+            read_head(c)
+            c.sendall(b"GET /false HTTP/1.1\r\n"[:20])
+            read_response(c)
+
+
+class UnixPair(Scene):
+    """A process and its child, over a socketpair() made before the fork: the child serves."""
+    family = socket.AF_UNIX
+
+    def client(self, connect):
+        Scene.client(self, connect)
+        here, there = socket.socketpair()
+        if os.fork() == 0:
+            here.close()
+            for _ in range(5):
+                self.serve(there)
+            os._exit(0)
+        there.close()
+        for i in range(5):
+            here.sendall(request(f"/pair/{i}"))
+            read_response(here)
+        assert os.wait()[1] == 0
+
+
 class Ipv6(Scene):
     family = socket.AF_INET6
     address = "::1"

@@ -286,10 +286,34 @@ def test_descriptors_used_again(play):
 
 
 def test_unix_sockets(play):
-    got = play("Unix")
-    assert len(got.servers) == len(got.clients) == 3
-    for s in got.spans:
-        check_request(s, "GET", "/unix", 200, 0, 2)
+    for client, server in joined(play("Unix"), 3):
+        check_request(client, "GET", "/unix", 200, 0, 2)
+        check_request(server, "GET", "/unix", 200, 0, 2)
+
+
+def test_unix_socket_passed_to_another_process(play):
+    joined(play("UnixPassedOn"), 3)
+
+
+def test_unix_socket_of_expect(play):
+    """What looks like a request in the body is none, and is not counted as one."""
+    got = play("UnixExpect")
+    for client, server in joined(got, 9, not_http=got.summary["dropped"].get("not_http", 0)):
+        assert path_of(client) == path_of(server)
+
+
+def test_unix_socket_pipelined(play):
+    """Which one is read cannot be told: no links from there on, and none that is false."""
+    got = play("UnixPipelined")
+    assert len(got.servers) == len(got.clients) == 5
+    by_id = {c["span_id"]: c for c in got.clients}
+    linked = [s for s in got.servers if s["parent_id"]]
+    assert all(path_of(by_id[s["parent_id"]]) == path_of(s) for s in linked)
+    assert {path_of(s) for s in linked} <= {"/pipe/0", "/pipe/1"}
+
+
+def test_socketpair(play):
+    joined(play("UnixPair"), 6)
 
 
 def test_ipv6(play):

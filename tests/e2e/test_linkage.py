@@ -46,10 +46,29 @@ def leaf(tmp, port):
     return Server([harness.program_path("o2", "chain"), "thread", str(port)], port, tmp)
 
 
+def unix_leaf(tmp, port):
+    path = os.path.join(tmp, f"{port}.sock")
+    return Server([harness.program_path("o2", "chain"), "thread", path], path, tmp)
+
+
+def gunicorn_leaf(tmp, port):
+    """A connection for each request; two workers take them from one socket."""
+    harness.write(tmp, "app.py", '''def app(environ, start):
+    start("200 OK", [("Content-Length", "3")])
+    return [b"ok\\n"]
+''')
+    path = os.path.join(tmp, f"{port}.sock")
+    g = Server([os.path.join(os.path.dirname(sys.executable), "gunicorn"), "-w", "2", "--backlog", "1024", "-b", f"unix:{path}",
+                "app:app"], path, tmp, cwd=tmp)
+    wait_for(lambda: len(g.tree()) == 3, "two workers")
+    return g
+
+
 def nginx_hop(tmp, port, next_port, workers=1):
     needs("nginx")
+    next_server = f"unix:{next_port}" if isinstance(next_port, str) else f"127.0.0.1:{next_port}"
     return web.nginx(tmp, port, "location / { rewrite ^(.*)$ $1/nginx break; proxy_pass http://up; proxy_http_version 1.1; "
-                     'proxy_set_header Connection ""; }', f"upstream up {{ server 127.0.0.1:{next_port}; keepalive 64; }}", workers)
+                     'proxy_set_header Connection ""; }', f"upstream up {{ server {next_server}; keepalive 64; }}", workers)
 
 
 PYTHON_THREADED = """
@@ -150,9 +169,9 @@ def load(port, connections, cnt, first=1):
     assert p.returncode == 0, p.stderr
 
 
-def measure(spanhound, hops, make, cnt, concurrency, options=()):
+def measure(spanhound, hops, make, cnt, concurrency, options=(), make_leaf=leaf):
     """Load through one hop of this make to a leaf."""
-    last = hops(leaf)
+    last = hops(make_leaf)
     first = hops(make, last.port)
     pids = ",".join(str(p) for s in (first, last) for p in s.tree())
     load(first.port, min(concurrency, 8), 50)  # connections older than the attach
@@ -197,6 +216,26 @@ def test_exact(spanhound, hops, name, concurrency):
     assert parents.cnt == joins.cnt == cnt
     assert parents.false <= cnt * 1e-5 and parents.right >= cnt * 0.9999, line
     assert joins.false == 0 and joins.right >= cnt * 0.9999, line
+
+
+UNIX = {"thread, unix": (chain("thread"), unix_leaf), "epoll, unix": (chain("epoll"), unix_leaf),
+        "nginx, unix": (nginx_hop, unix_leaf), "nginx, gunicorn": (nginx_hop, gunicorn_leaf)}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("concurrency", FULL if SOAK else SMALL[1:])
+@pytest.mark.parametrize("name", UNIX)
+def test_unix_sockets(spanhound, hops, name, concurrency):
+    """The next hop is asked over a Unix socket."""
+    needs("nginx")
+    cnt = REQUESTS
+    make, make_leaf = UNIX[name]
+    parents, joins, _ = measure(spanhound, hops, make, cnt, concurrency, (), make_leaf)
+    line = report(name, concurrency, cnt, parents, joins)
+    assert parents.false == joins.false == 0, line
+    assert parents.right >= cnt * 0.9999, line
+    # Of a connection older than the attach the first request may be read before its writer's system call returns.
+    assert joins.right >= cnt * 0.9999 - min(concurrency, 8), line
 
 
 @pytest.mark.timeout(1200)

@@ -154,18 +154,30 @@ def wait_port(port, process=None, host="127.0.0.1"):
     wait_for(listening, f"a listener on port {port}")
 
 
+def wait_path(path, process):
+    """Until somebody listens on this Unix socket."""
+    def listening():
+        assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+        with open("/proc/net/unix", encoding="ascii", errors="replace") as f:
+            rows = [line.split() for line in f]
+        return any(row[-1] == path and row[3] == "00010000" for row in rows)
+
+    wait_for(listening, f"a listener on {path}")
+
+
 class Server:
-    """A process that serves on `port`, of whatever program: started, listening, stopped at the end of the test."""
+    """A process that serves on `port`, of whatever program: started, listening, stopped at the end of the test. The port may be
+    the path of a Unix socket."""
 
     def __init__(self, command, port, tmp, cwd=None, env=None):
         self.port = port
-        self.log_path = os.path.join(tmp, f"server-{port}.log")
+        self.log_path = os.path.join(tmp, f"server-{os.path.basename(str(port))}.log")
         self.log = open(self.log_path, "wb")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd=cwd,
                                         env=harness.target_environment(env), start_new_session=True)
         self.pid = self.process.pid
         try:
-            wait_port(port, self.process)
+            (wait_path if isinstance(port, str) else wait_port)(port, self.process)
         except AssertionError as e:
             self.stop()
             with open(self.log_path, encoding="utf-8", errors="replace") as f:

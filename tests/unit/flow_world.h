@@ -51,6 +51,7 @@ struct end {
 	uint16_t local_port, remote_port;
 	uint8_t local[16], remote[16];
 	uint32_t seq[2]; /* of the next byte read, written */
+	uint32_t asked;	 /* of a Unix socket: number of the next request, 0: not known */
 	int moved;	 /* the direction of the last bytes + 1 */
 	bool lost;
 	struct sh_span_context context; /* what the thread works for: parent of requests written */
@@ -314,6 +315,21 @@ static inline void ends_open(struct world *w, struct end *client, int client_pro
 	end_tell(server);
 }
 
+/* The ends of a Unix socket, told; inode numbers by the connection's. */
+static inline void unix_open(struct world *w, struct end *client, int client_process, struct end *server,
+			     int server_process)
+{
+	*client = end_of(w, client_process, AF_UNIX);
+	*server = end_of(w, server_process, AF_UNIX);
+	memcpy(client->local, &client->id, sizeof(client->id));
+	memcpy(server->local, &server->id, sizeof(server->id));
+	memcpy(client->remote, server->local, 16);
+	memcpy(server->remote, client->local, 16);
+	client->asked = server->asked = 1;
+	end_tell(client);
+	end_tell(server);
+}
+
 /* A server's end, whose client is not traced and far away. */
 static inline struct end server_open(struct world *w, int process)
 {
@@ -370,7 +386,7 @@ static inline struct sh_ev_data *end_move(struct end *e, bool write, const char 
 	d->tid = e->tid;
 	d->len = (uint32_t)total;
 	d->copied = (uint32_t)copied;
-	d->seq = e->family == AF_UNIX ? 0 : e->seq[write];
+	d->seq = e->family != AF_UNIX ? e->seq[write] : request && e->asked ? e->asked++ : 0;
 	d->number = ++e->number;
 	memcpy(d + 1, bytes, copied);
 	if (turn || request || world_looks(bytes, copied, "HTTP"))

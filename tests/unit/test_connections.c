@@ -760,6 +760,88 @@ static void unix_sockets(void **state)
 	world_end(&w);
 }
 
+static void unix_joined(const struct world *w, uint64_t client_span, uint64_t server_span, bool joined)
+{
+	const struct seen *c = world_get(w, client_span), *s = world_get(w, server_span);
+	assert_int_equal(s->parent_id, joined ? c->span_id : 0);
+	assert_int_equal(s->trace_lo == c->trace_lo, joined);
+	assert_string_equal(s->link, joined ? "peer" : "");
+}
+
+/* Either end may come first; requests have the kernel half's numbers, and not all of them have one. */
+static void unix_sockets_joined(void **state)
+{
+	(void)state;
+	struct world w;
+	struct end c, s, other_c, other_s;
+	world_init(&w, plain);
+	unix_open(&w, &c, 1, &s, 0);
+	unix_open(&w, &other_c, 1, &other_s, 0);
+	for (int i = 0; i < 6; i++) {
+		uint64_t asked[2], served[2];
+		bool known = i != 3;
+		c.asked = known ? (uint32_t)i + 1 : 0;
+		for (int k = 0; k < 2; k++) {
+			bool write = (i & 1) == k;
+			end_move(write ? &c : &s, write, GET, sizeof(GET) - 1, sizeof(GET) - 1);
+			end_move(write ? &other_c : &other_s, write, GET, sizeof(GET) - 1, sizeof(GET) - 1);
+		}
+		asked[0] = c.self.span_id, served[0] = s.self.span_id;
+		asked[1] = other_c.self.span_id, served[1] = other_s.self.span_id;
+		end_write(&s, OK);
+		end_write(&other_s, OK);
+		end_read(&c, OK);
+		end_read(&other_c, OK);
+		world_run(&w);
+		world_pass(&w, 2000);
+		unix_joined(&w, asked[0], served[0], known);
+		unix_joined(&w, asked[1], served[1], true);
+	}
+	world_end(&w);
+}
+
+/* Two written at once have one number, which is the first one's. */
+static void unix_pipelined(void **state)
+{
+	(void)state;
+	struct world w;
+	struct end c, s;
+	world_init(&w, plain);
+	unix_open(&w, &c, 1, &s, 0);
+	end_write(&c, GET "GET /b HTTP/1.1\r\nHost: shop\r\n\r\n");
+	end_read(&s, GET);
+	uint64_t first = s.self.span_id;
+	s.asked = 0;
+	end_read(&s, "GET /b HTTP/1.1\r\nHost: shop\r\n\r\n");
+	end_write(&s, OK OK);
+	end_read(&c, OK OK);
+	world_run(&w);
+	world_pass(&w, 2000);
+	assert_int_equal(w.spans.cnt, 4);
+	unix_joined(&w, c.self.span_id, first, true);
+	assert_int_equal(world_get(&w, s.self.span_id)->parent_id, 0);
+	world_end(&w);
+}
+
+/* The other end's inode number is not known: it is not told from others. */
+static void unix_without_ends(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	struct end c = end_of(&w, 1, AF_UNIX), s = end_of(&w, 0, AF_UNIX);
+	c.asked = s.asked = 1;
+	end_tell(&c);
+	end_tell(&s);
+	end_write(&c, GET);
+	end_read(&s, GET);
+	end_write(&s, OK);
+	end_read(&c, OK);
+	world_run(&w);
+	unix_joined(&w, c.self.span_id, s.self.span_id, false);
+	world_end(&w);
+}
+
 static void more_than_the_table_holds(void **state)
 {
 	(void)state;
@@ -852,6 +934,9 @@ int main(void)
 		cmocka_unit_test(cut_off_by_the_end),
 		cmocka_unit_test(head_longer_than_is_copied),
 		cmocka_unit_test(unix_sockets),
+		cmocka_unit_test(unix_sockets_joined),
+		cmocka_unit_test(unix_pipelined),
+		cmocka_unit_test(unix_without_ends),
 		cmocka_unit_test(more_than_the_table_holds),
 		cmocka_unit_test(addresses),
 	};

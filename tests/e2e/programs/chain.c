@@ -2,8 +2,10 @@
 /*
  * One hop of a chain of HTTP services, and the load that goes through it:
  *
- *	chain thread|pool|epoll PORT [NEXT_PORT]   serves /r/ID..., asks the next hop for /r/ID.../MODE before it answers
+ *	chain thread|pool|epoll PORT [NEXT]   serves /r/ID..., asks the next hop for /r/ID.../MODE before it answers
  *	chain load PORT CONNECTIONS REQUESTS FIRST_ID
+ *
+ * Each of PORT and NEXT is a TCP port of 127.0.0.1, or the path of a Unix socket, with a slash in it.
  *
  * thread  a thread per connection, the connections to the next hop shared by all of them
  * pool    one thread reads, eight others take the requests from a queue, ask and answer
@@ -22,6 +24,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define NOINLINE __attribute__((noinline, noipa))
@@ -29,7 +32,7 @@
 #define WORKERS	 8
 
 static const char *mode;
-static int next_port;
+static const char *next_place;
 
 static void die(const char *what)
 {
@@ -39,36 +42,54 @@ static void die(const char *what)
 
 /* --- sockets and HTTP --------------------------------------------------------------------------------------------- */
 
-static struct sockaddr_in address(int port)
+struct address {
+	socklen_t len;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_un un;
+	};
+};
+
+static struct address address_of(const char *place)
 {
-	return (struct sockaddr_in){
-		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct address a = {.len = sizeof(a.in)};
+	if (strchr(place, '/')) {
+		a.len = sizeof(a.un);
+		a.un.sun_family = AF_UNIX;
+		snprintf(a.un.sun_path, sizeof(a.un.sun_path), "%s", place);
+	} else {
+		a.in.sin_family = AF_INET;
+		a.in.sin_port = htons((uint16_t)atoi(place));
+		a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	}
+	return a;
 }
 
 static void no_delay(int fd)
 {
-	int one = 1;
+	int one = 1; /* no harm to a Unix socket, which does not know it */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-static int open_connection(int port, int flags)
+static int open_connection(const char *place, int flags)
 {
-	struct sockaddr_in a = address(port);
-	int fd = socket(AF_INET, SOCK_STREAM | flags, 0);
+	struct address a = address_of(place);
+	int fd = socket(a.any.sa_family, SOCK_STREAM | flags, 0);
 	if (fd < 0)
 		die("socket");
 	no_delay(fd);
-	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) && errno != EINPROGRESS)
+	if (connect(fd, &a.any, a.len) && errno != EINPROGRESS)
 		die("connect");
 	return fd;
 }
 
-static int listen_on(int port)
+static int listen_on(const char *place)
 {
-	struct sockaddr_in a = address(port);
-	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	struct address a = address_of(place);
+	int fd = socket(a.any.sa_family, SOCK_STREAM, 0), one = 1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 1024))
+	if (bind(fd, &a.any, a.len) || listen(fd, 1024))
 		die("listen");
 	return fd;
 }
@@ -133,7 +154,7 @@ static int borrow(void)
 	pthread_mutex_lock(&idle_lock);
 	int fd = idle_cnt ? idle[--idle_cnt] : -1;
 	pthread_mutex_unlock(&idle_lock);
-	return fd >= 0 ? fd : open_connection(next_port, 0);
+	return fd >= 0 ? fd : open_connection(next_place, 0);
 }
 
 static void give_back(int fd)
@@ -157,7 +178,7 @@ NOINLINE int p_chain_ask(const char *request)
 NOINLINE int p_chain_handle(int fd, const char *request)
 {
 	wait_a_little(1000);
-	if (next_port) {
+	if (next_place) {
 		p_chain_ask(request);
 		wait_a_little(300);
 	}
@@ -315,7 +336,7 @@ static void end_ask(struct end *up)
 static void end_request(struct end *client)
 {
 	struct end *up = idle_ends;
-	if (!next_port) {
+	if (!next_place) {
 		client->len = 0;
 		answer(client->fd);
 		return;
@@ -326,7 +347,7 @@ static void end_request(struct end *client)
 		end_ask(up);
 		return;
 	}
-	up = end_new(open_connection(next_port, SOCK_NONBLOCK), 1, EPOLLOUT);
+	up = end_new(open_connection(next_place, SOCK_NONBLOCK), 1, EPOLLOUT);
 	up->other = client;
 }
 
@@ -386,12 +407,13 @@ static void serve_by_epoll(int listener)
 
 /* --- load --------------------------------------------------------------------------------------------------------- */
 
-static int load_port, load_last;
+static const char *load_place;
+static int load_last;
 static int load_next; /* id */
 
 static void *load(void *arg)
 {
-	int fd = open_connection(load_port, 0);
+	int fd = open_connection(load_place, 0);
 	char text[MAX_HEAD];
 	for (;;) {
 		int id = __atomic_fetch_add(&load_next, 1, __ATOMIC_RELAXED);
@@ -409,7 +431,7 @@ static int run_load(char **args)
 {
 	int cnt = atoi(args[1]);
 	pthread_t threads[1024];
-	load_port = atoi(args[0]);
+	load_place = args[0];
 	load_next = atoi(args[3]);
 	load_last = load_next + atoi(args[2]);
 	for (int i = 0; i < cnt; i++)
@@ -428,8 +450,8 @@ int main(int argc, char **argv)
 		return run_load(argv + 2);
 	if (argc < 3)
 		return 2;
-	next_port = argc > 3 ? atoi(argv[3]) : 0;
-	int listener = listen_on(atoi(argv[2]));
+	next_place = argc > 3 ? argv[3] : NULL;
+	int listener = listen_on(argv[2]);
 	if (!strcmp(mode, "thread"))
 		serve_by_threads(listener);
 	else if (!strcmp(mode, "pool"))
