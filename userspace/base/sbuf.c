@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/utf8.h"
+#include "base/put.h"
 
 char *sbuf_reserve(struct sbuf *b, size_t len)
 {
@@ -36,11 +36,8 @@ void sbuf_adds(struct sbuf *b, const char *s)
 
 void sbuf_addu(struct sbuf *b, uint64_t n)
 {
-	char digits[20], *at = digits + sizeof(digits);
-	do
-		*--at = (char)('0' + n % 10);
-	while ((n /= 10) > 0);
-	sbuf_add(b, at, (size_t)(digits + sizeof(digits) - at));
+	char digits[PUT_U64_MAX];
+	sbuf_add(b, digits, (size_t)(put_u64(digits, n) - digits));
 }
 
 void sbuf_addi(struct sbuf *b, int64_t n)
@@ -79,58 +76,16 @@ void sbuf_addf(struct sbuf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
-#define EACH_BYTE(c) ((c)*0x0101010101010101ULL)
-
-/* Sets the top bit of the lowest byte of `w` that is zero; bytes above it may be marked wrongly. */
-static inline uint64_t zero_byte(uint64_t w)
-{
-	return (w - EACH_BYTE(0x01)) & ~w & EACH_BYTE(0x80);
-}
-
-/* Bytes from `from` on that stand for themselves in a JSON string: printable ASCII but for the quote and the backslash. */
-static size_t json_plain(struct sv s, size_t from)
-{
-	size_t i = from;
-	for (uint64_t w; i + sizeof(w) <= s.len; i += sizeof(w)) {
-		memcpy(&w, s.data + i, sizeof(w));
-		if ((w | ((w - EACH_BYTE(0x20)) & ~w)) & EACH_BYTE(0x80) ||
-		    zero_byte(w ^ EACH_BYTE('"')) | zero_byte(w ^ EACH_BYTE('\\')) | zero_byte(w ^ EACH_BYTE(0x7f)))
-			break;
-	}
-	while (i < s.len) {
-		unsigned char c = (unsigned char)s.data[i];
-		if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
-			break;
-		i++;
-	}
-	return i - from;
-}
-
 void sbuf_add_json(struct sbuf *b, struct sv s)
 {
-	sbuf_addc(b, '"');
-	for (size_t i = 0; i < s.len;) {
-		size_t plain = json_plain(s, i);
-		sbuf_add(b, s.data + i, plain);
-		i += plain;
-		if (i == s.len)
-			break;
-		const unsigned char *p = (const unsigned char *)s.data + i;
-		size_t n = utf8_len((struct sv){s.data + i, s.len - i});
-		if (n == 0) {
-			sbuf_adds(b, "\xef\xbf\xbd");
-			n = 1;
-		} else if (*p == '"' || *p == '\\') {
-			sbuf_addc(b, '\\');
-			sbuf_addc(b, (char)*p);
-		} else if (*p < 0x20 || *p == 0x7f) {
-			sbuf_addf(b, "\\u%04x", *p);
-		} else {
-			sbuf_add(b, p, n);
-		}
-		i += n;
+	char *at = s.len < SIZE_MAX / 8 ? sbuf_reserve(b, PUT_JSON_MAX(s.len)) : NULL;
+	if (!at) {
+		b->failed = true;
+		return;
 	}
-	sbuf_addc(b, '"');
+	char *end = put_json(at, s);
+	*end = '\0';
+	b->len += (size_t)(end - at);
 }
 
 void sbuf_reset(struct sbuf *b)

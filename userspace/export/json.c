@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/put.h"
 #include "export/outfile.h"
 #include "trace/tags.h"
+
+#define PUMP_SZ (64 << 10)
 
 struct exporter {
 	struct outfile out;
@@ -16,76 +19,86 @@ struct exporter {
 
 /* --- a line ------------------------------------------------------------------------------------------------------- */
 
-static void json_number(struct sbuf *b, double v)
+#define LINE_FIXED 512 /* bytes of a line beside its strings: names, numbers, punctuation. About 350 */
+#define PAIR_FIXED 32  /* of a tag or a metric: a number at most, and punctuation */
+
+/* A line is put together in room for the longest it can become. */
+static size_t json_line_max(const struct tags *t, const struct span *s)
 {
-	char text[32];
-	if (!isfinite(v)) {
-		sbuf_adds(b, "null");
-		return;
-	}
-	/* Most are whole: counts, ids, sizes. Beyond 15 digits %.15g would show an exponent. */
-	if (v > -1e15 && v < 1e15 && v == (double)(int64_t)v && !(v == 0 && signbit(v))) {
-		sbuf_addi(b, (int64_t)v);
-		return;
-	}
-	/* The shortest text that reads back as the same number, as far as printf can. */
-	snprintf(text, sizeof(text), "%.15g", v);
-	if (strtod(text, NULL) != v)
-		snprintf(text, sizeof(text), "%.17g", v);
-	sbuf_adds(b, text);
+	const struct chunk *c = t->chunk;
+	size_t len = span_service(c, s).len + s->name.len + span_resource(s).len + s->type.len;
+	for (size_t i = 0; i < t->meta.cnt; i++)
+		len += t->meta.data[i].key.len + t->meta.data[i].value.len;
+	for (size_t i = 0; i < t->metrics.cnt; i++)
+		len += t->metrics.data[i].key.len;
+	return LINE_FIXED + PUT_JSON_MAX(len) + PAIR_FIXED * (t->meta.cnt + t->metrics.cnt);
 }
 
-static void json_maps(struct sbuf *b, struct tags *t)
+static char *put_number(char *at, double v)
 {
-	sbuf_addsv(b, SV(",\"meta\":{"));
+	if (!isfinite(v))
+		return put_sv(at, SV("null"));
+	/* Most are whole: counts, ids, sizes. Beyond 15 digits %.15g would show an exponent. */
+	if (v > -1e15 && v < 1e15 && v == (double)(int64_t)v && !(v == 0 && signbit(v)))
+		return put_i64(at, (int64_t)v);
+	/* The shortest text that reads back as the same number, as far as printf can. */
+	int len = snprintf(at, PAIR_FIXED - 4, "%.15g", v);
+	if (strtod(at, NULL) != v)
+		len = snprintf(at, PAIR_FIXED - 4, "%.17g", v);
+	return at + len;
+}
+
+static char *put_maps(char *at, const struct tags *t)
+{
+	at = put_sv(at, SV(",\"meta\":{"));
 	for (size_t i = 0; i < t->meta.cnt; i++) {
 		if (i)
-			sbuf_addc(b, ',');
-		sbuf_add_json(b, t->meta.data[i].key);
-		sbuf_addc(b, ':');
-		sbuf_add_json(b, t->meta.data[i].value);
+			*at++ = ',';
+		at = put_json(at, t->meta.data[i].key);
+		*at++ = ':';
+		at = put_json(at, t->meta.data[i].value);
 	}
-	sbuf_addsv(b, SV("},\"metrics\":{"));
+	at = put_sv(at, SV("},\"metrics\":{"));
 	for (size_t i = 0; i < t->metrics.cnt; i++) {
 		if (i)
-			sbuf_addc(b, ',');
-		sbuf_add_json(b, t->metrics.data[i].key);
-		sbuf_addc(b, ':');
-		json_number(b, t->metrics.data[i].value);
+			*at++ = ',';
+		at = put_json(at, t->metrics.data[i].key);
+		*at++ = ':';
+		at = put_number(at, t->metrics.data[i].value);
 	}
-	sbuf_addc(b, '}');
+	*at++ = '}';
+	return at;
+}
+
+static char *put_span(char *at, const struct tags *t, const struct span *s)
+{
+	const struct chunk *c = t->chunk;
+	at = put_json(put_sv(at, SV("{\"service\":")), span_service(c, s));
+	at = put_json(put_sv(at, SV(",\"name\":")), s->name);
+	at = put_json(put_sv(at, SV(",\"resource\":")), span_resource(s));
+	at = put_u64(put_sv(at, SV(",\"trace_id\":")), c->trace_lo);
+	at = put_u64(put_sv(at, SV(",\"span_id\":")), s->span_id);
+	at = put_u64(put_sv(at, SV(",\"parent_id\":")), s->parent_id);
+	at = put_i64(put_sv(at, SV(",\"start\":")), s->start_ns);
+	at = put_i64(put_sv(at, SV(",\"duration\":")), s->duration_ns);
+	at = put_u64(put_sv(at, SV(",\"error\":")), s->error);
+	at = put_maps(at, t);
+	at = put_json(put_sv(at, SV(",\"type\":")), s->type);
+	at = put_hex64(put_sv(at, SV(",\"trace_id_128\":\"")), c->trace_hi);
+	at = put_hex64(at, c->trace_lo);
+	return put_sv(at, SV("\"}\n"));
 }
 
 static void json_span(struct sbuf *b, struct tags *t, uint32_t i)
 {
-	const struct chunk *c = t->chunk;
-	const struct span *s = &c->spans[i];
+	const struct span *s = &t->chunk->spans[i];
 	tags_of(t, i);
-	sbuf_addsv(b, SV("{\"service\":"));
-	sbuf_add_json(b, span_service(c, s));
-	sbuf_addsv(b, SV(",\"name\":"));
-	sbuf_add_json(b, s->name);
-	sbuf_addsv(b, SV(",\"resource\":"));
-	sbuf_add_json(b, span_resource(s));
-	sbuf_addsv(b, SV(",\"trace_id\":"));
-	sbuf_addu(b, c->trace_lo);
-	sbuf_addsv(b, SV(",\"span_id\":"));
-	sbuf_addu(b, s->span_id);
-	sbuf_addsv(b, SV(",\"parent_id\":"));
-	sbuf_addu(b, s->parent_id);
-	sbuf_addsv(b, SV(",\"start\":"));
-	sbuf_addi(b, s->start_ns);
-	sbuf_addsv(b, SV(",\"duration\":"));
-	sbuf_addi(b, s->duration_ns);
-	sbuf_addsv(b, SV(",\"error\":"));
-	sbuf_addu(b, s->error);
-	json_maps(b, t);
-	sbuf_addsv(b, SV(",\"type\":"));
-	sbuf_add_json(b, s->type);
-	sbuf_addsv(b, SV(",\"trace_id_128\":\""));
-	sbuf_addx(b, c->trace_hi, 16);
-	sbuf_addx(b, c->trace_lo, 16);
-	sbuf_addsv(b, SV("\"}\n"));
+	char *at = sbuf_reserve(b, json_line_max(t, s));
+	if (!at)
+		return;
+	char *end = put_span(at, t, s);
+	*end = '\0';
+	b->len += (size_t)(end - at);
 }
 
 /* --- the exporter ------------------------------------------------------------------------------------------------- */
@@ -122,6 +135,9 @@ static int json_write(struct exporter *e, const struct chunk *chunks)
 			json_span(outfile_begin(&e->out), &e->tags, i);
 			outfile_commit(&e->out, 1);
 		}
+		/* While it is still in the processor's cache; a slow reader is asked once, at the end. */
+		if (!e->out.slow && e->out.pending.len - e->out.sent >= PUMP_SZ)
+			outfile_pump(&e->out, 0);
 	}
 	outfile_pump(&e->out, 0);
 	return 0;

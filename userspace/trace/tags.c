@@ -113,7 +113,7 @@ static inline bool key_is_new(uint64_t *keys, struct sv key)
 	return is_new;
 }
 
-static bool meta_replace(struct tags *t, struct sv key, struct sv value)
+static __attribute__((noinline)) bool meta_replace(struct tags *t, struct sv key, struct sv value)
 {
 	vec_foreach (have, &t->meta) {
 		if (!sv_eq(have->key, key))
@@ -124,7 +124,7 @@ static bool meta_replace(struct tags *t, struct sv key, struct sv value)
 	return false;
 }
 
-static void tags_meta(struct tags *t, struct sv key, struct sv value)
+static inline __attribute__((always_inline)) void tags_meta(struct tags *t, struct sv key, struct sv value)
 {
 	if (!key_is_new(&t->meta_keys, key) && meta_replace(t, key, value))
 		return;
@@ -132,7 +132,7 @@ static void tags_meta(struct tags *t, struct sv key, struct sv value)
 		t->failed = true;
 }
 
-static bool metric_replace(struct tags *t, struct sv key, double value)
+static __attribute__((noinline)) bool metric_replace(struct tags *t, struct sv key, double value)
 {
 	vec_foreach (have, &t->metrics) {
 		if (!sv_eq(have->key, key))
@@ -143,7 +143,7 @@ static bool metric_replace(struct tags *t, struct sv key, double value)
 	return false;
 }
 
-static void tags_metric(struct tags *t, struct sv key, double value)
+static inline __attribute__((always_inline)) void tags_metric(struct tags *t, struct sv key, double value)
 {
 	if (!key_is_new(&t->metric_keys, key) && metric_replace(t, key, value))
 		return;
