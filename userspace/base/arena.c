@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 
 /* The first block is small, since most arenas are those of short traces; each further one is twice as large. */
 #define ARENA_FIRST_SZ 496
 #define ARENA_BLOCK_SZ 8192
-
-struct arena_block {
-	struct arena_block *next;
-	size_t used;
-	size_t cap;
-	uint64_t data[];
-};
 
 static struct arena_block *arena_block_get(struct arena *a, size_t sz)
 {
@@ -36,40 +28,18 @@ static struct arena_block *arena_block_get(struct arena *a, size_t sz)
 	return b;
 }
 
-/* Not zeroed. */
-static void *arena_take(struct arena *a, size_t sz)
+void *arena_take_more(struct arena *a, size_t sz)
 {
 	if (sz > SIZE_MAX / 2)
 		return NULL;
 	sz = (sz + 7) & ~(size_t)7;
-	struct arena_block *b = a->blocks;
-	if (!b || b->cap - b->used < sz) {
-		b = arena_block_get(a, sz);
-		if (!b)
-			return NULL;
-		b->next = a->blocks;
-		a->blocks = b;
-	}
-	void *p = (char *)b->data + b->used;
-	b->used += sz;
-	return p;
-}
-
-void *arena_alloc(struct arena *a, size_t sz)
-{
-	void *p = arena_take(a, sz);
-	return p ? memset(p, 0, sz) : NULL;
-}
-
-struct sv arena_dup(struct arena *a, struct sv s)
-{
-	char *p = arena_take(a, s.len + 1);
-	if (!p)
-		return SV_NULL;
-	if (s.len)
-		memcpy(p, s.data, s.len);
-	p[s.len] = '\0';
-	return (struct sv){p, s.len};
+	struct arena_block *b = arena_block_get(a, sz);
+	if (!b)
+		return NULL;
+	b->next = a->blocks;
+	a->blocks = b;
+	b->used = sz;
+	return b->data;
 }
 
 void arena_reset(struct arena *a)

@@ -143,8 +143,8 @@ static void span_fill(struct calls *c, struct span *s, struct arena *arena, cons
 	s->shared_tag_cnt = f->tag_cnt;
 	s->probe = f->probe;
 	s->local_root = (e->hdr.flags & SH_CALL_ROOT) != 0;
-	s->tags = arena_alloc(arena, SPAN_OWN_TAGS * sizeof(*s->tags));
-	s->metrics = arena_alloc(arena, SPAN_OWN_METRICS * sizeof(*s->metrics));
+	s->tags = arena_take(arena, SPAN_OWN_TAGS * sizeof(*s->tags));
+	s->metrics = arena_take(arena, SPAN_OWN_METRICS * sizeof(*s->metrics));
 	if (s->tags && s->metrics) {
 		span_add_thread(s, arena, p, e->tid);
 		span_add_outcome(s, e->hdr.flags);

@@ -20,6 +20,11 @@
  * them. */
 #define RELEASE_SHARE 32
 
+/* The records were written by another CPU, whose cache they are still in: each line takes a hundred nanoseconds to come,
+ * unless it was asked for that much ahead. Bytes. */
+#define FETCH_AHEAD 1024
+#define CACHE_LINE  64
+
 struct ring {
 	int map_fd;
 	uint64_t *consumer_pos; /* a page of its own, writable by us */
@@ -164,6 +169,14 @@ static const struct sh_ev_hdr *ring_checked(struct ring_set *s, const struct rin
 	return h && body >= sizeof(*h) && h->size <= body ? h : NULL;
 }
 
+/* Asks for `sz` bytes that lie FETCH_AHEAD of `pos`, but not for what is yet to be written. */
+static void ring_fetch(const struct ring_set *s, const struct ring *r, uint64_t pos, uint64_t sz, uint64_t end)
+{
+	uint64_t from = pos + FETCH_AHEAD;
+	for (uint64_t at = from; at < from + sz && at < end; at += CACHE_LINE)
+		__builtin_prefetch(r->data + (at & (s->size - 1)));
+}
+
 /* One drain, up to a position per ring and to records as old as cut_ns. */
 struct drain {
 	uint64_t cut_ns;
@@ -178,8 +191,10 @@ struct drain {
 static uint64_t ring_drain_forks(struct ring_set *s, const struct ring *r, uint64_t end, struct drain *d)
 {
 	uint64_t pos = *r->consumer_pos;
+	ring_fetch(s, r, pos - FETCH_AHEAD, FETCH_AHEAD, end);
 	while (pos < end) {
 		uint32_t length = ring_length(s, r, pos);
+		ring_fetch(s, r, pos, ring_step(length), end);
 		if (length & BPF_RINGBUF_BUSY_BIT) {
 			d->whole = false;
 			break;

@@ -15,7 +15,17 @@ static inline bool is_alpha(unsigned char c)
 
 static inline unsigned char lower(unsigned char c)
 {
-	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+	return (unsigned char)(c | ((unsigned char)(c - 'A') < 26) << 5);
+}
+
+#define EACH_BYTE(c) ((c)*0x0101010101010101ULL)
+
+/* Of eight characters at once: bit 7 of each byte is set where it is from 'A' to 'Z', and becomes 0x20. */
+static inline uint64_t lower8(uint64_t w)
+{
+	uint64_t low = w & EACH_BYTE(0x7f);
+	uint64_t from_a = low + EACH_BYTE(0x80 - 'A'), beyond_z = low + EACH_BYTE(0x7f - 'Z');
+	return w | ((from_a ^ beyond_z) & ~w & EACH_BYTE(0x80)) >> 2;
 }
 
 static inline bool is_digit(unsigned char c)
@@ -32,10 +42,10 @@ static inline bool is_token(unsigned char c)
 /* White space, and the line breaks of a folded value. */
 static inline bool is_blank(unsigned char c)
 {
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+	return c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n');
 }
 
-static struct sv trim(struct sv s)
+static inline struct sv trim(struct sv s)
 {
 	while (s.len && is_blank((unsigned char)s.data[0])) {
 		s.data++;
@@ -51,10 +61,23 @@ static bool equal_any_case(struct sv a, struct sv b)
 {
 	if (a.len != b.len)
 		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (lower((unsigned char)a.data[i]) != (unsigned char)b.data[i])
+	if (a.len < sizeof(uint64_t)) {
+		for (size_t i = 0; i < a.len; i++)
+			if (lower((unsigned char)a.data[i]) != (unsigned char)b.data[i])
+				return false;
+		return true;
+	}
+	/* The last eight overlap those before them. */
+	for (size_t i = 0;; i += sizeof(uint64_t)) {
+		uint64_t x, y;
+		i = i + sizeof(x) > a.len ? a.len - sizeof(x) : i;
+		memcpy(&x, a.data + i, sizeof(x));
+		memcpy(&y, b.data + i, sizeof(y));
+		if (lower8(x) != y)
 			return false;
-	return true;
+		if (i + sizeof(x) == a.len)
+			return true;
+	}
 }
 
 /* --- wanted fields ------------------------------------------------------------------------------------------------ */
@@ -501,7 +524,9 @@ int http1_head_parse(struct sv bytes, enum http1_role role, bool cut, enum http1
 					  : parse_cut_request_line(line, ret);
 	if (err)
 		return err;
-	const char *at = whole ? (const char *)memchr(line.data, '\n', (size_t)(end - line.data)) + 1 : end;
+	const char *at = whole ? line.data + line.len : end;
+	if (whole) /* behind its break, of one character or two */
+		at += *at == '\r' ? 2 : 1;
 	while (next_line(&at, end, &line) && line.len) {
 		if (is_blank((unsigned char)line.data[0]))
 			ret->faulty = true; /* nothing before it to be folded into: to be ignored (RFC 9112, 2.2) */

@@ -63,6 +63,9 @@ struct chunk *chunk_pool_get(struct chunk_pool *p)
 	if (!c)
 		return calloc(1, sizeof(*c));
 	p->mine = c->next;
+	/* It comes from the other thread, cold; by the time it is asked for it is here. */
+	if (c->next)
+		__builtin_prefetch(c->next);
 	c->next = NULL;
 	__atomic_fetch_sub(&p->idle, chunk_weight(c), __ATOMIC_RELAXED);
 	return c;

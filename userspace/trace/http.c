@@ -493,8 +493,8 @@ bool http_span(struct span *span, struct arena *arena, const struct http_facts *
 	span->type = f->server ? SV("web") : SV("http");
 	span->shared_tags = f->server ? server_tags : client_tags;
 	span->shared_tag_cnt = 2;
-	span->tags = arena_alloc(arena, (OWN_TAGS + 2 * settings->header_tag_cnt + more_tags) * sizeof(*span->tags));
-	span->metrics = arena_alloc(arena, (OWN_METRICS + more_metrics) * sizeof(*span->metrics));
+	span->tags = arena_take(arena, (OWN_TAGS + 2 * settings->header_tag_cnt + more_tags) * sizeof(*span->tags));
+	span->metrics = arena_take(arena, (OWN_METRICS + more_metrics) * sizeof(*span->metrics));
 	if (!span->tags || !span->metrics)
 		return false;
 	add(&t, SV("http.method"), f->method);

@@ -26,6 +26,8 @@ static uint32_t chunk_hash(const struct chunk *c)
 
 static struct decision *decisions_find(const struct decisions *d, const struct chunk *c)
 {
+	if (!d->by_trace.cnt)
+		return NULL;
 	uint32_t hash = chunk_hash(c), ref;
 	for (uint32_t i = hash; (ref = hindex_at(&d->by_trace, &i, hash)) != HINDEX_NONE; i++) {
 		struct decision *x = &d->items.data[ref];
