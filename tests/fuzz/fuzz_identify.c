@@ -17,6 +17,7 @@ static char root[] = "/dev/shm/fuzz-identify-XXXXXX";
 static const char *const files[] = {"cmdline", "environ", "cgroup", "status", "maps", "stat"};
 #define FILES (sizeof(files) / sizeof(files[0]))
 static int fds[FILES];
+static struct languages *known;
 
 static void remove_tree(void)
 {
@@ -71,6 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char path[128];
 	if (!fds[0])
 		make_tree();
+	if (!known) /* not the interpreters of this machine anew for every input */
+		known = languages_new();
 	if (!size)
 		return 0;
 	snprintf(path, sizeof(path), "%s/7/exe", root);
@@ -88,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		at = stop ? stop + 4 : end;
 	}
 	if (proc_open(&p, root, 7) == 0) {
-		struct identify_options o = {.hostname = SV("box")};
+		struct identify_options o = {.hostname = SV("box"), .languages = known};
 		target_matches(&spec, &p, NULL);
 		if (identify_process(&p, &o, &info) == 0) {
 			if (!info->service.len)

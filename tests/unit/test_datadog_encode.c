@@ -235,7 +235,8 @@ static void one_group_each(void **state)
 	b.pid = 5;
 	struct payload *p = payload_new(&a, false, PAYLOAD_V04);
 	assert_true(payload_is_about(p, &b, false));
-	struct sv *const fields[] = {&b.env, &b.version, &b.language, &b.container_id, &b.hostname};
+	struct sv *const fields[] = {&b.env,	     &b.version,      &b.language, &b.language_version,
+				     &b.interpreter, &b.container_id, &b.hostname};
 	for (size_t i = 0; i < 5; i++) {
 		struct sv was = *fields[i];
 		*fields[i] = SV("else");

@@ -228,8 +228,6 @@ static void test_default_service(void **state)
 static void test_embedded_language(void **state)
 {
 	(void)state;
-	struct identify_options o = {.language = SV("go")};
-	struct proc p = PROC_INIT;
 	struct process_info *info;
 	fake_process(root, 9, "uwsgi", "/usr/bin/uwsgi-core", "uwsgi", 6);
 	write_text(in_dir("proc/9/maps"), "1000-2000 r-xp 0 08:02 1 /usr/bin/uwsgi-core\n"
@@ -237,11 +235,6 @@ static void test_embedded_language(void **state)
 	info = identity_of("", NULL);
 	assert_sv(info->language, "python");
 	process_info_unref(info);
-	assert_int_equal(proc_open(&p, root, 9), 0);
-	assert_int_equal(identify_process(&p, &o, &info), 0);
-	assert_sv(info->language, "go"); /* the caller knows better */
-	process_info_unref(info);
-	proc_close(&p);
 }
 
 static void test_real(void **state)

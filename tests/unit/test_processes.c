@@ -14,12 +14,6 @@ static void on_released(void *arg, struct process *p)
 	released++;
 }
 
-static struct sv on_language(void *arg, struct proc *p)
-{
-	(void)arg, (void)p;
-	return SV("rust");
-}
-
 static struct processes *new_table(const char *root, uint32_t max)
 {
 	struct processes_options o = {
@@ -210,7 +204,7 @@ static void test_end(void **state)
 static void test_exec(void **state)
 {
 	(void)state;
-	struct processes_options o = {.root = "/proc", .max = 10, .language = on_language};
+	struct processes_options o = {.root = "/proc", .max = 10};
 	struct processes *t = processes_new(&o);
 	struct target_spec specs[] = {SPEC(names, SV("first")), SPEC(names, SV("second"))};
 	struct process *p = NULL;
@@ -230,7 +224,7 @@ static void test_exec(void **state)
 	assert_ptr_equal(p->spec, &specs[0]);
 	assert_sv(p->info->service, "one");
 	assert_sv(p->info->name, "first");
-	assert_sv(p->info->language, "rust");
+	assert_sv(p->info->language, "cpp");
 	struct process_info *before = processes_get_info(t, (uint32_t)pid);
 	/* Executed again, the same program: a new image with a new identity. */
 	assert_int_equal(processes_exec(t, (uint32_t)pid, specs, 2, 1, &p), PROCESSES_KEPT);

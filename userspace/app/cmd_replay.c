@@ -181,6 +181,8 @@ static int add_process(struct replay *r, const struct capture_entry *e, const vo
 	info->env = arena_dup(a, capture_text(body, e->size, "env"));
 	info->version = arena_dup(a, capture_text(body, e->size, "version"));
 	info->language = arena_dup(a, capture_text(body, e->size, "language"));
+	info->language_version = arena_dup(a, capture_text(body, e->size, "language_version"));
+	info->interpreter = arena_dup(a, capture_text(body, e->size, "interpreter"));
 	info->runtime_id = arena_dup(a, capture_text(body, e->size, "runtime_id"));
 	info->container_id = arena_dup(a, capture_text(body, e->size, "container_id"));
 	info->hostname = arena_dup(a, capture_text(body, e->size, "hostname"));

@@ -90,6 +90,8 @@ static void recorder_write_process(struct recorder *r, uint32_t tgid, const stru
 	capture_add_text(&r->text, "env", p->env);
 	capture_add_text(&r->text, "version", p->version);
 	capture_add_text(&r->text, "language", p->language);
+	capture_add_text(&r->text, "language_version", p->language_version);
+	capture_add_text(&r->text, "interpreter", p->interpreter);
 	capture_add_text(&r->text, "runtime_id", p->runtime_id);
 	capture_add_text(&r->text, "container_id", p->container_id);
 	capture_add_text(&r->text, "hostname", p->hostname);

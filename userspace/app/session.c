@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "binary/elf.h"
 #include "kernel/capabilities.h"
 #include "target/identify.h"
 #include "target/match.h"
@@ -286,33 +285,6 @@ static int session_open_recorder(struct session *s, struct sbuf *err)
 	return 0;
 }
 
-/* What only the executable itself tells: go and rust. */
-static struct sv session_language(void *arg, struct proc *p)
-{
-	(void)arg;
-	struct sbuf err = {0};
-	struct elf *elf = NULL;
-	struct sv language = SV_NULL;
-	int fd;
-	if (proc_open_exe(p, &fd) < 0)
-		return SV_NULL;
-	if (elf_open(&elf, fd, &err) == 0)
-		switch (elf_language(elf)) {
-		case ELF_LANGUAGE_GO:
-			language = SV("go");
-			break;
-		case ELF_LANGUAGE_RUST:
-			language = SV("rust");
-			break;
-		default:
-			break;
-		}
-	close(fd);
-	elf_close(elf);
-	sbuf_release(&err);
-	return language;
-}
-
 static int session_open_base(struct session *s)
 {
 	if (environment_read(&s->environment) < 0)
@@ -321,8 +293,7 @@ static int session_open_base(struct session *s)
 					      .environment = sbuf_sv(&s->environment.requests),
 					      .max = SH_MAX_PROCESSES,
 					      .keep_ended_ns = PROCESS_KEEP_NS,
-					      .hostname = identify_hostname(),
-					      .language = session_language};
+					      .hostname = identify_hostname()};
 	uint32_t asked = or_default(s->options.max_functions, s->options.list->limits.max_functions);
 	s->limit_was_asked_for = asked != 0;
 	s->options.max_functions = or_default(asked, DEFAULT_MAX_FUNCTIONS);

@@ -33,6 +33,8 @@ static void headers_of_process(struct header_lines *h, const struct process_info
 	h->lines_at[0] = NULL;
 	header(h, "Content-Type", SV("application/msgpack"));
 	header(h, "Datadog-Meta-Lang", who->language);
+	header(h, "Datadog-Meta-Lang-Version", who->language_version);
+	header(h, "Datadog-Meta-Lang-Interpreter", who->interpreter);
 	header(h, "Datadog-Meta-Tracer-Version", SV(SPANHOUND_VERSION));
 	if (who->container_id.len && who->container_id.len <= 96) {
 		snprintf(text, sizeof(text), "ci-" SV_FMT, SV_ARG(who->container_id));

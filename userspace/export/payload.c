@@ -31,7 +31,8 @@ bool payload_is_about(const struct payload *p, const struct process_info *who, b
 	if (p->counted != counted)
 		return false;
 	return a == who ||
-	       (sv_eq(a->language, who->language) && sv_eq(a->container_id, who->container_id) &&
+	       (sv_eq(a->language, who->language) && sv_eq(a->language_version, who->language_version) &&
+		sv_eq(a->interpreter, who->interpreter) && sv_eq(a->container_id, who->container_id) &&
 		sv_eq(a->env, who->env) && sv_eq(a->version, who->version) && sv_eq(a->hostname, who->hostname) &&
 		sv_eq(a->external_env, who->external_env) && a->cgroup_inode == who->cgroup_inode);
 }

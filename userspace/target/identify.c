@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "target/entry.h"
-#include "target/maps.h"
 #include "target/match.h"
 #include "target/text.h"
 #include "trace/request_settings.h"
@@ -200,38 +199,6 @@ static int gather(struct identity *id, const struct target_spec *spec, struct sv
 	return err;
 }
 
-/* --- language ------------------------------------------------------------------------------------------------------
- */
-
-static struct sv language_of_library(struct sv name)
-{
-	static const char *const known[][2] = {
-		{"libpython", "python"}, {"libjvm.so", "jvm"}, {"libnode.so", "javascript"},
-		{"libruby", "ruby"},	 {"libphp", "php"},    {"libcoreclr.so", "dotnet"},
-	};
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (sv_starts(name, sv_of(known[i][0])))
-			return sv_of(known[i][1]);
-	return SV_NULL;
-}
-
-struct sv identify_language(struct proc *p)
-{
-	struct entry entry;
-	struct sv exe_name, language;
-	target_names(p, &exe_name, &entry);
-	language = entry.language;
-	struct sbuf text = {0};
-	if (!language.len && maps_read(p, &text) == 0) {
-		struct maps_iter it = MAPS_ITER(&text);
-		struct proc_map m;
-		while (!language.len && maps_next(&it, &m))
-			language = language_of_library(text_basename(m.path));
-	}
-	sbuf_release(&text);
-	return language.len ? language : SV("cpp");
-}
-
 /* --- the object ----------------------------------------------------------------------------------------------------
  */
 
@@ -260,6 +227,8 @@ static void pack_all(struct packer *k, const struct process_info *from, struct p
 	to->env = pack(k, from->env);
 	to->version = pack(k, from->version);
 	to->language = pack(k, from->language);
+	to->language_version = pack(k, from->language_version);
+	to->interpreter = pack(k, from->interpreter);
 	to->runtime_id = pack(k, from->runtime_id);
 	to->container_id = pack(k, from->container_id);
 	to->external_env = pack(k, from->external_env);
@@ -348,9 +317,10 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 	if (err == -ESRCH)
 		return err;
 	err = gather(&id, o->spec, vars);
-	struct sv language = o->language.len ? o->language : identify_language(p);
+	struct language language;
+	language_find(o->languages, p, &language);
 	if (!id.service.len) {
-		identify_default_service(p, language, &fallback);
+		identify_default_service(p, runtime_word(language.runtime), &fallback);
 		id.service = sbuf_sv(&fallback);
 	}
 	environ_get(vars, "DD_EXTERNAL_ENV", &external);
@@ -364,7 +334,9 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.service_source = id.service_told ? SV("m") : SV_NULL,
 		.env = id.env,
 		.version = id.version,
-		.language = language,
+		.language = runtime_word(language.runtime),
+		.language_version = sv_of(language.version),
+		.interpreter = sv_of(language.interpreter),
 		.runtime_id = sv_of(uuid),
 		.container_id = container,
 		.external_env = external,

@@ -2,6 +2,7 @@
 #ifndef TARGET_IDENTIFY_H
 #define TARGET_IDENTIFY_H
 
+#include "target/language.h"
 #include "target/procfs.h"
 #include "target/spec.h"
 
@@ -31,7 +32,7 @@
 
 struct identify_options {
 	const struct target_spec *spec; /* NULL: none */
-	struct sv language;		/* when the caller knows better ("go", "rust"): else empty */
+	struct languages *languages;	/* what is known of files; NULL: nothing is kept */
 	struct sv hostname;		/* of this machine; identify_hostname() */
 	/* Our own settings for requests, as text for environ_get(): they come before the spec's, and those before the
 	 * process's own. */
@@ -47,10 +48,6 @@ struct process_info *identify_fork(const struct process_info *parent, uint32_t p
 
 /* gethostname(2) of ours, for the program's whole life; "" when it has none. */
 struct sv identify_hostname(void);
-
-/* Datadog's word for what the process is written in: of its interpreter, of an embedded one it has mapped
- * (libpython, libnode, libjvm, libruby, libphp), else "cpp", which is their word for C too. */
-struct sv identify_language(struct proc *p);
 
 /* The default service alone, into a buffer; never empty. */
 void identify_default_service(struct proc *p, struct sv language, struct sbuf *out);

@@ -14,6 +14,7 @@ struct processes {
 	pthread_mutex_t lock; /* over the buckets, and each entry's info */
 	struct process *buckets[BUCKETS];
 	struct processes_stats stats;
+	struct languages *languages;
 };
 
 struct processes *processes_new(const struct processes_options *options)
@@ -22,6 +23,7 @@ struct processes *processes_new(const struct processes_options *options)
 	if (!t)
 		return NULL;
 	t->options = *options;
+	t->languages = languages_new(); /* without it files are looked at anew */
 	pthread_mutex_init(&t->lock, NULL);
 	return t;
 }
@@ -67,6 +69,7 @@ void processes_free(struct processes *t)
 		while (t->buckets[i])
 			unlink_at(t, &t->buckets[i]);
 	pthread_mutex_destroy(&t->lock);
+	languages_free(t->languages);
 	free(t);
 }
 
@@ -135,10 +138,10 @@ static struct process *known(struct processes *t, uint32_t tgid, uint64_t start_
 
 static int identify(struct processes *t, struct proc *p, const struct target_spec *spec, struct process_info **ret)
 {
-	struct identify_options o = {
-		.spec = spec, .hostname = t->options.hostname, .environment = t->options.environment};
-	if (t->options.language)
-		o.language = t->options.language(t->options.arg, p);
+	struct identify_options o = {.spec = spec,
+				     .languages = t->languages,
+				     .hostname = t->options.hostname,
+				     .environment = t->options.environment};
 	int err = identify_process(p, &o, ret);
 	t->stats.gone += err == -ESRCH;
 	return err;

@@ -34,10 +34,8 @@ struct processes_options {
 	const char *root; /* "/proc" */
 	uint32_t max;	  /* processes, ended ones included; beyond: not added, counted in `refused` */
 	uint64_t keep_ended_ns;
-	struct sv hostname;    /* borrowed for the table's life, as is */
-	struct sv environment; /* see identify_options */
-	/* The language of a native executable when the caller can tell (go, rust), else empty; NULL: never. */
-	struct sv (*language)(void *arg, struct proc *p);
+	struct sv hostname;				/* borrowed for the table's life, as is */
+	struct sv environment;				/* see identify_options */
 	void (*released)(void *arg, struct process *p); /* before an entry dies, to free `user`; may be NULL */
 	void *arg;
 };

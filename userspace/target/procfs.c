@@ -363,7 +363,7 @@ uint64_t proc_cgroup_inode(struct proc *p)
 
 int proc_open_exe(struct proc *p, int *ret_fd)
 {
-	int fd = openat(p->dir, "exe", O_RDONLY | O_CLOEXEC);
+	int fd = openat(p->dir, "exe", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return proc_error(p, errno);
 	*ret_fd = fd;
