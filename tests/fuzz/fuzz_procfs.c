@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/glob.h"
+#include "target/container.h"
 #include "target/entry.h"
 #include "target/identify.h"
 #include "target/maps.h"
@@ -50,17 +51,18 @@ static void walk_entry(struct sv text)
 
 static void walk_lines(struct sv text)
 {
-	struct sv rest = text, id;
+	struct sv rest = text;
 	uint64_t inode;
 	uint16_t port;
 	while (rest.len)
 		if (listen_parse(text_line(&rest), &inode, &port) && !inode)
 			abort();
-	if (container_id_parse(text, &id)) {
-		inside(id, text);
-		if (id.len < 28)
-			abort();
-	}
+	struct container c;
+	if (container_parse(text, &c) != (c.id.len > 0) || (c.id.len && c.id.len < 28) || !c.runtime)
+		abort();
+	inside(c.id, text);
+	inside(c.pod, text);
+	inside(c.unit, text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

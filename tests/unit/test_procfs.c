@@ -352,6 +352,7 @@ static void test_vanishing(void **state)
 		struct sbuf maps = {0};
 		struct sv v;
 		const struct proc_status *status;
+		struct container container;
 		pid_t pid = fork();
 		if (pid == 0) {
 			usleep((useconds_t)(i % 20) * 20);
@@ -362,8 +363,8 @@ static void test_vanishing(void **state)
 		if (i % 2)
 			waitpid(pid, NULL, 0);
 		assert_true(err == 0 || err == -ESRCH);
-		int errs[] = {proc_exe(&p, &v),		proc_cmdline(&p, &v),	   proc_environ(&p, &v),
-			      proc_status(&p, &status), proc_container_id(&p, &v), maps_read(&p, &maps)};
+		int errs[] = {proc_exe(&p, &v),		proc_cmdline(&p, &v),		proc_environ(&p, &v),
+			      proc_status(&p, &status), proc_container(&p, &container), maps_read(&p, &maps)};
 		for (size_t e = 0; e < 6; e++) {
 			/* A zombie has no executable and no memory. */
 			assert_true(errs[e] == 0 || errs[e] == -ESRCH || (errs[e] == -ENOENT && e == 0));
@@ -403,10 +404,11 @@ static void test_limits(void **state)
 	assert_int_equal(unlink(in_dir("proc/7/status")), 0);
 	assert_int_equal(mkfifo(in_dir("proc/7/status"), 0600), 0);
 	const struct proc_status *status;
+	struct container container;
 	assert_int_equal(proc_status(&p, &status), -EINVAL);
 	assert_int_equal(unlink(in_dir("proc/7/cgroup")), 0);
 	assert_int_equal(mkdir(in_dir("proc/7/cgroup"), 0755), 0);
-	assert_int_equal(proc_container_id(&p, &v), -EISDIR);
+	assert_int_equal(proc_container(&p, &container), -EISDIR);
 	write_text(in_dir("proc/7/stat"), "nonsense");
 	assert_int_equal(proc_open(&p, root, 7), -EINVAL);
 	free(big);

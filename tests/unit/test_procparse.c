@@ -100,51 +100,6 @@ static void test_cmdline(void **state)
 	assert_false(cmdline_next(&rest, &a));
 }
 
-#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-static void test_container(void **state)
-{
-	(void)state;
-	static const char *const cases[][2] = {
-		/* The forms dd-trace-go and dd-trace-py test with. */
-		{"13:name=systemd:/docker/" HEX64 "\n12:pids:/docker/other", HEX64},
-		{"0::/system.slice/docker-" HEX64 ".scope", HEX64},
-		{"1:name=systemd:/kubepods.slice/kubepods-burstable.slice/"
-		 "kubepods-burstable-pod2d3da189_6407_48e3_9ab6_"
-		 "78188d75e609.slice/cri-containerd-" HEX64 ".scope\n",
-		 HEX64},
-		{"11:perf_event:/kubepods/test/pod3d274242-8ee0-11e9-a8a6-1e68d864ef1a/" HEX64, HEX64},
-		{"9:perf_event:/ecs/test-ecs-classic/5a0d5ceddf6c44c1928d367a815d890f/" HEX64, HEX64},
-		{"11:hugetlb:/ecs/55091c13-b8cf-4801-b527-f4601742204d/432624d2150b349fe35ba397284dea78-1234567890",
-		 "432624d2150b349fe35ba397284dea78-1234567890"},
-		{"1:name=systemd:/ecs/34dc0b5e626f2c5c4c5170e34b10e765-1234567890.scope",
-		 "34dc0b5e626f2c5c4c5170e34b10e765-1234567890"},
-		{"10:hugetlb:/2d3da189-6407-48e3-9ab6-78188d75e609", "2d3da189-6407-48e3-9ab6-78188d75e609"},
-		{"10:hugetlb:/x/2d3da189_6407_48e3_9ab6_78188d75e609.scope", "2d3da189_6407_48e3_9ab6_78188d75e609"},
-		{"1:name=systemd:/system.slice/garden.service/garden/6f265890-5165-7fab-6b52-18d1", /* PCF */
-		 "6f265890-5165-7fab-6b52-18d1"},
-		{"junk\n::\n0:\nx:y:/" HEX64 "\n5:cpu:/a/" HEX64, HEX64},
-		{"3:cpu:/docker/\xff" HEX64 "  \n", HEX64},
-	};
-	struct sv id;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		assert_true(container_id_parse(sv_of(cases[i][0]), &id));
-		assert_sv(id, cases[i][1]);
-	}
-	static const char *const none[] = {
-		"",
-		"0::/",
-		"0::/user.slice/user-1000.slice/session-2.scope",
-		"4:memory:/process_api/c7770a8d1a527ebacbd9062e27aecafb",
-		"0::/docker/" HEX64 "/init",
-		"0::/system.slice/garden/6f265890-5165-7fab-6b52-18d1.scope",
-		"1:cpu:/ecs/432624d2150b349fe35ba397284dea78-",
-		HEX64,
-	};
-	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
-		assert_false(container_id_parse(sv_of(none[i]), &id));
-}
-
 static void test_listen(void **state)
 {
 	(void)state;
@@ -220,9 +175,8 @@ static void test_glob(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_stat),	cmocka_unit_test(test_status),	  cmocka_unit_test(test_environ),
-		cmocka_unit_test(test_cmdline), cmocka_unit_test(test_container), cmocka_unit_test(test_listen),
-		cmocka_unit_test(test_glob),
+		cmocka_unit_test(test_stat),	cmocka_unit_test(test_status), cmocka_unit_test(test_environ),
+		cmocka_unit_test(test_cmdline), cmocka_unit_test(test_listen), cmocka_unit_test(test_glob),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

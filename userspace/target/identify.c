@@ -307,13 +307,14 @@ static void settings_of(const struct identify_options *o, struct sv vars, struct
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
-	struct sv vars = SV_NULL, container = SV_NULL, external = SV_NULL;
+	struct sv vars = SV_NULL, external = SV_NULL;
+	struct container container = {0};
 	const struct proc_status *status = NULL;
 	struct sbuf fallback = {0}, settings = {0};
 	char uuid[UUID_LEN + 1];
 	int err = proc_environ(p, &vars);
 	if (err != -ESRCH && (err = proc_status(p, &status)) != -ESRCH)
-		err = proc_container_id(p, &container);
+		err = proc_container(p, &container);
 	if (err == -ESRCH)
 		return err;
 	err = gather(&id, o->spec, vars);
@@ -338,9 +339,9 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.language_version = sv_of(language.version),
 		.interpreter = sv_of(language.interpreter),
 		.runtime_id = sv_of(uuid),
-		.container_id = container,
+		.container_id = container.id,
 		.external_env = external,
-		.cgroup_inode = container.len ? 0 : proc_cgroup_inode(p),
+		.cgroup_inode = container.id.len ? 0 : proc_cgroup_inode(p),
 		.hostname = o->hostname,
 		.tags = id.tags.data,
 		.tag_cnt = (uint32_t)id.tags.cnt,

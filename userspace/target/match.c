@@ -85,9 +85,10 @@ static bool cmdline_matches(const struct sv_vec *cmdlines, struct proc *p)
 
 static bool container_matches(const struct sv_vec *containers, struct proc *p)
 {
-	struct sv id;
-	if (proc_container_id(p, &id))
+	struct container c;
+	if (proc_container(p, &c))
 		return false;
+	struct sv id = c.id;
 	for (size_t i = 0; i < containers->cnt; i++) {
 		struct sv want = containers->data[i];
 		if (glob_is_pattern(want) ? glob_match(want, id) : want.len && sv_starts(id, want))

@@ -316,11 +316,11 @@ int proc_status(struct proc *p, const struct proc_status **ret)
 	return err;
 }
 
-int proc_container_id(struct proc *p, struct sv *ret_id)
+int proc_container(struct proc *p, struct container *ret)
 {
 	int err = load(p, FACT_CGROUP);
-	if (!err && !container_id_parse(sbuf_sv(&p->cgroup), ret_id))
-		*ret_id = SV_NULL;
+	if (!err)
+		container_parse(sbuf_sv(&p->cgroup), ret);
 	return err;
 }
 

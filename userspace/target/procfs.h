@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/sbuf.h"
+#include "target/container.h"
 #include "target/procparse.h"
 
 /* One process seen through /proc. It holds the process's directory open, which pins the process and not its number:
@@ -61,7 +62,7 @@ int proc_cmdline(struct proc *p, struct sv *ret_args); /* for cmdline_next() */
  * in place (PostgreSQL, nginx) may have overwritten it. */
 int proc_environ(struct proc *p, struct sv *ret_vars); /* for environ_get() */
 int proc_status(struct proc *p, const struct proc_status **ret);
-int proc_container_id(struct proc *p, struct sv *ret_id); /* 0 with an empty id: not in a container */
+int proc_container(struct proc *p, struct container *ret); /* 0 with an empty id: not in a container */
 /* The inode of its cgroup's directory, by which an Agent knows a container whose id does not show: of the memory
  * controller (cgroup v1), else of the unified hierarchy. 0: none, or the process is in the cgroup namespace of the host,
  * where the Agent would take the host's root for a container (dd-trace-go, internal/container_linux.go). */

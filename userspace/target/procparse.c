@@ -128,65 +128,6 @@ bool cmdline_next(struct sv *rest, struct sv *ret)
 	return true;
 }
 
-static bool is_hex(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-}
-
-/* Whether the last bytes of `s` have this shape: x a hex digit, ~ one of "-_", anything else itself. */
-static bool ends_in_shape(struct sv s, struct sv shape, struct sv *ret)
-{
-	if (s.len < shape.len)
-		return false;
-	const char *at = s.data + s.len - shape.len;
-	for (size_t i = 0; i < shape.len; i++) {
-		char c = at[i], want = shape.data[i];
-		if (want == 'x' ? !is_hex(c) : want == '~' ? c != '-' && c != '_' : c != want)
-			return false;
-	}
-	*ret = (struct sv){at, shape.len};
-	return true;
-}
-
-#define X8  "xxxxxxxx"
-#define X32 X8 X8 X8 X8
-
-static bool container_id_of_path(struct sv path, struct sv *ret)
-{
-	if (ends_in_shape(path, SV(X8 "-xxxx-xxxx-xxxx-xxxx"), ret))
-		return true;
-	if (text_ends(path, SV(".scope")))
-		path.len -= 6;
-	if (ends_in_shape(path, SV(X8 "~xxxx~xxxx~xxxx~" X8 "xxxx"), ret) || ends_in_shape(path, SV(X32 X32), ret))
-		return true;
-	size_t digits = 0;
-	while (digits < path.len && path.data[path.len - 1 - digits] >= '0' && path.data[path.len - 1 - digits] <= '9')
-		digits++;
-	struct sv task = {path.data, path.len - digits};
-	if (!digits || !ends_in_shape(task, SV(X32 "-"), ret))
-		return false;
-	ret->len += digits;
-	return true;
-}
-
-bool container_id_parse(struct sv cgroup, struct sv *ret)
-{
-	while (cgroup.len) {
-		struct sv line = text_trim(text_line(&cgroup));
-		uint64_t hierarchy;
-		if (!text_u64(&line, 10, &hierarchy) || !line.len || line.data[0] != ':')
-			continue;
-		text_until(&line, ':');
-		const char *colon = line.len ? memchr(line.data, ':', line.len) : NULL;
-		if (!colon)
-			continue;
-		text_until(&line, ':');
-		if (container_id_of_path(line, ret))
-			return true;
-	}
-	return false;
-}
-
 int listen_parse(struct sv line, uint64_t *ret_inode, uint16_t *ret_port)
 {
 	text_word(&line); /* the row's number */

@@ -37,11 +37,6 @@ bool environ_get(struct sv vars, const char *name, struct sv *ret);
 /* The next argument of NUL-separated cmdline text; false at the end. Arguments may be empty. */
 bool cmdline_next(struct sv *rest, struct sv *ret);
 
-/* Container id in /proc/PID/cgroup text: the first line whose path ends in 64 hex digits, in 32 hex digits, '-' and a
- * number (ECS), in a UUID with '-' or '_', or in Garden's 8-4-4-4-4; a ".scope" may follow all but the last.
- * (The tracers' rule: dd-trace-go internal/container_linux.go, dd-trace-py ddtrace/internal/runtime/container.py.) */
-bool container_id_parse(struct sv cgroup, struct sv *ret);
-
 /* A listening socket in a line of /proc/PID/net/tcp{,6}: 1, 0 when the line is something else. */
 int listen_parse(struct sv line, uint64_t *ret_inode, uint16_t *ret_port);
 
