@@ -77,9 +77,9 @@ def test_nothing_said(spanhound, program, agent):
 
 @pytest.mark.parametrize("variables,said", [
     (rules({"sampel_rate": 1}), "DD_TRACE_SAMPLING_RULES: rule 1: unknown key 'sampel_rate'; did you mean 'sample_rate'?"),
-    ({"DD_TRACE_SAMPLE_RATE": "10%"}, "DD_TRACE_SAMPLE_RATE: '10%' is not a rate from 0 to 1"),
+    ({"DD_TRACE_SAMPLE_RATE": "10%"}, "DD_TRACE_SAMPLE_RATE: '10%' is not a number from 0 to 1"),
     ({"DD_SPAN_SAMPLING_RULES_FILE": "/nonexistent"}, "DD_SPAN_SAMPLING_RULES_FILE: cannot read /nonexistent"),
-    ({"DD_TRACE_STATS_COMPUTATION_ENABLED": "maybe"}, "'maybe' is neither true nor false"),
+    ({"DD_TRACE_STATS_COMPUTATION_ENABLED": "maybe"}, "'maybe' is not true or false"),
 ])
 def test_mistakes(program, variables, said):
     """Ours: said, and nothing is traced."""

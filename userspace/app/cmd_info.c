@@ -7,8 +7,12 @@
 #include <unistd.h>
 
 #include "app/cmd.h"
+#include "app/environment.h"
+#include "app/settings.h"
+#include "base/log.h"
 #include "export/datadog.h"
 #include "kernel/capabilities.h"
+#include "target/scan.h"
 #include "version.h"
 
 #define AGENT_TIMEOUT_MS 500
@@ -43,7 +47,78 @@ struct info {
 	int link;
 	struct sbuf link_error, agent, agent_error;
 	bool agent_answers;
+	const struct options *options;
 };
+
+#define INFO_MAX_PROCESSES 16
+
+/* Calls back for each chosen process. */
+static void info_each(const struct info *i, void (*fn)(void *arg, const struct info *i, struct proc *p, int target),
+		      void *arg)
+{
+	const struct probe_list *list = i->options->list;
+	struct scan scan = {0};
+	struct sbuf err = {0};
+	if (list->targets.cnt && scan_processes("/proc", list->targets.data, list->targets.cnt, &scan, &err) < 0)
+		log_warn("%s", sbuf_str(&err));
+	for (size_t n = 0; n < scan.cnt && n < INFO_MAX_PROCESSES; n++) {
+		struct proc p = PROC_INIT;
+		if (proc_open(&p, "/proc", scan.data[n].pid) == 0)
+			fn(arg, i, &p, (int)scan.data[n].spec);
+		proc_close(&p);
+	}
+	scan_release(&scan);
+	sbuf_release(&err);
+}
+
+static struct settings_process info_process(struct proc *p, int target)
+{
+	struct settings_process process = {.target = target};
+	proc_environ(p, &process.environ);
+	return process;
+}
+
+static void add_process_text(void *arg, const struct info *i, struct proc *p, int target)
+{
+	struct sbuf *out = arg;
+	struct settings_process process = info_process(p, target);
+	sbuf_addf(out, "\nsettings of process %d (" SV_FMT "):\n", p->pid, SV_ARG(p->comm));
+	settings_print(i->options, &process, out);
+}
+
+static void print_settings(const struct info *i)
+{
+	const struct settings_process nobody = {.target = -1};
+	struct sbuf out = {0};
+	info_each(i, add_process_text, &out);
+	if (!out.len) {
+		sbuf_adds(&out, "\nsettings, as far as no process says otherwise (--name and the like show one's):\n");
+		settings_print(i->options, &nobody, &out);
+	}
+	fputs(sbuf_str(&out), stdout);
+	sbuf_release(&out);
+}
+
+static void add_process_json(void *arg, const struct info *i, struct proc *p, int target)
+{
+	struct sbuf *out = arg;
+	struct settings_process process = info_process(p, target);
+	sbuf_addf(out, "%s{\"pid\":%d,\"name\":", out->data[out->len - 1] == '[' ? "" : ",", p->pid);
+	sbuf_add_json(out, p->comm);
+	sbuf_adds(out, ",\"settings\":");
+	settings_json(i->options, &process, out);
+	sbuf_addc(out, '}');
+}
+
+static void json_settings(const struct info *i, struct sbuf *out)
+{
+	const struct settings_process nobody = {.target = -1};
+	sbuf_adds(out, ",\"settings\":");
+	settings_json(i->options, &nobody, out);
+	sbuf_adds(out, ",\"processes\":[");
+	info_each(i, add_process_json, out);
+	sbuf_addc(out, ']');
+}
 
 static void info_gather(struct info *i)
 {
@@ -83,6 +158,7 @@ static void print_text(const struct info *i)
 	}
 	printf("\nDatadog Agent: %s%s\n", i->agent_answers ? "answers\n" : sbuf_str(&i->agent_error),
 	       i->agent_answers ? sbuf_str(&i->agent) : "");
+	print_settings(i);
 }
 
 static void json_price(struct sbuf *out, const char *name, const double *ns)
@@ -127,17 +203,40 @@ static void print_json(const struct info *i)
 	sbuf_addf(&out, ",\"agent\":{\"answers\":%s,\"info\":%s,\"error\":", i->agent_answers ? "true" : "false",
 		  i->agent_answers && i->agent.len ? sbuf_str(&i->agent) : "null");
 	sbuf_add_json(&out, sbuf_sv(&i->agent_error));
-	sbuf_adds(&out, "}}\n");
+	sbuf_addc(&out, '}');
+	json_settings(i, &out);
+	sbuf_adds(&out, "}\n");
 	fputs(sbuf_str(&out), stdout);
 	sbuf_release(&out);
+}
+
+/* What a session would say of our environment, and refuse. */
+static bool environment_is_good(void)
+{
+	struct environment e = {0};
+	struct sbuf err = {0};
+	bool good = environment_read(&e, &err) == 0;
+	if (!good)
+		log_error("%s", sbuf_str(&err));
+	environment_release(&e);
+	sbuf_release(&err);
+	return good;
 }
 
 int cmd_info(int argc, char **argv)
 {
 	struct options o;
 	int rc = options_parse(&o, COMMAND_info, argc, argv), status = options_exit_status(rc);
-	if (rc == 0) {
-		struct info i = {0};
+	if (rc == 0 && o.settings_table) {
+		struct sbuf text = {0};
+		settings_describe(&text);
+		fputs(sbuf_str(&text), stdout);
+		sbuf_release(&text);
+		status = EXIT_SUCCESS;
+	} else if (rc == 0 && !environment_is_good()) {
+		status = EXIT_USAGE;
+	} else if (rc == 0) {
+		struct info i = {.options = &o};
 		info_gather(&i);
 		if (o.json)
 			print_json(&i);

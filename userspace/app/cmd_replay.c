@@ -405,7 +405,7 @@ static int replay_open_queue(struct replay *r, const struct options *o, struct s
 	struct export_sink sinks[EXPORTERS_MAX];
 	unsigned cnt = 0;
 	struct export_queue_options options = {.max_spans = QUEUE_SPANS, .pool = r->pool, .notice = replay_notice};
-	int rc = exporters_open(&o->session.exports, &o->list->agent, sinks, &cnt, err);
+	int rc = exporters_open(&o->session.exports, sinks, &cnt, err);
 	return rc < 0 ? rc : export_queue_start(&r->queue, sinks, cnt, &options, err);
 }
 
@@ -427,8 +427,8 @@ static int replay_open_pipeline(struct replay *r, struct sbuf *err)
 static int replay_file(const struct options *o, const char *path)
 {
 	struct replay r = {.pool = chunk_pool_new(POOL_IDLE), .list = probe_list_new()};
-	bool read = environment_read(&r.environment) == 0;
 	struct sbuf err = {0};
+	int read = environment_read(&r.environment, &err);
 	struct stat st;
 	__cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
 	void *data = MAP_FAILED;
@@ -436,8 +436,10 @@ static int replay_file(const struct options *o, const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		log_error("cannot read %s: %s", path, strerror(errno));
-	else if (!r.pool || !r.list || !read)
+	else if (!r.pool || !r.list || read == -ENOMEM)
 		log_error("out of memory");
+	else if (read < 0)
+		log_error("%s", sbuf_str(&err));
 	else if (st.st_size > 0 && (data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) == MAP_FAILED)
 		log_error("cannot read %s: %s", path, strerror(errno));
 	else if (capture_reader_init(&r.reader, data, data == MAP_FAILED ? 0 : (size_t)st.st_size, &err) < 0)

@@ -4,13 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "app/settings.h"
 #include "base/log.h"
 #include "trace/request_settings.h"
 
 #define SAID_MAX 65536 /* bytes; what is wrong beyond that may be said again */
 
 /* True the first time. */
-static bool say_first(struct environment *e, struct sv line)
+static bool say_first_locked(struct environment *e, struct sv line)
 {
 	struct sv said = sbuf_sv(&e->said);
 	while (said.len) {
@@ -27,6 +28,14 @@ static bool say_first(struct environment *e, struct sv line)
 		sbuf_addc(&e->said, '\n');
 	}
 	return true;
+}
+
+static bool say_first(struct environment *e, struct sv line)
+{
+	pthread_mutex_lock(&e->lock);
+	bool first = say_first_locked(e, line);
+	pthread_mutex_unlock(&e->lock);
+	return first;
 }
 
 void environment_mistakes(struct environment *e, const struct process_info *process, struct sv lines)
@@ -46,20 +55,59 @@ void environment_mistakes(struct environment *e, const struct process_info *proc
 	}
 }
 
-int environment_read(struct environment *e)
+struct look {
+	struct environment *environment;
+	uint32_t pid; /* 0: ours */
+	struct sv name;
+};
+
+static void look_say(void *arg, bool serious, struct sv variable, const char *sentence)
+{
+	struct look *look = arg;
+	/* What is not supported is said of the first who has it, whatever the value. */
+	if (!say_first(look->environment, serious ? sv_of(sentence) : variable))
+		return;
+	int level = serious ? LOG_WARN : LOG_INFO;
+	if (look->pid)
+		log_write(level, "in the environment of process %u (" SV_FMT "): %s", look->pid, SV_ARG(look->name),
+			  sentence);
+	else
+		log_write(level, "%s", sentence);
+}
+
+void environment_of_process(struct environment *e, uint32_t pid, struct sv name, struct sv vars)
+{
+	struct look look = {e, pid, name};
+	settings_look(vars, true, look_say, &look);
+}
+
+static void environment_look(struct environment *e)
+{
+	extern char **environ;
+	struct look look = {.environment = e};
+	for (char **at = environ; *at; at++)
+		settings_look(sv_of(*at), false, look_say, &look);
+}
+
+int environment_read(struct environment *e, struct sbuf *err)
 {
 	struct sbuf mistakes = {0};
+	pthread_mutex_init(&e->lock, NULL);
+	environment_look(e);
 	for (const char *const *name = request_variables; *name; name++) {
 		const char *value = getenv(*name);
 		if (value)
 			request_settings_put(&e->requests, *name, sv_of(value));
 	}
 	struct request_settings *tried = request_settings_new(sbuf_sv(&e->requests), NULL, &mistakes);
-	environment_mistakes(e, NULL, sbuf_sv(&mistakes));
-	bool failed = !tried || e->requests.failed;
+	while (mistakes.len && mistakes.data[mistakes.len - 1] == '\n')
+		mistakes.len--;
+	sbuf_addsv(err, sbuf_sv(&mistakes));
+	bool failed = !tried || e->requests.failed || mistakes.failed;
+	int rc = failed ? -ENOMEM : mistakes.len ? -EINVAL : 0;
 	request_settings_unref(tried);
 	sbuf_release(&mistakes);
-	return failed ? -ENOMEM : 0;
+	return rc;
 }
 
 void environment_release(struct environment *e)

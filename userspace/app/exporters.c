@@ -19,39 +19,23 @@ static int unknown_exporter(struct sv name, struct sbuf *err)
 	return -EINVAL;
 }
 
-static int exporter_open(struct sv text, const char *agent_url, struct export_sink *ret, struct sbuf *err)
+static int exporter_open(struct sv text, struct export_sink *ret, struct sbuf *err)
 {
 	const char *colon = memchr(text.data, ':', text.len);
 	struct sv name = {text.data, colon ? (size_t)(colon - text.data) : text.len};
 	__cleanup(freep) char *argument = NULL;
 	if (colon)
 		argument = strndup(colon + 1, text.len - name.len - 1);
-	else if (sv_eq(name, SV("datadog")) && agent_url)
-		argument = strdup(agent_url);
 	ret->ops = exporter_find(name);
 	if (!ret->ops)
 		return unknown_exporter(name, err);
 	return ret->ops->open(&ret->exporter, argument, err);
 }
 
-/* What the probe list says about the Agent, as a URL; NULL when it says nothing. The caller frees it. */
-static char *agent_url(const struct probe_agent *agent)
-{
-	struct sbuf url = {0};
-	if (agent->url.len)
-		sbuf_addsv(&url, agent->url);
-	else if (agent->host.len || agent->port)
-		sbuf_addf(&url, "http://" SV_FMT ":%u", SV_ARG(agent->host.len ? agent->host : SV("localhost")),
-			  agent->port ? agent->port : 8126);
-	return url.len ? sbuf_detach(&url) : NULL;
-}
-
-int exporters_open(const struct sv_vec *names, const struct probe_agent *agent, struct export_sink *ret_sinks,
-		   unsigned *ret_cnt, struct sbuf *err)
+int exporters_open(const struct sv_vec *names, struct export_sink *ret_sinks, unsigned *ret_cnt, struct sbuf *err)
 {
 	int rc = 0;
 	unsigned cnt = 0;
-	__cleanup(freep) char *url = agent_url(agent);
 
 	for (size_t i = 0; i < names->cnt && rc == 0; i++) {
 		if (cnt == EXPORTERS_MAX) {
@@ -59,15 +43,15 @@ int exporters_open(const struct sv_vec *names, const struct probe_agent *agent, 
 			rc = -E2BIG;
 			break;
 		}
-		rc = exporter_open(names->data[i], url, &ret_sinks[cnt], err);
+		rc = exporter_open(names->data[i], &ret_sinks[cnt], err);
 		cnt += rc == 0;
 	}
 	if (rc == 0 && !names->cnt) {
 		struct sbuf absent = {0};
 		struct sv name =
-			datadog_probe(url, PROBE_TIMEOUT_MS, NULL, &absent) == 0 ? SV("datadog") : SV("console");
+			datadog_probe(NULL, PROBE_TIMEOUT_MS, NULL, &absent) == 0 ? SV("datadog") : SV("console");
 		sbuf_release(&absent);
-		rc = exporter_open(name, url, &ret_sinks[0], err);
+		rc = exporter_open(name, &ret_sinks[0], err);
 		cnt = rc == 0;
 	}
 	for (unsigned i = 0; rc < 0 && i < cnt; i++)

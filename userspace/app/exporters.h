@@ -9,7 +9,6 @@
 
 /* Opens what --export named ("name" or "name:argument"). With none: the Datadog Agent if one answers, else the console.
  * On failure nothing stays open. */
-int exporters_open(const struct sv_vec *names, const struct probe_agent *agent, struct export_sink *ret_sinks,
-		   unsigned *ret_cnt, struct sbuf *err);
+int exporters_open(const struct sv_vec *names, struct export_sink *ret_sinks, unsigned *ret_cnt, struct sbuf *err);
 
 #endif

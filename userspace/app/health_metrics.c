@@ -2,22 +2,16 @@
 #include "app/health_metrics.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <strings.h>
 
 #include "app/session_private.h"
 #include "base/clock.h"
-
-static bool env_is_true(const char *name)
-{
-	const char *value = getenv(name);
-	return value && (strcasecmp(value, "true") == 0 || strcmp(value, "1") == 0);
-}
+#include "base/variables.h"
+#include "trace/settings.h"
 
 int health_metrics_open(struct health_metrics *h, struct sbuf *err)
 {
 	struct dogstatsd_options o = {.telemetry = true};
-	if (!env_is_true("DD_TRACE_HEALTH_METRICS_ENABLED"))
+	if (!setting_is_true(sv_of(variable_get("DD_TRACE_HEALTH_METRICS_ENABLED"))))
 		return 0;
 	h->due_ns = clock_mono_ns() + HEALTH_INTERVAL_S * NSEC_PER_SEC;
 	return dogstatsd_open(&h->client, &o, err);

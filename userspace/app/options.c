@@ -6,14 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/settings.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/units.h"
 
 #define IN(command) (1u << COMMAND_##command)
-#define IN_TARGETS  (IN(attach) | IN(check) | IN(functions))
+#define IN_INFO	    IN(info)
+#define IN_TARGETS  (IN(attach) | IN(check) | IN(functions) | IN(info))
 #define IN_ATTACH   IN(attach)
-#define IN_PROBES   (IN(attach) | IN(run) | IN(functions))
+#define IN_PROBES   (IN(attach) | IN(run) | IN(functions) | IN(info))
 #define IN_SESSION  (IN(attach) | IN(run))
 #define IN_EXPORT   (IN(attach) | IN(run) | IN(replay))
 #define IN_CHECK    IN(check)
@@ -248,12 +250,6 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 		return set_end(o, command, value);
 	case OPTION_SUMMARY:
 		return set_summary(o, command, value);
-	case OPTION_SERVICE:
-		o->list->service = sv_of(value);
-		return 0;
-	case OPTION_ENV:
-		o->list->env = sv_of(value);
-		return 0;
 	case OPTION_WAIT:
 		o->session.wait = true;
 		return 0;
@@ -289,6 +285,9 @@ static int apply_option(struct options *o, enum command_id command, int id, char
 		return 0;
 	case OPTION_KEYS:
 		o->keys = true;
+		return 0;
+	case OPTION_SETTINGS_TABLE:
+		o->settings_table = true;
 		return 0;
 	case OPTION_VERBOSE:
 		log_level = LOG_DEBUG;
@@ -367,6 +366,19 @@ static int find_config(struct options *o, enum command_id command, int argc, cha
 	return o->list ? 0 : -ENOMEM;
 }
 
+/* For settings_resolve(). --no-x says that x is not so. */
+static int note_flag(struct options *o, int id, const char *value)
+{
+	for (size_t i = 0; i < OPTION_LINES; i++) {
+		const struct option_line *line = &option_lines[i];
+		if (!line->name || line->id != id)
+			continue;
+		const char *text = line->argument ? value : strncmp(line->name, "no-", 3) ? "true" : "false";
+		return vec_push(&o->flags, ((struct tag){sv_of(line->name), sv_of(text)}));
+	}
+	return 0;
+}
+
 static int parse_words(struct options *o, enum command_id command, int argc, char **argv)
 {
 	struct option longs[OPTION_LINES + 1];
@@ -394,6 +406,8 @@ static int parse_words(struct options *o, enum command_id command, int argc, cha
 			rc = mistake(command, "option '%s' needs a value", argv[optind - 1]);
 		else
 			rc = apply_option(o, command, option_of_letter(c), optarg);
+		if (rc == 0)
+			rc = note_flag(o, option_of_letter(c), optarg);
 	}
 	for (; rc == 0 && optind < argc; optind++)
 		rc = vec_push(&rest, argv[optind]);
@@ -430,6 +444,16 @@ static int spread_defaults(struct probe_list *list)
 	return rc;
 }
 
+static int apply_settings(struct options *o)
+{
+	struct sbuf err = {0};
+	int rc = settings_apply(o, &err);
+	if (rc < 0)
+		log_error("%s", err.len ? sbuf_str(&err) : strerror(-rc));
+	sbuf_release(&err);
+	return rc;
+}
+
 int options_parse(struct options *ret, enum command_id command, int argc, char **argv)
 {
 	*ret = (struct options){.session = {.link = -1}};
@@ -444,6 +468,8 @@ int options_parse(struct options *ret, enum command_id command, int argc, char *
 	if (ret->session.capture && !*ret->session.capture)
 		return mistake(command, "--export capture: needs a file: capture:FILE");
 	rc = spread_defaults(ret->list);
+	if (rc == 0 && (1u << command) & (IN_EXPORT | IN_INFO))
+		rc = apply_settings(ret);
 	ret->session.list = ret->list;
 	ret->session.diagnostics = &ret->diagnostics;
 	ret->session.function_options = ret->functions;
@@ -455,6 +481,7 @@ void options_release(struct options *o)
 	probe_list_free(o->list);
 	diagnostics_release(&o->diagnostics);
 	vec_release(&o->functions);
+	vec_release(&o->flags);
 	vec_release(&o->session.exports);
 	free(o->rest);
 	*o = (struct options){0};

@@ -26,8 +26,9 @@ struct options {
 	struct diagnostics diagnostics;
 	struct probe_list *list; /* from --config and -f; always there after options_parse() */
 	struct sv_vec functions; /* -f, as given */
+	struct tag_vec flags;	 /* every option given, by its long name; "true" where it takes no value */
 	const char *summary;	 /* file, or NULL */
-	bool json, keys;
+	bool json, keys, settings_table;
 	char **rest; /* what is no option */
 	int rest_cnt;
 };

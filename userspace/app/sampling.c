@@ -9,10 +9,11 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/variables.h"
 
 static struct sv variable(const char *name)
 {
-	return sv_of(getenv(name));
+	return sv_of(variable_get(name));
 }
 
 static int read_file(const char *path, struct sbuf *out, struct sbuf *err)
@@ -51,7 +52,7 @@ static int boolean(const char *name, bool *ret, struct sbuf *err)
 int sampling_environment(struct pipeline_options *ret, struct sbuf *file, struct sbuf *err)
 {
 	struct sampling_settings tried;
-	const char *path = getenv("DD_SPAN_SAMPLING_RULES_FILE");
+	const char *path = variable_get("DD_SPAN_SAMPLING_RULES_FILE");
 	ret->vars = (struct sampling_vars){.sample_rate = variable("DD_TRACE_SAMPLE_RATE"),
 					   .rules = variable("DD_TRACE_SAMPLING_RULES"),
 					   .rate_limit = variable("DD_TRACE_RATE_LIMIT"),
@@ -61,7 +62,7 @@ int sampling_environment(struct pipeline_options *ret, struct sbuf *file, struct
 	int rc = boolean("DD_TRACE_COMPUTE_STATS", &ret->stats, err);
 	if (rc == 0)
 		rc = boolean("DD_TRACE_STATS_COMPUTATION_ENABLED", &ret->stats, err);
-	if (rc == 0 && path && *path && !ret->vars.span_rules.len) {
+	if (rc == 0 && path && !ret->vars.span_rules.len) {
 		rc = read_file(path, file, err);
 		ret->vars.span_rules = sbuf_sv(file);
 	}

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/variables.h"
 #include "kernel/capabilities.h"
 #include "target/identify.h"
 #include "target/match.h"
@@ -193,8 +194,8 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 
 static uint32_t partial_flush_spans(void)
 {
-	const char *enabled = getenv("DD_TRACE_PARTIAL_FLUSH_ENABLED"),
-		   *min = getenv("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS");
+	const char *enabled = variable_get("DD_TRACE_PARTIAL_FLUSH_ENABLED"),
+		   *min = variable_get("DD_TRACE_PARTIAL_FLUSH_MIN_SPANS");
 	if (enabled && (!strcasecmp(enabled, "false") || !strcmp(enabled, "0")))
 		return 0;
 	long n = min ? strtol(min, NULL, 10) : 0;
@@ -236,7 +237,7 @@ static int session_open_queue(struct session *s, struct sbuf *err)
 	struct export_sink sinks[EXPORTERS_MAX];
 	unsigned cnt = 0;
 	sampling_listen(&s->listener, &s->agent);
-	int rc = exporters_open(&s->options.exports, &s->options.list->agent, sinks, &cnt, err);
+	int rc = exporters_open(&s->options.exports, sinks, &cnt, err);
 	datadog_listen(NULL);
 	if (rc < 0)
 		return rc;
@@ -287,8 +288,6 @@ static int session_open_recorder(struct session *s, struct sbuf *err)
 
 static int session_open_base(struct session *s)
 {
-	if (environment_read(&s->environment) < 0)
-		return -ENOMEM;
 	struct processes_options processes = {.root = "/proc",
 					      .environment = sbuf_sv(&s->environment.requests),
 					      .max = SH_MAX_PROCESSES,
@@ -316,7 +315,11 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		sbuf_adds(err, "nothing would be traced: HTTP is switched off, and there are no probes");
 		return SESSION_MISTAKE;
 	}
-	if (session_take_signals(s) < 0 || session_open_base(s) < 0)
+	if (session_take_signals(s) < 0 || environment_read(&s->environment, err) == -ENOMEM)
+		return SESSION_FAILED;
+	if (err->len)
+		return SESSION_MISTAKE;
+	if (session_open_base(s) < 0)
 		return SESSION_FAILED;
 	if (health_metrics_open(&s->health, err) < 0)
 		return SESSION_MISTAKE;

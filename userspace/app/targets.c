@@ -105,6 +105,13 @@ static void targets_choose_image(struct session *s, struct proc *p, const struct
 	close(fd);
 }
 
+static void targets_look(struct session *s, struct proc *p)
+{
+	struct sv vars;
+	if (proc_environ(p, &vars) == 0)
+		environment_of_process(&s->environment, (uint32_t)p->pid, p->comm, vars);
+}
+
 int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags)
 {
 	struct process *process = NULL;
@@ -114,6 +121,7 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		return rc;
+	targets_look(s, p);
 	targets_watch_sockets(s);
 	rc = targets_probe(s, p, target);
 	if (rc < 0)
@@ -247,6 +255,7 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 	s->chosen += verdict == PROCESSES_CHOSEN;
 	if (proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
 		return;
+	targets_look(s, &p);
 	if (targets_probe(s, &p, target_index(s, process->spec)) == 0)
 		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec) | process_flags(process));
 	proc_close(&p);

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/variables.h"
+#include "trace/settings.h"
+
 #define AGENT_SOCKET "/var/run/datadog/apm.socket"
 #define AGENT_PORT   "8126"
 
@@ -19,9 +22,11 @@ void agent_url_release(struct agent_url *u)
 
 static int agent_url_set(struct agent_url *u, struct sv base, const char *socket, const char *shown)
 {
+	struct sbuf masked = {0};
+	setting_show_urls(sv_of(shown), &masked);
 	u->base = strndup(base.data, base.len);
 	u->socket = socket ? strdup(socket) : NULL;
-	u->shown = strdup(shown);
+	u->shown = sbuf_detach(&masked);
 	if (u->base && u->shown && (u->socket || !socket))
 		return 0;
 	agent_url_release(u);
@@ -74,19 +79,14 @@ int agent_url_parse(struct agent_url *ret, const char *text, struct sbuf *err)
 		s.len--;
 	if (!has_control(s) && scheme && authority_is_good((struct sv){s.data + scheme, s.len - scheme}))
 		return agent_url_set(ret, s, NULL, text);
-	sbuf_addf(err, "'%s' is not the URL of an Agent: write http://HOST:PORT, https://HOST:PORT or unix:///PATH",
-		  text);
+	sbuf_addc(err, '\'');
+	setting_show_urls(s, err);
+	sbuf_adds(err, "' is not the URL of an Agent: write http://HOST:PORT, https://HOST:PORT or unix:///PATH");
 	if (text[0] == '/')
 		sbuf_addf(err, "; did you mean unix://%s?", text);
 	else if (!scheme && strchr(text, ':') && !strstr(text, "//"))
 		sbuf_addf(err, "; did you mean http://%s?", text);
 	return -EINVAL;
-}
-
-static const char *env(const char *name)
-{
-	const char *value = getenv(name);
-	return value && *value ? value : NULL;
 }
 
 static int agent_url_from(struct agent_url *ret, const char *text, const char *source, struct sbuf *err)
@@ -108,16 +108,16 @@ int agent_url_find(struct agent_url *ret, const char *argument, struct sbuf *err
 {
 	if (argument && *argument)
 		return agent_url_from(ret, argument, "argument", err);
-	if (env("DD_TRACE_AGENT_URL"))
-		return agent_url_from(ret, env("DD_TRACE_AGENT_URL"), "DD_TRACE_AGENT_URL", err);
-	const char *host = env("DD_AGENT_HOST"), *port = env("DD_TRACE_AGENT_PORT");
+	if (variable_get("DD_TRACE_AGENT_URL"))
+		return agent_url_from(ret, variable_get("DD_TRACE_AGENT_URL"), "DD_TRACE_AGENT_URL", err);
+	const char *host = variable_get("DD_AGENT_HOST"), *port = variable_get("DD_TRACE_AGENT_PORT");
 	const char *source = host ? "DD_AGENT_HOST" : "DD_TRACE_AGENT_HOSTNAME";
 	if (!host)
-		host = env("DD_TRACE_AGENT_HOSTNAME");
+		host = variable_get("DD_TRACE_AGENT_HOSTNAME");
 	struct stat st;
 	char text[512];
-	if (!host && !port && env("DD_APM_RECEIVER_SOCKET")) {
-		snprintf(text, sizeof(text), "unix://%s", env("DD_APM_RECEIVER_SOCKET"));
+	if (!host && !port && variable_get("DD_APM_RECEIVER_SOCKET")) {
+		snprintf(text, sizeof(text), "unix://%s", variable_get("DD_APM_RECEIVER_SOCKET"));
 		return agent_url_from(ret, text, "DD_APM_RECEIVER_SOCKET", err);
 	}
 	if (!host && !port && stat(AGENT_SOCKET, &st) == 0 && S_ISSOCK(st.st_mode))

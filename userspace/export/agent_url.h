@@ -8,7 +8,7 @@
 struct agent_url {
 	char *base;   /* http://host:port or https://..., without a slash at its end; for a socket http://localhost */
 	char *socket; /* path of a Unix socket, or NULL */
-	char *shown;  /* as a person would write it */
+	char *shown;  /* as a person would write it, without a password */
 	const char *source; /* what decided: "argument", "DD_TRACE_AGENT_URL", ..., "default socket", "default" */
 };
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/variables.h"
 #include "export/datadog_private.h"
 
 static const struct datadog_listener *listener_now;
@@ -39,9 +40,9 @@ void datadog_say(struct exporter *e, const char *fmt, ...)
 /* A number from the environment within [min, max], else the default. */
 static double env_number(const char *name, double fallback, double min, double max)
 {
-	const char *text = getenv(name);
+	const char *text = variable_get(name);
 	char *end = NULL;
-	double v = text && *text ? strtod(text, &end) : fallback;
+	double v = text ? strtod(text, &end) : fallback;
 	if (end && *end)
 		return fallback;
 	return v >= min && v <= max ? v : fallback;
@@ -50,9 +51,9 @@ static double env_number(const char *name, double fallback, double min, double m
 /* DD_TRACE_API_VERSION: the formats we speak, and none that we do not. */
 static int env_format(struct exporter *e, struct sbuf *err)
 {
-	const char *text = getenv("DD_TRACE_API_VERSION");
+	const char *text = variable_get("DD_TRACE_API_VERSION");
 	e->want_v05 = text && strcmp(text, "v0.5") == 0;
-	if (!text || !*text || e->want_v05 || strcmp(text, "v0.4") == 0)
+	if (!text || e->want_v05 || strcmp(text, "v0.4") == 0)
 		return 0;
 	sbuf_addf(err, "DD_TRACE_API_VERSION: '%s' is not a version of the trace API spoken here: write v0.4 or v0.5",
 		  text);

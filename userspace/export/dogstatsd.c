@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/variables.h"
 #include "export/dogstatsd_socket.h"
 #include "version.h"
 
@@ -30,9 +31,9 @@ struct dogstatsd {
 static const char *cardinality_wanted(void)
 {
 	static const char *const known[] = {"none", "low", "orchestrator", "high"};
-	const char *text = getenv("DD_CARDINALITY");
-	if (!text || !*text)
-		text = getenv("DATADOG_CARDINALITY");
+	const char *text = variable_get("DD_CARDINALITY");
+	if (!text)
+		text = variable_get("DATADOG_CARDINALITY");
 	for (size_t i = 0; text && i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcasecmp(text, known[i]) == 0)
 			return known[i];
@@ -58,9 +59,9 @@ int dogstatsd_open(struct dogstatsd **ret, const struct dogstatsd_options *o, st
 		free(d);
 		return r;
 	}
-	const char *entity = getenv("DD_ENTITY_ID"), *quiet = getenv("DD_DOGSTATSD_DISABLE_TELEMETRY");
+	const char *entity = variable_get("DD_ENTITY_ID"), *quiet = variable_get("DD_DOGSTATSD_DISABLE_TELEMETRY");
 	sbuf_addsv(&d->tags, o->tags);
-	if (entity && *entity) {
+	if (entity) {
 		sbuf_adds(&d->tags, d->tags.len ? ",dd.internal.entity_id:" : "dd.internal.entity_id:");
 		add_clean(&d->tags, sv_of(entity));
 	}

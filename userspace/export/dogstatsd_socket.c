@@ -10,16 +10,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/variables.h"
 
 #define DEFAULT_SOCKET "/var/run/datadog/dsd.socket"
 #define DEFAULT_PORT   "8125"
 #define RETRY_NS       (1 * NSEC_PER_SEC)
-
-static const char *env(const char *name)
-{
-	const char *value = getenv(name);
-	return value && *value ? value : NULL;
-}
 
 /* --- where -------------------------------------------------------------------------------------------------------- */
 
@@ -104,12 +99,12 @@ int dogstatsd_socket_init(struct dogstatsd_socket *s, const char *url, uint16_t 
 	char text[160], number[8];
 	struct stat st;
 	if (!url)
-		url = env("DD_DOGSTATSD_URL");
+		url = variable_get("DD_DOGSTATSD_URL");
 	if (url)
 		return set_url(s, url, err);
-	const char *host = env("DD_DOGSTATSD_HOST"), *port = env("DD_DOGSTATSD_PORT");
+	const char *host = variable_get("DD_DOGSTATSD_HOST"), *port = variable_get("DD_DOGSTATSD_PORT");
 	if (!host)
-		host = env("DD_AGENT_HOST");
+		host = variable_get("DD_AGENT_HOST");
 	if (!host && !port && stat(DEFAULT_SOCKET, &st) == 0 && S_ISSOCK(st.st_mode))
 		return set_url(s, "unix://" DEFAULT_SOCKET, err);
 	snprintf(number, sizeof(number), "%u", agent_port);

@@ -113,7 +113,7 @@ static const struct list_key top_keys[] = {
 	LIST_KEY("routes", list_read_routes, IN_LIST(routes), FORM_ROUTES,
 		 "names of requests: {id} is any segment, a last * the rest; otherwise guessed from the path"),
 	LIST_KEY("settings", list_read_settings, IN_LIST(settings), FORM_SETTINGS,
-		 "Datadog's, about requests, instead of the processes' own; our own environment comes first"),
+		 "Datadog's variables, instead of the processes' own; our own environment comes first"),
 	LIST_KEY("capture", list_read_capture, IN_LIST(capture), "a map", "what is captured of sockets",
 		 .inner = &list_capture_map),
 	LIST_KEY("export", list_read_globs, IN_LIST(exports), "an exporter or a list of them",
@@ -189,6 +189,7 @@ void probe_list_free(struct probe_list *list)
 		vec_release(&handoff->give.functions);
 		vec_release(&handoff->take.functions);
 	}
+	vec_release(&list->said);
 	vec_release(&list->targets);
 	vec_release(&list->handoffs);
 	vec_release(&list->probes);

@@ -130,7 +130,19 @@ struct probe_agent {
 	struct source_pos pos;
 };
 
+/* A setting as the file has it, for telling where it came from: the key with its parents ("agent.url"), or a variable
+ * of `settings:`. */
+struct probe_said {
+	struct sv key, value;
+	struct source_pos pos;
+	int target; /* whose; -1: the file's */
+};
+
 struct probe_list {
+	struct {
+		struct probe_said *data;
+		size_t cnt, cap;
+	} said;
 	struct {
 		struct target_spec *data;
 		size_t cnt, cap;

@@ -58,6 +58,56 @@ static void no_map(struct list_reader *r, const struct list_map *map, const stru
 		yaml_error(&r->src, node, "expected %s (a map of keys), found %s", map->what, found);
 }
 
+/* Maps whose keys are settings, and what stands before those in trace/settings.def. */
+static const struct {
+	const struct list_map *map;
+	const char *path;
+} setting_maps[] = {
+	{&list_top_map, ""},	       {&list_target_map, ""},		{&list_agent_map, "agent."},
+	{&list_limits_map, "limits."}, {&list_capture_map, "capture."},
+};
+
+static const char *setting_path(const struct list_map *map)
+{
+	for (size_t i = 0; i < sizeof(setting_maps) / sizeof(setting_maps[0]); i++)
+		if (setting_maps[i].map == map)
+			return setting_maps[i].path;
+	return NULL;
+}
+
+/* "a, b" of a list, "a:b,c:d" of a map. */
+static void flatten(const struct yaml_node *value, struct sbuf *out)
+{
+	if (value->kind == YAML_SCALAR)
+		sbuf_addsv(out, value->text);
+	for (const struct yaml_node *one = value->first; one; one = one->next) {
+		if (one->kind != YAML_SCALAR)
+			continue;
+		sbuf_adds(out, one == value->first ? "" : one->key ? "," : ", ");
+		if (one->key) {
+			sbuf_addsv(out, one->key->text);
+			sbuf_addc(out, ':');
+		}
+		sbuf_addsv(out, one->text);
+	}
+}
+
+void list_said(struct list_reader *r, const char *path, const char *name, const struct yaml_node *value)
+{
+	struct sbuf key = {0}, text = {0};
+	sbuf_adds(&key, path);
+	sbuf_adds(&key, name);
+	flatten(value, &text);
+	struct probe_said said = {.key = arena_dup(&r->list->arena, sbuf_sv(&key)),
+				  .value = arena_dup(&r->list->arena, sbuf_sv(&text)),
+				  .pos = value->pos,
+				  .target = r->target};
+	r->no_memory |=
+		key.failed || text.failed || !said.key.data || !said.value.data || vec_push(&r->list->said, said) < 0;
+	sbuf_release(&key);
+	sbuf_release(&text);
+}
+
 bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object,
 		   uint32_t *given)
 {
@@ -92,6 +142,9 @@ bool list_read_map(struct list_reader *r, const struct list_map *map, const stru
 			seen[i] = value->key;
 		}
 		*given |= 1u << i;
+		const char *path = setting_path(map);
+		if (path && (read->kind == YAML_SCALAR || read->first))
+			list_said(r, path, map->keys[i].name, read);
 		map->keys[i].read(r, &map->keys[i], read, (char *)object + map->keys[i].offset);
 	}
 	return true;

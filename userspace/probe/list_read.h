@@ -44,6 +44,9 @@ struct list_map {
 bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object,
 		   uint32_t *given);
 
+/* Notes in list->said what was written, for a setting of this name. Maps and lists of texts become one text. */
+void list_said(struct list_reader *r, const char *path, const char *name, const struct yaml_node *value);
+
 /* Reports "NAME: expected FORM, found ..." at the value, unless it was reported before. */
 void list_expected(struct list_reader *r, const struct list_key *key, const struct yaml_node *value);
 

@@ -3,6 +3,8 @@
 #include "base/nearest.h"
 #include "probe/list_read.h"
 #include "trace/request_settings.h"
+#include "trace/sampling/settings.h"
+#include "trace/settings.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -30,16 +32,32 @@ LIST_READER(list_read_routes)
 /* --- settings ------------------------------------------------------------------------------------------------------
  */
 
+/* What has a key of its own is said by that, and a target does not decide for all of spanhound. */
+static bool setting_allowed(struct list_reader *r, const struct yaml_node *key, const struct setting *s)
+{
+	if (s->key[0])
+		yaml_error(&r->src, key, "%s has a key of its own: %s:", s->variable, s->key);
+	else if (s->scope == SETTING_OURS && r->target >= 0)
+		yaml_error(&r->src, key, "%s is not a target's: it goes with the settings: of the whole file",
+			   s->variable);
+	else
+		return true;
+	return false;
+}
+
 static const char *known_variable(struct list_reader *r, const struct yaml_node *key)
 {
 	struct nearest near;
 	nearest_init(&near, key->text);
-	for (const char *const *name = request_variables; *name; name++) {
-		if (sv_eq(key->text, sv_of(*name)))
-			return *name;
-		nearest_offer(&near, sv_of(*name));
+	for (unsigned i = 0; i < settings_cnt; i++) {
+		const struct setting *s = &settings_table[i];
+		for (unsigned n = 0; setting_in_file(s) && setting_variable(s, n); n++) {
+			if (sv_eq(key->text, sv_of(setting_variable(s, n))))
+				return setting_allowed(r, key, s) ? setting_variable(s, n) : NULL;
+			nearest_offer(&near, sv_of(setting_variable(s, n)));
+		}
 	}
-	yaml_error(&r->src, key, "'" SV_FMT "' is no variable about requests%s" SV_FMT "%s", SV_ARG(key->text),
+	yaml_error(&r->src, key, "'" SV_FMT "' is no variable that is obeyed here%s" SV_FMT "%s", SV_ARG(key->text),
 		   near.best.data ? "; did you mean '" : " (DD_TRACE_HEADER_TAGS, DD_TRACE_PROPAGATION_STYLE, ...)",
 		   SV_ARG(near.best), near.best.data ? "'?" : "");
 	return NULL;
@@ -58,6 +76,21 @@ static void report_lines(struct list_reader *r, const struct yaml_node *value, s
 	}
 }
 
+/* Describes what is wrong with a variable about sampling. */
+static void read_sampling(const struct tag *setting, struct sbuf *err)
+{
+	struct sampling_vars vars = {0};
+	struct sampling_settings tried;
+	if (sv_eq(setting->key, SV("DD_TRACE_SAMPLING_RULES")))
+		vars.rules = setting->value;
+	else if (sv_eq(setting->key, SV("DD_SPAN_SAMPLING_RULES")))
+		vars.span_rules = setting->value;
+	else
+		return;
+	if (sampling_settings_parse(&tried, &vars, err) >= 0)
+		sampling_settings_release(&tried);
+}
+
 static void read_setting(struct list_reader *r, const struct yaml_node *value, void *arg)
 {
 	struct tag_vec *settings = arg;
@@ -73,6 +106,13 @@ static void read_setting(struct list_reader *r, const struct yaml_node *value, v
 		setting.value = SV("");
 	else if (!list_read_text(r, &key, value, &setting.value))
 		return;
+	list_said(r, "", name, value);
+	if (!setting_check(setting_of_variable(setting.key), setting.value, &err)) {
+		report_lines(r, value, sbuf_sv(&err));
+		sbuf_release(&err);
+		return;
+	}
+	read_sampling(&setting, &err);
 	request_settings_put(&text, name, setting.value);
 	struct request_settings *tried = request_settings_new(sbuf_sv(&text), NULL, &err);
 	report_lines(r, value, sbuf_sv(&err));

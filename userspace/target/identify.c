@@ -283,23 +283,29 @@ static struct sv display_name(struct proc *p)
 	return name.len ? name : exe_name.len ? target_called(p, exe_name) : p->comm;
 }
 
-static struct sampling_vars sampling_vars_of(struct sv vars)
+/* Variable by variable, who comes first decides. */
+static bool setting_of(const struct identify_options *o, struct sv vars, const char *name, struct sv *ret)
+{
+	return environ_get(o->environment, name, ret) || (o->spec && tags_get(&o->spec->settings, name, ret)) ||
+	       environ_get(vars, name, ret);
+}
+
+/* Ours goes before these where they are used. */
+static struct sampling_vars sampling_vars_of(const struct identify_options *o, struct sv vars)
 {
 	struct sampling_vars v = {0};
-	environ_get(vars, "DD_TRACE_SAMPLE_RATE", &v.sample_rate);
-	environ_get(vars, "DD_TRACE_SAMPLING_RULES", &v.rules);
-	environ_get(vars, "DD_TRACE_RATE_LIMIT", &v.rate_limit);
-	environ_get(vars, "DD_SPAN_SAMPLING_RULES", &v.span_rules);
+	setting_of(o, vars, "DD_TRACE_SAMPLE_RATE", &v.sample_rate);
+	setting_of(o, vars, "DD_TRACE_SAMPLING_RULES", &v.rules);
+	setting_of(o, vars, "DD_TRACE_RATE_LIMIT", &v.rate_limit);
+	setting_of(o, vars, "DD_SPAN_SAMPLING_RULES", &v.span_rules);
 	return v;
 }
 
-/* Variable by variable, who comes first decides. */
 static void settings_of(const struct identify_options *o, struct sv vars, struct sbuf *out)
 {
 	for (const char *const *name = request_variables; *name; name++) {
 		struct sv value;
-		if (environ_get(o->environment, *name, &value) ||
-		    (o->spec && tags_get(&o->spec->settings, *name, &value)) || environ_get(vars, *name, &value))
+		if (setting_of(o, vars, *name, &value))
 			request_settings_put(out, *name, value);
 	}
 }
@@ -345,7 +351,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.hostname = o->hostname,
 		.tags = id.tags.data,
 		.tag_cnt = (uint32_t)id.tags.cnt,
-		.sampling = sampling_vars_of(vars),
+		.sampling = sampling_vars_of(o, vars),
 		.settings = sbuf_sv(&settings),
 	};
 	if (o->spec) {

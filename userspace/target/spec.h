@@ -38,7 +38,7 @@ struct target_spec {
 	bool follow_exec;	  /* a child stays chosen when it executes a program that does not match */
 	struct sv service, env, version; /* empty: the process's own */
 	struct tag_vec tags;
-	struct tag_vec settings;	  /* how requests are traced: names and values of trace/request_settings.def */
+	struct tag_vec settings;	  /* names and values of trace/settings.def */
 	struct routes routes;		  /* of the paths of requests: tried first, then */
 	const struct routes *more_routes; /* these; NULL: none */
 	uint32_t number;		  /* in the probe list, from 1; 0: not of a list */

@@ -6,9 +6,15 @@
 #include "base/vec.h"
 
 const char *const request_variables[] = {
-#define REQUEST_VARIABLE(name) #name,
-#include "trace/request_settings.def"
-#undef REQUEST_VARIABLE
+#define OF_OURS(name)
+#define OF_PROCESS(name)
+#define OF_THEIRS(name)
+#define OF_REQUEST(name)						   name,
+#define SETTING(scope, kind, variable, key, flag, standard, allowed, help) OF_##scope(variable)
+#define OLDER(scope, name, variable)					   OF_##scope(name)
+#include "trace/settings.def"
+#undef SETTING
+#undef OLDER
 	NULL,
 };
 

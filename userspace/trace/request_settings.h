@@ -10,7 +10,7 @@
  * (`settings:`), else the environment of the process. target/identify.c puts that together, as text of the form of
  * /proc/PID/environ: NAME=value, each ended by a NUL. Used by one thread. */
 
-/* Their names, NULL behind the last. */
+/* Their names (those of settings.def that are of requests), NULL behind the last. */
 extern const char *const request_variables[];
 
 /* Appends one variable to such a text. */
