@@ -40,7 +40,7 @@ static int check_file(struct options *o, const char *path)
 	int rc = probe_list_load(&list, path, &d), status = rc < 0 ? SESSION_MISTAKE : SESSION_CLEAN;
 
 	if (list && !list->probes.cnt && list->capture.no_http)
-		diagnostics_error(&d, ((struct source_pos){1, 1}),
+		diagnostics_error(&d, SOURCE_POS(1, 1),
 				  "there are no probes, and capture: says http: false: nothing would be traced");
 	if (list) {
 		/* Options choose processes in place of the file's own targets. */

@@ -52,6 +52,9 @@ static bool consumer_pass(struct consumer *c)
 	struct ring_pass pass;
 
 	c->now_ns = clock_mono_ns();
+	/* Its only writer: a store, no locked instruction. */
+	atomic_store_explicit(&s->consumer_passes, atomic_load_explicit(&s->consumer_passes, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 	consumer_clock(c);
 	unsigned epoch = atomic_load(&s->process_epoch);
 	if (epoch != c->epoch) {

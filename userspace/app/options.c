@@ -16,11 +16,14 @@
 #define IN_TARGETS  (IN(attach) | IN(check) | IN(functions) | IN(info))
 #define IN_ATTACH   IN(attach)
 #define IN_PROBES   (IN(attach) | IN(run) | IN(functions) | IN(info))
-#define IN_SESSION  (IN(attach) | IN(run))
-#define IN_EXPORT   (IN(attach) | IN(run) | IN(replay))
+#define IN_CONFIG   (IN_PROBES | IN(serve))
+#define IN_SESSION  (IN(attach) | IN(run) | IN(serve))
+#define IN_EXPORT   (IN(attach) | IN(run) | IN(replay) | IN(serve))
 #define IN_CHECK    IN(check)
 #define IN_JSON	    (IN(functions) | IN(info))
 #define IN_ALL	    ((1u << COMMANDS) - 1)
+
+#define DEFAULT_CONFIG "/etc/spanhound/config.yaml"
 
 enum option_id {
 	OPTION_NONE = 256, /* above all letters */
@@ -331,10 +334,12 @@ static int option_of_letter(int letter)
 	return letter;
 }
 
-static int load_config(struct options *o, const char *path)
+static int load_config(struct options *o, enum command_id command, const char *path)
 {
 	struct sbuf text = {0};
-	int rc = probe_list_load(&o->list, path, &o->diagnostics);
+	int rc = command == COMMAND_serve ? probe_list_load_guarded(&o->list, path, &o->diagnostics)
+					  : probe_list_load(&o->list, path, &o->diagnostics);
+	o->session.config = path;
 	if (o->diagnostics.error_cnt || rc < 0) {
 		diagnostics_print(&o->diagnostics, &text);
 		fputs(sbuf_str(&text), stderr);
@@ -357,10 +362,12 @@ static int find_config(struct options *o, enum command_id command, int argc, cha
 			continue;
 		if (o->list)
 			return mistake(command, "--config was given twice; one file holds targets and probes");
-		rc = load_config(o, optarg);
+		rc = load_config(o, command, optarg);
 		if (rc < 0)
 			return rc;
 	}
+	if (!o->list && command == COMMAND_serve)
+		return load_config(o, command, DEFAULT_CONFIG);
 	if (!o->list)
 		o->list = probe_list_new();
 	return o->list ? 0 : -ENOMEM;
@@ -426,10 +433,19 @@ static int append_tags(struct tag_vec *to, const struct tag_vec *from)
 	return rc;
 }
 
-/* What the list says for all targets holds where a target says nothing. */
-static int spread_defaults(struct probe_list *list)
+/* A daemon whose list names nobody: what listens, for that is what serves somebody. */
+static int add_policy(struct probe_list *list)
 {
-	int rc = 0;
+	struct target_spec listening = {.listening = true, .canonical = SV("policy: listening")};
+	if (list->targets.cnt || list->service_of_daemon.not_listening)
+		return 0;
+	return vec_push(&list->targets, listening);
+}
+
+/* What the list says for all targets holds where a target says nothing. */
+int options_settle(struct probe_list *list, enum command_id command)
+{
+	int rc = command == COMMAND_serve ? add_policy(list) : 0;
 	for (size_t i = 0; i < list->targets.cnt && rc == 0; i++) {
 		struct target_spec *t = &list->targets.data[i];
 		t->service = t->service.len ? t->service : list->service;
@@ -467,7 +483,7 @@ int options_parse(struct options *ret, enum command_id command, int argc, char *
 		}
 	if (ret->session.capture && !*ret->session.capture)
 		return mistake(command, "--export capture: needs a file: capture:FILE");
-	rc = spread_defaults(ret->list);
+	rc = options_settle(ret->list, command);
 	if (rc == 0 && (1u << command) & (IN_EXPORT | IN_INFO))
 		rc = apply_settings(ret);
 	ret->session.list = ret->list;

@@ -35,6 +35,8 @@ struct options {
 
 /* 0; > 0: done (help was printed); < 0: a mistake, which was said: exit with options_exit_status(). */
 int options_parse(struct options *ret, enum command_id command, int argc, char **argv);
+/* A list as a session wants it: with the targets of the policy, and what it says for all targets in each. 0 or -ENOMEM. */
+int options_settle(struct probe_list *list, enum command_id command);
 void options_release(struct options *o);
 /* The status to exit with when options_parse() did not return 0. */
 int options_exit_status(int rc);

@@ -270,6 +270,10 @@ static int session_open_recorder(struct session *s, struct sbuf *err)
 {
 	if (!s->options.capture)
 		return 0;
+	if (s->options.list->includes.cnt) {
+		sbuf_adds(err, "a capture holds one file of probes: --export capture: and include: do not go together");
+		return -EINVAL;
+	}
 	struct recorder_options options = {
 		.path = s->options.capture,
 		.unix_minus_mono_ns = clock_mono_to_unix_ns(),
@@ -327,6 +331,8 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		return SESSION_MISTAKE;
 	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
 		return SESSION_FAILED;
+	if (s->options.serve && service_open(&s->service, s, err) < 0)
+		return SESSION_MISTAKE;
 	return SESSION_CLEAN;
 }
 
@@ -361,6 +367,7 @@ void session_free(struct session *s)
 {
 	if (!s)
 		return;
+	service_close(s->service);
 	consumer_stop(s);
 	plan_free(s->plan);
 	flow_free(s->flow);

@@ -17,6 +17,8 @@
 struct session_options {
 	struct probe_list *list; /* owned by the caller, outlives the session */
 	struct sv_vec exports;	 /* as --export takes them; empty: the agent if one answers, else console */
+	const char *config;	 /* the file `list` is from, or NULL */
+	bool serve;		 /* a daemon: never ends for want of targets, reloads, tells systemd */
 	const char *capture;	 /* file for the raw stream, or NULL */
 	int link;		 /* enum link_kind, or -1: the best one that works */
 	enum site_ends_wanted ends;

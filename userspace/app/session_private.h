@@ -9,6 +9,7 @@
 #include "app/environment.h"
 #include "app/functions.h"
 #include "app/recorder.h"
+#include "app/service.h"
 #include "app/session.h"
 #include "export/datadog.h"
 #include "trace/pipeline.h"
@@ -44,7 +45,10 @@ struct session {
 	ino_t image_ino;
 	bool many_images; /* then nobody can tell which one it was of */
 
+	struct service *service; /* NULL: no daemon */
+
 	pthread_t consumer;
+	atomic_uint consumer_passes; /* counts up while it lives */
 	bool consuming;
 	atomic_bool stopping;	   /* tells the consumer to make its last passes */
 	atomic_uint process_epoch; /* bumped when identities changed: the consumer asks anew */

@@ -38,13 +38,19 @@ int session_take_signals(struct session *s)
 	return s->signal_fd < 0 ? -errno : 0;
 }
 
+/* A daemon is told by SIGHUP that its configuration changed. */
+static bool ends_session(const struct session *s, int signo)
+{
+	return !(s->service && signo == SIGHUP);
+}
+
 bool session_interrupted(const struct session *s)
 {
 	sigset_t pending;
 	if (s->options.has_child || sigpending(&pending) < 0)
 		return false;
 	for (size_t i = 0; i < sizeof(ending_signals) / sizeof(ending_signals[0]); i++)
-		if (sigismember(&pending, ending_signals[i]) == 1)
+		if (sigismember(&pending, ending_signals[i]) == 1 && ends_session(s, ending_signals[i]))
 			return true;
 	return false;
 }
@@ -94,7 +100,7 @@ static void drain_events(struct session *s)
 	uint32_t before = s->chosen;
 	while (read(s->events[0], &e, sizeof(e)) == sizeof(e))
 		targets_event(s, &e);
-	if (!before && s->chosen) {
+	if (!before && s->chosen && !s->service) {
 		check_list(s); /* --wait: what it waited for came; a mistake now is said, and others may come */
 		say_ready(s);
 	}
@@ -148,6 +154,8 @@ static bool handle_signals(struct session *s, struct child *c)
 			summary_print(s, stderr);
 		else if (info.ssi_signo == SIGCHLD)
 			reap(s, c);
+		else if (!ends_session(s, (int)info.ssi_signo))
+			continue;
 		else if (c->pid && !c->ended)
 			kill(c->pid, (int)info.ssi_signo); /* `run` passes it on and ends with the child */
 		else
@@ -160,17 +168,22 @@ static void wait_for_events(struct session *s, struct child *c)
 {
 	uint64_t end = s->options.duration_ns ? clock_mono_ns() + s->options.duration_ns : UINT64_MAX;
 	for (;;) {
-		struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
-				       {.fd = s->events[0], .events = POLLIN},
-				       {.fd = s->count_fd, .events = POLLIN}};
+		struct pollfd fds[3 + SERVICE_POLLFDS] = {{.fd = s->signal_fd, .events = POLLIN},
+							  {.fd = s->events[0], .events = POLLIN},
+							  {.fd = s->count_fd, .events = POLLIN}};
+		unsigned more = s->service ? service_pollfds(s->service, fds + 3, SERVICE_POLLFDS) : 0;
 		uint64_t now = clock_mono_ns();
 		if (now >= end)
 			return;
 		uint64_t left_ms = end == UINT64_MAX ? TICK_MS : (end - now) / NSEC_PER_MSEC + 1;
-		poll(fds, 3, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
+		poll(fds, 3 + more, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
 		if (fds[0].revents && !handle_signals(s, c))
 			return;
 		drain_events(s);
+		if (s->service) {
+			service_polled(s->service, fds + 3, more);
+			service_tick(s->service, clock_mono_ns());
+		}
 		health_metrics_tick(&s->health, s, clock_mono_ns(), false);
 		if (fds[2].revents || (c->pid && c->ended))
 			return;
@@ -194,6 +207,8 @@ static void wind_up(struct session *s)
 	struct sbuf err = {0};
 
 	s->end_ns = clock_mono_ns();
+	if (s->service)
+		service_stopping(s->service);
 	if (s->started)
 		check_list(s); /* of `run`: only now is it known what was never loaded */
 	kernel_wind_up(s->kernel);
@@ -218,6 +233,16 @@ static void wind_up(struct session *s)
 	sbuf_release(&err);
 }
 
+/* What a daemon cannot find now may come later: it says so, and serves. */
+static enum session_end serve_attached(struct session *s)
+{
+	check_list(s);
+	malloc_trim(0);
+	say_ready(s);
+	service_ready(s->service);
+	return SESSION_CLEAN;
+}
+
 static enum session_end attach_running(struct session *s)
 {
 	if (!s->options.list->targets.cnt)
@@ -227,6 +252,8 @@ static enum session_end attach_running(struct session *s)
 		return SESSION_FAILED;
 	if (session_interrupted(s))
 		return SESSION_CLEAN; /* not all were looked at: whoever waits for events sees why */
+	if (s->service)
+		return serve_attached(s);
 	if (!found && !s->options.wait) {
 		targets_explain_none(s);
 		return SESSION_MISTAKE;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/glob.h"
 #include "base/log.h"
+#include "target/match.h"
 #include "target/scan.h"
 
 #define PROC_ROOT "/proc"
@@ -87,7 +88,8 @@ static void targets_choose_image(struct session *s, struct proc *p, const struct
 	int fd;
 	bool means_file = false;
 
-	if (spec->cmdlines.cnt || spec->containers.cnt || spec->pids.cnt || spec->ports.cnt || proc_exe(p, &exe) < 0)
+	if (spec->cmdlines.cnt || spec->containers.cnt || spec->pids.cnt || target_needs_listening(spec) ||
+	    proc_exe(p, &exe) < 0)
 		return;
 	const char *slash = memrchr(exe.data, '/', exe.len);
 	name = slash ? (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)} : exe;
@@ -244,6 +246,8 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 	int verdict =
 		processes_exec(s->processes, e->tgid, list->targets.data, list->targets.cnt, clock_mono_ns(), &process);
 	pthread_mutex_unlock(&s->lock);
+	if (verdict == PROCESSES_IGNORED && s->service)
+		service_executed(s->service, clock_mono_ns());
 	if (verdict != PROCESSES_CHOSEN)
 		plan_drop(s->plan, (int)e->tgid);
 	if (verdict == PROCESSES_DROPPED)

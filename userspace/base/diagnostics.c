@@ -13,6 +13,28 @@ void diagnostics_set_source(struct diagnostics *d, struct sv name, struct sv tex
 		d->failed = true;
 }
 
+uint32_t diagnostics_open_source(struct diagnostics *d, struct sv name, struct sv text)
+{
+	struct diagnostics_source source = {arena_dup(&d->arena, name), arena_dup(&d->arena, text)};
+	if (!source.name.data || !source.text.data || vec_push(&d->included, source) < 0)
+		d->failed = true;
+	d->reading = (uint32_t)d->included.cnt;
+	return d->reading;
+}
+
+void diagnostics_close_source(struct diagnostics *d)
+{
+	d->reading = 0;
+}
+
+/* Out of memory, a file may be missing: then it is nobody's. */
+static struct diagnostics_source source_of(const struct diagnostics *d, uint32_t file)
+{
+	if (file && file <= d->included.cnt)
+		return d->included.data[file - 1];
+	return file ? (struct diagnostics_source){0} : (struct diagnostics_source){d->name, d->text};
+}
+
 void diagnostics_vadd(struct diagnostics *d, enum severity severity, struct source_pos pos, const char *fmt, va_list ap)
 {
 	struct sbuf message = {0};
@@ -25,6 +47,8 @@ void diagnostics_vadd(struct diagnostics *d, enum severity severity, struct sour
 		return;
 	}
 	sbuf_vaddf(&message, fmt, ap);
+	if (!pos.file)
+		pos.file = d->reading;
 	struct diagnostic item = {pos, severity, arena_dup(&d->arena, sbuf_sv(&message))};
 	if (message.failed || !item.message.data || vec_push(&d->items, item) < 0)
 		d->failed = true;
@@ -41,6 +65,8 @@ void diagnostics_add(struct diagnostics *d, enum severity severity, struct sourc
 
 static bool pos_before(struct source_pos a, struct source_pos b)
 {
+	if (a.file != b.file)
+		return a.file < b.file;
 	return a.line != b.line ? a.line < b.line : a.column < b.column;
 }
 
@@ -115,16 +141,17 @@ void diagnostics_print(struct diagnostics *d, struct sbuf *out)
 {
 	diagnostics_sort(d);
 	vec_foreach (item, &d->items) {
-		if (d->name.len)
-			sbuf_addf(out, SV_FMT ":", SV_ARG(d->name));
+		struct diagnostics_source source = source_of(d, item->pos.file);
+		if (source.name.len)
+			sbuf_addf(out, SV_FMT ":", SV_ARG(source.name));
 		if (item->pos.line)
 			sbuf_addf(out, "%u:%u:", item->pos.line, item->pos.column);
-		if (d->name.len || item->pos.line)
+		if (source.name.len || item->pos.line)
 			sbuf_addc(out, ' ');
 		sbuf_adds(out, item->severity == SEVERITY_ERROR ? "error: " : "warning: ");
 		sbuf_addsv(out, item->message);
 		sbuf_addc(out, '\n');
-		struct sv line = item->pos.line ? line_of(d->text, item->pos.line) : SV_NULL;
+		struct sv line = item->pos.line ? line_of(source.text, item->pos.line) : SV_NULL;
 		if (line.data)
 			print_source(out, line, item->pos.column);
 	}
@@ -135,6 +162,7 @@ void diagnostics_print(struct diagnostics *d, struct sbuf *out)
 void diagnostics_release(struct diagnostics *d)
 {
 	vec_release(&d->items);
+	vec_release(&d->included);
 	arena_release(&d->arena);
 	*d = (struct diagnostics){0};
 }

@@ -2,7 +2,6 @@
 #include "probe/list.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -18,7 +17,7 @@
 
 #define FORM_ROUTES	 "a route (/users/{id}) or a list of them"
 #define FORM_SETTINGS	 "a map of variables (DD_TRACE_HEADER_TAGS) to texts"
-#define SELECTORS	 0x3f /* the first six keys: at least one is needed */
+#define SELECTORS	 0x7f /* the first seven keys: at least one is needed */
 #define IN_TARGET(field) offsetof(struct target_spec, field)
 static const struct list_key target_keys[] = {
 	LIST_KEY("name", list_read_strings, IN_TARGET(names), "a glob or a list of globs",
@@ -32,6 +31,8 @@ static const struct list_key target_keys[] = {
 		 "the process listens on it", .min = 1, .max = 65535),
 	LIST_KEY("container", list_read_strings, IN_TARGET(containers), "a glob or a list of globs",
 		 "id of the container"),
+	LIST_KEY("listening", list_read_bool, IN_TARGET(listening), "true or false",
+		 "true: it listens on some TCP port"),
 	LIST_KEY("service", list_read_string, IN_TARGET(service), "text",
 		 "default: DD_SERVICE of the process, else its name"),
 	LIST_KEY("env", list_read_string, IN_TARGET(env), "text", "default: DD_ENV of the process"),
@@ -121,8 +122,29 @@ static const struct list_key top_keys[] = {
 	LIST_KEY("agent", read_agent, IN_LIST(agent), "a map", "the Datadog Agent", .inner = &list_agent_map),
 	LIST_KEY("limits", read_limits, IN_LIST(limits), "a map", "sizes of tables and buffers",
 		 .inner = &list_limits_map),
+	LIST_KEY("include", list_read_globs, IN_LIST(includes),
+		 "a file, a glob of files (conf.d/*.yaml), or a list of them",
+		 "beside this file; they may hold targets, probes, handoffs, routes, tags and settings"),
+	LIST_KEY("policy", list_read_policy, IN_LIST(service_of_daemon), "a map", "of serve",
+		 .inner = &list_policy_map),
+	LIST_KEY("control", list_read_control, IN_LIST(service_of_daemon), "a map", "of serve",
+		 .inner = &list_control_map),
+	LIST_KEY("health", list_read_health, IN_LIST(service_of_daemon), "a map", "of serve",
+		 .inner = &list_health_map),
 };
 const struct list_map list_top_map = {"a probe list", top_keys, COUNT(top_keys)};
+
+/* Keys that add up. */
+static const struct list_key include_keys[] = {
+	LIST_KEY("targets", read_targets, 0, "a list of targets", "", .inner = &list_target_map),
+	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "", .inner = &list_probe_map),
+	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "", .inner = &list_handoff_map),
+	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", ""),
+	LIST_KEY("tags", list_read_tags, IN_LIST(tags), "a map of names to texts", ""),
+	LIST_KEY("routes", list_read_routes, IN_LIST(routes), FORM_ROUTES, ""),
+	LIST_KEY("settings", list_read_settings, IN_LIST(settings), FORM_SETTINGS, ""),
+};
+const struct list_map list_include_map = {"an included file", include_keys, COUNT(include_keys)};
 
 /* --- targets -------------------------------------------------------------------------------------------------------
  */
@@ -140,8 +162,18 @@ static void release_target(struct target_spec *t)
 	routes_release(&t->routes);
 }
 
+struct sv list_canonical(struct list_reader *r, const struct yaml_node *node, const char *const *skip)
+{
+	struct sbuf text __cleanup(sbuf_release) = {0};
+	yaml_canonical(node, skip, &text);
+	struct sv copy = arena_dup(&r->list->arena, sbuf_sv(&text));
+	r->no_memory |= text.failed || !copy.data;
+	return copy;
+}
+
 static LIST_READER(read_targets)
 {
+	static const char *const nested[] = {"probes", "handoffs", "handoff", NULL};
 	(void)field;
 	if (value->kind != YAML_SEQUENCE || !value->first) {
 		list_expected(r, key, value);
@@ -152,13 +184,14 @@ static LIST_READER(read_targets)
 		return;
 	}
 	for (const struct yaml_node *one = value->first; one; one = one->next) {
-		struct target_spec target = {.pos = one->pos};
+		struct target_spec target = {.pos = one->pos, .canonical = list_canonical(r, one, nested)};
 		r->target = (int)r->list->targets.cnt;
 		uint32_t given;
 		bool is_map = list_read_map(r, &list_target_map, one, &target, &given);
 		r->target = -1;
 		if (is_map && !(given & SELECTORS))
-			yaml_error(&r->src, one, "a target needs one of name, exe, cmdline, pid, port, container");
+			yaml_error(&r->src, one,
+				   "a target needs one of name, exe, cmdline, pid, port, container, listening");
 		/* Also a target with mistakes: probes nested in it refer to its index. */
 		if (vec_push(&r->list->targets, target) < 0) {
 			release_target(&target);
@@ -197,6 +230,7 @@ void probe_list_free(struct probe_list *list)
 	vec_release(&list->settings);
 	routes_release(&list->routes);
 	vec_release(&list->exports);
+	vec_release(&list->includes);
 	arena_release(&list->arena);
 	free(list);
 }
@@ -210,12 +244,12 @@ static void probe_list_freep(struct probe_list **list)
 static int check_bytes(const struct yaml_source *src)
 {
 	struct sv text = src->text;
-	struct source_pos pos = {1, 1};
+	struct source_pos pos = SOURCE_POS(1, 1);
 	size_t valid = utf8_valid_prefix(text), bad = 0;
 	while (bad < valid && ((unsigned char)text.data[bad] >= 0x20 || strchr("\t\n\r", text.data[bad])) &&
 	       text.data[bad] != '\0' && text.data[bad] != 0x7f) {
 		if (text.data[bad] == '\n')
-			pos = (struct source_pos){pos.line + 1, 1};
+			pos = SOURCE_POS(pos.line + 1, 1);
 		else if (((unsigned char)text.data[bad] & 0xc0) != 0x80)
 			pos.column++;
 		bad++;
@@ -227,19 +261,35 @@ static int check_bytes(const struct yaml_source *src)
 	return -EINVAL;
 }
 
-static int compile(struct list_reader *r)
+/* Everything but what has an identity of its own, of all files. */
+static void note_rest(struct list_reader *r, const struct yaml_node *root)
+{
+	static const char *const skip[] = {"targets", "probes", "handoffs", "handoff", NULL};
+	struct sbuf text __cleanup(sbuf_release) = {0};
+	sbuf_addsv(&text, r->list->canonical);
+	yaml_canonical(root, skip, &text);
+	r->list->canonical = arena_dup(&r->list->arena, sbuf_sv(&text));
+	r->no_memory |= text.failed || !r->list->canonical.data;
+}
+
+int list_read_source(struct list_reader *r, const struct list_map *map)
 {
 	struct arena tree __cleanup(arena_release) = {0};
 	struct yaml_node *root = NULL;
-	int err = yaml_parse(&root, &r->src, &tree);
+	int err = check_bytes(&r->src);
+	if (!err)
+		err = yaml_parse(&root, &r->src, &tree);
 	if (err)
 		return err;
+	if (!root && map != &list_top_map)
+		return 0; /* a file of comments */
 	if (!root) {
-		diagnostics_error(r->src.d, ((struct source_pos){1, 1}),
-				  "the probe list is empty: expected targets: or probes:");
+		diagnostics_error(r->src.d, SOURCE_POS(1, 1), "the probe list is empty: expected targets: or probes:");
 		return -EINVAL;
 	}
-	list_read_map(r, &list_top_map, root, r->list, NULL);
+	yaml_set_file(root, r->src.d->reading);
+	list_read_map(r, map, root, r->list, NULL);
+	note_rest(r, root);
 	return r->no_memory || r->src.d->failed ? -ENOMEM : 0;
 }
 
@@ -261,44 +311,11 @@ int probe_list_parse(struct probe_list **ret, const char *name, const char *text
 		return -ENOMEM;
 	struct list_reader r = {.src = {source, d}, .list = list, .target = -1};
 	uint32_t before = d->error_cnt;
-	int err = check_bytes(&r.src);
-	if (!err)
-		err = compile(&r);
+	int err = list_read_source(&r, &list_top_map);
 	if (err)
 		return err;
 	*ret = move_ptr(list);
 	return d->error_cnt > before ? -EINVAL : 0;
-}
-
-static void close_file(int *fd)
-{
-	closep(fd);
-}
-
-int probe_list_load(struct probe_list **ret, const char *path, struct diagnostics *d)
-{
-	struct sbuf text __cleanup(sbuf_release) = {0};
-	int fd __cleanup(close_file) = open(path, O_RDONLY | O_CLOEXEC);
-	int err = fd < 0 ? -errno : 0;
-	*ret = NULL;
-	while (!err && text.len <= YAML_MAX_SZ) {
-		char *at = sbuf_reserve(&text, 16384);
-		ssize_t n = at ? read(fd, at, 16384) : -1;
-		if (!at)
-			err = -ENOMEM;
-		else if (n < 0 && errno != EINTR)
-			err = -errno;
-		else if (n > 0)
-			text.len += (size_t)n;
-		else if (n == 0)
-			break;
-	}
-	if (err) {
-		diagnostics_set_source(d, sv_of(path), SV(""));
-		diagnostics_error(d, ((struct source_pos){0}), "cannot read the probe list: %s", strerror(-err));
-		return err;
-	}
-	return probe_list_parse(ret, path, text.data ? text.data : "", text.len, d);
 }
 
 /* "LIBRARY:GLOB": the first colon that is not half of a "::". */
@@ -333,6 +350,7 @@ int probe_list_add_function(struct probe_list *list, const char *text, struct sb
 		return -EINVAL;
 	}
 	struct probe_glob glob = {.text = arena_dup(&list->arena, function)};
+	probe.canonical = arena_dup(&list->arena, sv_of(text));
 	if (!glob.text.data || (has_library && !probe.library.text.data) || vec_push(&probe.functions, glob) < 0 ||
 	    vec_push(&list->probes, probe) < 0) {
 		vec_release(&probe.functions);

@@ -73,9 +73,10 @@ struct probe_error {
 
 struct probe {
 	struct source_pos pos;
-	int target;    /* index into targets: for that one alone; -1: for every process that is traced */
-	bool optional; /* finding nothing is a warning, not an error */
-	bool broken;   /* has mistakes (reported): usable for further checks, not for attaching */
+	struct sv canonical; /* equal for probes that mean the same; of one that is no file's, its option */
+	int target;	     /* index into targets: for that one alone; -1: for every process that is traced */
+	bool optional;	     /* finding nothing is a warning, not an error */
+	bool broken;	     /* has mistakes (reported): usable for further checks, not for attaching */
 	struct probe_glob_vec functions; /* exact names or globs; empty: `address` says where */
 	struct probe_glob_vec excludes;
 	struct probe_glob library; /* soname glob; empty: the executable */
@@ -101,6 +102,7 @@ struct probe_handoff_side {
  * seen on both sides: a pointer to the work, say. */
 struct probe_handoff {
 	struct source_pos pos;
+	struct sv canonical;	   /* as probe.canonical */
 	int target;		   /* as probe.target */
 	bool optional;		   /* as probe.optional */
 	bool broken;		   /* as probe.broken */
@@ -121,6 +123,14 @@ struct probe_limits {
 	uint32_t max_traces;
 	uint32_t max_spans;
 	uint32_t queue_spans;
+};
+
+/* What only a daemon obeys (spanhound serve). */
+struct probe_service {
+	bool not_listening;	  /* without targets: not even what listens on a TCP port */
+	struct sv control_socket; /* path; empty: the default */
+	struct sv health_listen;  /* unix:///PATH or ADDRESS:PORT; empty: nobody listens */
+	struct source_pos health_pos;
 };
 
 struct probe_agent {
@@ -163,7 +173,10 @@ struct probe_list {
 	struct probe_glob_vec exports; /* as --export takes them; not checked against the exporters here */
 	struct probe_limits limits;
 	struct probe_agent agent;
-	struct arena arena; /* all strings, templates, conditions */
+	struct probe_service service_of_daemon;
+	struct probe_glob_vec includes; /* files and globs of them, as written */
+	struct sv canonical;		/* of all that is neither targets nor probes nor hand-offs */
+	struct arena arena;		/* all strings, templates, conditions */
 };
 
 /* Reads and compiles a probe list. All mistakes go to `d` (which keeps a copy of the text to show their lines):
@@ -173,6 +186,10 @@ struct probe_list {
  *	-ENOMEM, or the errno of reading the file: *ret is NULL, d says why
  * `name` is what messages call the file. The list owns everything in it and does not refer to `text` or `d`. */
 int probe_list_load(struct probe_list **ret, const char *path, struct diagnostics *d);
+/* The same for a daemon's configuration: it and what it includes must be files, and nobody but root and us may be able to
+ * write them or the folders they are in (a mistake, which says so). */
+int probe_list_load_guarded(struct probe_list **ret, const char *path, struct diagnostics *d);
+/* `include:` is left to the caller: list.includes. */
 int probe_list_parse(struct probe_list **ret, const char *name, const char *text, size_t len, struct diagnostics *d);
 void probe_list_free(struct probe_list *list); /* NULL is fine */
 

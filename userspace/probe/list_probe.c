@@ -354,6 +354,7 @@ LIST_READER(list_read_probes)
 		}
 		draft.probe.target = r->target;
 		draft.probe.pos = one->pos;
+		draft.probe.canonical = list_canonical(r, one, NULL);
 		if (!list_read_map(r, &list_probe_map, one, &draft, NULL))
 			continue;
 		compile_probe(r, &draft);

@@ -39,6 +39,12 @@ struct list_map {
 	unsigned key_cnt;
 };
 
+/* Compiles r->src into r->list, by the keys of `map`. 0, -EINVAL (it is not even YAML, or empty), -ENOMEM; mistakes are
+ * in r->src.d. */
+int list_read_source(struct list_reader *r, const struct list_map *map);
+/* The keys of an included file. */
+extern const struct list_map list_include_map;
+
 /* Fills `object` from a map; false when `node` is no map (reported). Unknown and duplicate keys are reported.
  * Bit i of *given (NULL is fine): keys[i] was there, perhaps misspelt. */
 bool list_read_map(struct list_reader *r, const struct list_map *map, const struct yaml_node *node, void *object,
@@ -82,10 +88,18 @@ void list_read_entries(struct list_reader *r, const struct list_key *key, const 
 bool list_read_text(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, struct sv *ret);
 
 extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
-	list_span_map, list_arg_map, list_return_map, list_error_map, list_handoff_map, list_capture_map;
+	list_span_map, list_arg_map, list_return_map, list_error_map, list_handoff_map, list_capture_map,
+	list_policy_map, list_control_map, list_health_map;
+
+LIST_READER(list_read_policy);	/* struct probe_service */
+LIST_READER(list_read_control); /* struct probe_service */
+LIST_READER(list_read_health);	/* struct probe_service */
 
 LIST_READER(list_read_probes);	 /* ignored; appends to r->list->probes */
 LIST_READER(list_read_handoffs); /* ignored; appends to r->list->handoffs */
+
+/* yaml_canonical() in the list's arena. */
+struct sv list_canonical(struct list_reader *r, const struct yaml_node *node, const char *const *skip);
 
 /* An integer that is not quoted. */
 static inline bool list_parse_integer(const struct yaml_node *value, int64_t *ret)

@@ -23,8 +23,7 @@ struct yaml_builder {
 
 static struct source_pos pos_of_mark(const struct fy_mark *mark)
 {
-	return mark ? (struct source_pos){(uint32_t)mark->line + 1, (uint32_t)mark->column + 1}
-		    : (struct source_pos){0};
+	return mark ? SOURCE_POS((uint32_t)mark->line + 1, (uint32_t)mark->column + 1) : (struct source_pos){0};
 }
 
 static struct source_pos pos_of_token(struct fy_token *token)
@@ -137,7 +136,7 @@ static void find_dash(struct yaml_builder *b, struct yaml_node *node)
 			return;
 		pos.column++;
 		if (c == '\n')
-			pos = (struct source_pos){pos.line + 1, 1};
+			pos = SOURCE_POS(pos.line + 1, 1);
 	}
 	if (at == text.len)
 		return;
@@ -237,12 +236,12 @@ static void report_syntax(const struct yaml_builder *b, struct fy_diag *diag, st
 		struct sv text = sbuf_sv(unplaced);
 		if (sv_starts(text, SV("[ERR]: ")))
 			text = (struct sv){text.data + 7, text.len - 7};
-		diagnostics_error(src->d, ((struct source_pos){1, 1}), "not YAML: " SV_FMT,
+		diagnostics_error(src->d, SOURCE_POS(1, 1), "not YAML: " SV_FMT,
 				  SV_ARG(text.len ? text : SV("the file cannot be read on")));
 		return;
 	}
-	struct source_pos pos = {(uint32_t)(error->line > 0 ? error->line : 1),
-				 (uint32_t)(error->column > 0 ? error->column : 1)};
+	struct source_pos pos = SOURCE_POS((uint32_t)(error->line > 0 ? error->line : 1),
+					   (uint32_t)(error->column > 0 ? error->column : 1));
 	/* Found missing at the end of the file; to be mended where it was opened. */
 	if (b->depth && strstr(error->msg, "without a closing"))
 		pos = b->open[b->depth - 1].node->pos;
@@ -295,6 +294,49 @@ int yaml_parse(struct yaml_node **ret, const struct yaml_source *src, struct are
 	return err;
 }
 
+void yaml_set_file(struct yaml_node *node, uint32_t file)
+{
+	node->pos.file = file;
+	for (struct yaml_node *child = node->first; child; child = child->next) {
+		if (child->key)
+			child->key->pos.file = file;
+		yaml_set_file(child, file); /* no deeper than YAML_MAX_DEPTH */
+	}
+}
+
+static void canonical_text(struct sv text, struct sbuf *out)
+{
+	sbuf_addf(out, "%zu:", text.len);
+	sbuf_addsv(out, text);
+}
+
+static bool is_skipped(const struct yaml_node *key, const char *const *skip)
+{
+	for (; key && skip && *skip; skip++)
+		if (sv_eq(key->text, sv_of(*skip)))
+			return true;
+	return false;
+}
+
+void yaml_canonical(const struct yaml_node *node, const char *const *skip, struct sbuf *out)
+{
+	static const char kinds[] = {
+		[YAML_NULL] = 'n', [YAML_SCALAR] = 's', [YAML_SEQUENCE] = 'l', [YAML_MAPPING] = 'm'};
+	if (node->kind == YAML_BAD)
+		return;
+	sbuf_addc(out, node->kind == YAML_SCALAR && node->quoted ? 'q' : kinds[node->kind]);
+	if (node->kind == YAML_SCALAR)
+		canonical_text(node->text, out);
+	for (const struct yaml_node *child = node->first; child; child = child->next) {
+		if (is_skipped(child->key, skip))
+			continue;
+		if (child->key)
+			canonical_text(child->key->text, out);
+		yaml_canonical(child, NULL, out);
+	}
+	sbuf_addc(out, '.');
+}
+
 /* What decodes a scalar keeps no map from its text to the file, so this walks both in step: bytes that are equal on
  * both sides belong together; a backslash stands for one character; white space that has no counterpart was folded
  * away. */
@@ -335,7 +377,7 @@ static size_t raw_offset(struct sv raw, struct sv text, size_t at, bool in_escap
 struct source_pos yaml_pos_at(const struct yaml_source *src, const struct yaml_node *node, size_t at)
 {
 	if (!node)
-		return (struct source_pos){1, (uint32_t)at + 1};
+		return SOURCE_POS(1, (uint32_t)at + 1);
 	if (node->kind != YAML_SCALAR || node->raw_end > src->text.len || node->raw > node->raw_end)
 		return node->pos;
 	struct sv raw = {src->text.data + node->raw, node->raw_end - node->raw};
@@ -344,7 +386,7 @@ struct source_pos yaml_pos_at(const struct yaml_source *src, const struct yaml_n
 	struct source_pos pos = node->raw_pos;
 	for (size_t i = 0; i < offset; i++) {
 		if (raw.data[i] == '\n')
-			pos = (struct source_pos){pos.line + 1, 1};
+			pos = SOURCE_POS(pos.line + 1, 1);
 		else if (((unsigned char)raw.data[i] & 0xc0) != 0x80)
 			pos.column++;
 	}

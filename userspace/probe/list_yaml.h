@@ -43,6 +43,12 @@ struct yaml_source {
  * (reported), -ENOMEM. src->text must outlive the tree, and is at most YAML_MAX_SZ long. */
 int yaml_parse(struct yaml_node **ret, const struct yaml_source *src, struct arena *arena);
 
+/* Marks every node as one of that file of the diagnostics. */
+void yaml_set_file(struct yaml_node *node, uint32_t file);
+/* The same text for trees that mean the same: order, quotes and blanks of the file do not matter where YAML says so, but
+ * the order of keys does. Keys in `skip` (NULL-terminated; NULL: none) of the outermost map are left out. */
+void yaml_canonical(const struct yaml_node *node, const char *const *skip, struct sbuf *out);
+
 /* Where byte `at` of node->text was written, through quotes, escapes, folding and indentation. A NULL node stands for a
  * text that is not in a file: line 1, column at + 1. */
 struct source_pos yaml_pos_at(const struct yaml_source *src, const struct yaml_node *node, size_t at);

@@ -144,6 +144,21 @@ bool listeners_match(struct listeners *l, struct proc *p, const struct int_vec *
 	return w.found;
 }
 
+static bool is_any(void *arg, uint16_t port)
+{
+	(void)port;
+	return *(bool *)arg = true;
+}
+
+bool listeners_any(struct listeners *l, struct proc *p)
+{
+	struct listen_ns *ns = namespace_of(l, p);
+	bool found = false;
+	if (ns && ns->sockets.cnt)
+		each_socket(ns, p, is_any, &found);
+	return found;
+}
+
 static bool note_port(void *arg, uint16_t port)
 {
 	struct int_vec *ports = arg;

@@ -19,6 +19,8 @@ void listeners_release(struct listeners *l);
 /* Whether the process holds a socket that listens on one of `ports`. Without permission to see its descriptors:
  * false, and p->denied is set. */
 bool listeners_match(struct listeners *l, struct proc *p, const struct int_vec *ports);
+/* Whether it holds any listening TCP socket; as above. */
+bool listeners_any(struct listeners *l, struct proc *p);
 /* Every port it listens on is added once; 0 or -errno. */
 int listeners_ports(struct listeners *l, struct proc *p, struct int_vec *ret_ports);
 

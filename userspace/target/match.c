@@ -105,10 +105,10 @@ static bool pid_matches(const struct int_vec *pids, int pid)
 	return false;
 }
 
-static bool ports_match(const struct int_vec *ports, struct proc *p, struct listeners *l)
+static bool ports_match(const struct target_spec *s, struct proc *p, struct listeners *l)
 {
 	struct listeners own = {0};
-	bool matches = listeners_match(l ? l : &own, p, ports);
+	bool matches = s->ports.cnt ? listeners_match(l ? l : &own, p, &s->ports) : listeners_any(l ? l : &own, p);
 	listeners_release(&own);
 	return matches;
 }
@@ -117,7 +117,8 @@ bool target_matches(const struct target_spec *s, struct proc *p, struct listener
 {
 	if (p->dir < 0 || p->kernel_thread || p->zombie)
 		return false;
-	if (!s->pids.cnt && !s->names.cnt && !s->exes.cnt && !s->cmdlines.cnt && !s->containers.cnt && !s->ports.cnt)
+	if (!s->pids.cnt && !s->names.cnt && !s->exes.cnt && !s->cmdlines.cnt && !s->containers.cnt &&
+	    !target_needs_listening(s))
 		return false;
 	if (s->pids.cnt && !pid_matches(&s->pids, p->pid))
 		return false;
@@ -129,7 +130,7 @@ bool target_matches(const struct target_spec *s, struct proc *p, struct listener
 		return false;
 	if (s->containers.cnt && !container_matches(&s->containers, p))
 		return false;
-	return !s->ports.cnt || ports_match(&s->ports, p, l);
+	return !target_needs_listening(s) || ports_match(s, p, l);
 }
 
 int target_first_match(const struct target_spec *specs, size_t cnt, struct proc *p, struct listeners *l)

@@ -18,7 +18,7 @@ int target_first_match(const struct target_spec *specs, size_t cnt, struct proc 
 /* A process starts listening some time after its exec: with such a spec, looking at the exec alone is not enough. */
 static inline bool target_needs_listening(const struct target_spec *spec)
 {
-	return spec->ports.cnt > 0;
+	return spec->ports.cnt > 0 || spec->listening;
 }
 
 struct entry;

@@ -31,6 +31,8 @@ void target_spec_describe(const struct target_spec *s, struct sbuf *out)
 	describe_strings(&text, "cmdline", &s->cmdlines);
 	describe_numbers(&text, "port", &s->ports);
 	describe_strings(&text, "container", &s->containers);
+	if (s->listening)
+		sbuf_addf(&text, "%slistening on a TCP port", text.len ? " and " : "");
 	sbuf_adds(out, text.len ? text.data : "nothing");
 	out->failed |= text.failed;
 	sbuf_release(&text);

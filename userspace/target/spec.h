@@ -35,6 +35,7 @@ struct target_spec {
 	struct sv_vec containers; /* globs over the container id, or prefixes of it */
 	struct int_vec pids;	  /* as /proc shows them */
 	struct int_vec ports;	  /* listening TCP ports in the process's own network namespace */
+	bool listening;		  /* on any TCP port */
 	bool follow_exec;	  /* a child stays chosen when it executes a program that does not match */
 	struct sv service, env, version; /* empty: the process's own */
 	struct tag_vec tags;
@@ -42,7 +43,8 @@ struct target_spec {
 	struct routes routes;		  /* of the paths of requests: tried first, then */
 	const struct routes *more_routes; /* these; NULL: none */
 	uint32_t number;		  /* in the probe list, from 1; 0: not of a list */
-	struct source_pos pos;		  /* in the file it came from; {0, 0}: the command line */
+	struct sv canonical;		  /* equal for specs that mean the same; empty: of the command line */
+	struct source_pos pos;		  /* in the file it came from; all 0: the command line */
 };
 
 static inline void target_spec_release(struct target_spec *s)
