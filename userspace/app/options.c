@@ -11,17 +11,17 @@
 #include "base/log.h"
 #include "base/units.h"
 
-#define IN(command) (1u << COMMAND_##command)
-#define IN_INFO	    IN(info)
-#define IN_TARGETS  (IN(attach) | IN(check) | IN(functions) | IN(info))
-#define IN_ATTACH   IN(attach)
-#define IN_PROBES   (IN(attach) | IN(run) | IN(functions) | IN(info))
-#define IN_CONFIG   (IN_PROBES | IN(serve))
-#define IN_SESSION  (IN(attach) | IN(run) | IN(serve))
-#define IN_EXPORT   (IN(attach) | IN(run) | IN(replay) | IN(serve))
-#define IN_CHECK    IN(check)
-#define IN_JSON	    (IN(functions) | IN(info))
-#define IN_ALL	    ((1u << COMMANDS) - 1)
+#define IN(command)    (1u << COMMAND_##command)
+#define IN_INFO	       IN(info)
+#define IN_TARGETS     (IN(attach) | IN(check) | IN(functions) | IN(info))
+#define IN_ATTACH      IN(attach)
+#define IN_PROBES      (IN(attach) | IN(run) | IN(functions) | IN(info))
+#define IN_CONFIG      (IN_PROBES | IN(serve))
+#define IN_SESSION     (IN(attach) | IN(run) | IN(serve))
+#define IN_EXPORT      (IN(attach) | IN(run) | IN(replay) | IN(serve))
+#define IN_CHECK       IN(check)
+#define IN_JSON	       (IN(functions) | IN(info))
+#define IN_ALL	       ((1u << COMMANDS) - 1)
 
 #define DEFAULT_CONFIG "/etc/spanhound/config.yaml"
 
