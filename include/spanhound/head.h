@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef SPANHOUND_HEAD_H
+#define SPANHOUND_HEAD_H
+
+#include <linux/types.h>
+
+#include "spanhound/limits.h"
+
+/* The head of an HTTP/1 request: where its lines are, what matters of them to injection, and the trace context it carries.
+ * One reader for both halves, so that they agree; the kernel half needs bpf_loop() (5.17). It understands what programs
+ * send and calls everything else strange (folded lines, bare line feeds, headers twice, numbers with signs): of a strange
+ * head nothing is known, nor of one that has no end within SH_MAX_HEAD bytes. Where it is sure it agrees with
+ * trace/propagation/ under ddtrace's default settings (datadog, tracecontext; continue). */
+
+#define SH_HEAD_LINES 64  /* a power of two; a head of more lines is strange */
+#define SH_HEAD_TAGS  256 /* bytes of x-datadog-tags that are looked at; longer ones are strange */
+/* Readable bytes behind the buffer's first SH_MAX_HEAD: names are compared without looking for their end. */
+#define SH_HEAD_SLACK 64
+
+enum sh_head_name {
+	SH_HEAD_TRACEPARENT,
+	SH_HEAD_TRACE_ID,
+	SH_HEAD_PARENT_ID,
+	SH_HEAD_PRIORITY,
+	SH_HEAD_DATADOG_TAGS,
+	SH_HEAD_LENGTH,
+	SH_HEAD_NAMES
+};
+
+/* sh_head.flags */
+#define SH_HEAD_STRANGE	   (1 << 0)
+#define SH_HEAD_CARRIES	   (1 << 1) /* some header of some style of trace context */
+#define SH_HEAD_CHUNKED	   (1 << 2) /* some transfer encoding */
+#define SH_HEAD_UPGRADE	   (1 << 3)
+#define SH_HEAD_TRACESTATE (1 << 4)
+
+struct sh_head {
+	__u32 len;	 /* bytes there are */
+	__u32 end;	 /* behind the blank line; 0: not whole */
+	__u32 first_end; /* behind the first line */
+	__u32 flags;
+	__u32 line_cnt;
+	__u16 lines[SH_HEAD_LINES];			   /* where each but the first begins */
+	__u16 at[SH_HEAD_NAMES], value_len[SH_HEAD_NAMES]; /* the value; 0: not there */
+	__u64 length;					   /* of the body: Content-Length */
+	/* Of x-datadog-tags. */
+	__u32 item, equals; /* where the tag begins, and behind its first '=' (0: not yet) */
+	__u32 tid_at;
+};
+
+#define SH_REMOTE_NO_PRIORITY 127
+
+/* Whose span a request says to be caused by. */
+struct sh_remote {
+	__u64 trace_hi, trace_lo; /* both 0: nothing is said */
+	__u64 parent_id;	  /* of x-datadog-parent-id and of traceparent where both are there they are equal */
+	__s8 priority;		  /* or SH_REMOTE_NO_PRIORITY */
+	__u8 sampled;		  /* flag of traceparent; 1 if there is none */
+	__u8 unsure;		  /* cannot be told: nothing else counts */
+	__u8 pad[5];
+};
+
+#if defined(__bpf__)
+#define SH_LOOP(cnt, step, ctx) bpf_loop(cnt, step, ctx, 0)
+#define SH_STEP			static long
+#else
+#define SH_LOOP(cnt, step, ctx)                            \
+	do {                                               \
+		for (__u32 sh_i = 0; sh_i < (cnt); sh_i++) \
+			if (step(sh_i, ctx))               \
+				break;                     \
+	} while (0)
+#define SH_STEP static inline long
+#endif
+
+struct sh_head_loop {
+	struct sh_head *h;
+	const __u8 *bytes;
+};
+
+static inline __u64 sh_word(const __u8 *p)
+{
+	__u64 w;
+	__builtin_memcpy(&w, p, 8);
+	return w;
+}
+
+#define SH_EIGHT(s)                                                                                               \
+	((__u64)(__u8)(s)[0] | (__u64)(__u8)(s)[1] << 8 | (__u64)(__u8)(s)[2] << 16 | (__u64)(__u8)(s)[3] << 24 | \
+	 (__u64)(__u8)(s)[4] << 32 | (__u64)(__u8)(s)[5] << 40 | (__u64)(__u8)(s)[6] << 48 |                      \
+	 (__u64)(__u8)(s)[7] << 56)
+#define SH_EACH(byte) (0x0101010101010101ULL * (byte))
+/* Of letters, '-' and ':' their lower case. */
+#define SH_LOWER SH_EACH(0x20)
+
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
+
+/* Eight lower-case hex digits, in `w` as they lie in memory. Sets *bad when they are none. */
+static inline __u32 sh_hex_parse8(__u64 w, __u32 *bad)
+{
+	__u64 seven = w & SH_EACH(0x7f);
+	__u64 digit = (seven + SH_EACH(0x80 - '0')) & ~(seven + SH_EACH(0x80 - '9' - 1));
+	__u64 alpha = (seven + SH_EACH(0x80 - 'a')) & ~(seven + SH_EACH(0x80 - 'f' - 1));
+	digit &= SH_EACH(0x80);
+	alpha &= SH_EACH(0x80);
+	if ((digit | alpha) != SH_EACH(0x80) || w & SH_EACH(0x80))
+		*bad = 1;
+	__u64 n = __builtin_bswap64((w & SH_EACH(0x0f)) + (alpha >> 7) * 9);
+	n = (n | n >> 4) & 0x00ff00ff00ff00ffULL;
+	n = (n | n >> 8) & 0x0000ffff0000ffffULL;
+	return (__u32)(n | n >> 16);
+}
+
+static inline __u64 sh_hex_parse16(const __u8 *p, __u32 *bad)
+{
+	__u64 hi = sh_hex_parse8(sh_word(p), bad);
+	return hi << 32 | sh_hex_parse8(sh_word(p + 8), bad);
+}
+
+/* The eight digits, as they are to lie in memory. */
+static inline __u64 sh_hex_print8(__u32 value)
+{
+	__u64 n = value;
+	n = (n | n << 16) & 0x0000ffff0000ffffULL;
+	n = (n | n << 8) & 0x00ff00ff00ff00ffULL;
+	n = (n | n << 4) & SH_EACH(0x0f);
+	__u64 alpha = (n + SH_EACH(6)) >> 4 & SH_EACH(1);
+	return __builtin_bswap64(n + SH_EACH('0') + alpha * ('a' - '0' - 10));
+}
+
+/* Decimal digits alone, that fit. */
+static inline __u64 sh_decimal_parse(const __u8 *p, __u32 len, __u32 *bad)
+{
+	__u64 n = 0, last = 0;
+	if (!len || len > 20)
+		*bad = 1;
+	for (__u32 i = 0; i < 20; i++) {
+		if (i >= len)
+			break;
+		__u64 digit = (__u64)p[i] - '0';
+		if (digit > 9)
+			*bad = 1;
+		last = n;
+		n = n * 10 + digit;
+		if (i == 19 && (last > 1844674407370955161ULL || (last == 1844674407370955161ULL && digit > 5)))
+			*bad = 1;
+	}
+	return n;
+}
+
+/* --- lines -------------------------------------------------------------------------------------------------------- */
+
+/* Eight bytes: which are line feeds? */
+SH_STEP sh_head_feeds(__u32 i, void *arg)
+{
+	struct sh_head_loop *l = (struct sh_head_loop *)arg;
+	struct sh_head *h = l->h;
+	if (i >= SH_MAX_HEAD / 8 || i * 8 >= h->len)
+		return 1;
+	__u64 x = sh_word(l->bytes + i * 8) ^ SH_EACH('\n');
+	/* Exact: no carry leaves a byte. */
+	__u64 found = ~(((x & SH_EACH(0x7f)) + SH_EACH(0x7f)) | x) & SH_EACH(0x80);
+	if (!found)
+		return 0;
+	for (__u32 b = 0; b < 8; b++) {
+		__u32 begins = i * 8 + b + 1;
+		if (!(found >> (b * 8 + 7) & 1) || begins > h->len)
+			continue;
+		if (h->line_cnt < SH_HEAD_LINES)
+			h->lines[h->line_cnt & (SH_HEAD_LINES - 1)] = (__u16)begins;
+		h->line_cnt++;
+	}
+	/* A blank line ends it: no need to look at the body. */
+	return h->line_cnt > SH_HEAD_LINES;
+}
+
+static inline void sh_head_value(struct sh_head *h, const __u8 *bytes, __u32 name, __u32 at, __u32 end)
+{
+	if (name >= SH_HEAD_NAMES || at >= SH_MAX_HEAD || end >= SH_MAX_HEAD)
+		return;
+	if (at < end && bytes[at] == ' ')
+		at++;
+	__u32 before = (end - 1) & (SH_MAX_HEAD - 1);
+	if (h->at[name] || at >= end || bytes[at] == ' ' || bytes[at] == '\t' || bytes[before] == ' ' ||
+	    bytes[before] == '\t') {
+		h->flags |= SH_HEAD_STRANGE;
+		return;
+	}
+	h->at[name] = (__u16)at;
+	h->value_len[name] = (__u16)(end - at);
+}
+
+/* x-datadog-...: `p` behind the first eight bytes. */
+static inline void sh_head_datadog(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 end)
+{
+	const __u8 *p = bytes + at;
+	__u64 second = sh_word(p + 8) | SH_LOWER, third = sh_word(p + 16) | SH_LOWER;
+	h->flags |= SH_HEAD_CARRIES;
+	if (second == SH_EIGHT("g-trace-") && (third & 0xffffff) == (SH_EIGHT("id:     ") & 0xffffff))
+		sh_head_value(h, bytes, SH_HEAD_TRACE_ID, at + 19, end);
+	else if (second == SH_EIGHT("g-parent") && (__u32)third == (__u32)SH_EIGHT("-id:    "))
+		sh_head_value(h, bytes, SH_HEAD_PARENT_ID, at + 20, end);
+	else if (second == SH_EIGHT("g-sampli") && third == SH_EIGHT("ng-prior") &&
+		 (__u32)(sh_word(p + 24) | SH_LOWER) == (__u32)SH_EIGHT("ity:    "))
+		sh_head_value(h, bytes, SH_HEAD_PRIORITY, at + 28, end);
+	else if ((second & 0xffffffffffffff) == (SH_EIGHT("g-tags: ") & 0xffffffffffffff))
+		sh_head_value(h, bytes, SH_HEAD_DATADOG_TAGS, at + 15, end);
+	else if (second != SH_EIGHT("g-origin") || (third & 0xff) != ':')
+		h->flags |= SH_HEAD_STRANGE;
+}
+
+SH_STEP sh_head_line(__u32 i, void *arg)
+{
+	struct sh_head_loop *l = (struct sh_head_loop *)arg;
+	struct sh_head *h = l->h;
+	const __u8 *bytes = l->bytes;
+	if (i >= SH_HEAD_LINES || i >= h->line_cnt)
+		return 1;
+	__u32 at = h->lines[i & (SH_HEAD_LINES - 1)] & (2 * SH_MAX_HEAD - 1);
+	if (at >= SH_MAX_HEAD)
+		return 1;
+	const __u8 *p = bytes + at;
+	if (p[0] == '\r' && p[1] == '\n' && at + 2 <= h->len) {
+		h->end = at + 2;
+		return 1;
+	}
+	if (i + 1 >= SH_HEAD_LINES || i + 1 >= h->line_cnt)
+		return 1; /* its end is not there */
+	__u32 end = h->lines[(i + 1) & (SH_HEAD_LINES - 1)] & (2 * SH_MAX_HEAD - 1);
+	if (end < at + 2 || end > SH_MAX_HEAD) {
+		h->flags |= SH_HEAD_STRANGE;
+		return 1;
+	}
+	end -= 2;
+	if (bytes[end & (SH_MAX_HEAD - 1)] != '\r' || p[0] == ' ' || p[0] == '\t')
+		h->flags |= SH_HEAD_STRANGE;
+	__u64 first = sh_word(p) | SH_LOWER, second = sh_word(p + 8) | SH_LOWER;
+	if (first == SH_EIGHT("x-datado")) {
+		sh_head_datadog(h, bytes, at, end);
+	} else if (first == SH_EIGHT("tracepar")) {
+		h->flags |= SH_HEAD_CARRIES;
+		if ((__u32)second == (__u32)SH_EIGHT("ent:    "))
+			sh_head_value(h, bytes, SH_HEAD_TRACEPARENT, at + 12, end);
+		else
+			h->flags |= SH_HEAD_STRANGE;
+	} else if (first == SH_EIGHT("tracesta")) {
+		h->flags |= SH_HEAD_CARRIES | SH_HEAD_TRACESTATE;
+	} else if ((first & 0xffffffffff) == (SH_EIGHT("x-b3-   ") & 0xffffffffff) ||
+		   (first & 0xffffff) == (SH_EIGHT("b3:     ") & 0xffffff)) {
+		h->flags |= SH_HEAD_CARRIES;
+	} else if (first == SH_EIGHT("content-")) {
+		if ((second & 0xffffffffffffff) == (SH_EIGHT("length: ") & 0xffffffffffffff))
+			sh_head_value(h, bytes, SH_HEAD_LENGTH, at + 15, end);
+		else if ((second & 0xffffffffffff) == (SH_EIGHT("length  ") & 0xffffffffffff))
+			h->flags |= SH_HEAD_STRANGE;
+	} else if (first == SH_EIGHT("transfer")) {
+		h->flags |= SH_HEAD_CHUNKED;
+	} else if ((first & 0xffffffffffffff) == (SH_EIGHT("upgrade ") & 0xffffffffffffff) ||
+		   first == SH_EIGHT("http2-se")) {
+		h->flags |= SH_HEAD_UPGRADE;
+	}
+	return 0;
+}
+
+/* Reads h->len bytes, all of h else is overwritten. `bytes` has SH_MAX_HEAD and SH_HEAD_SLACK more that may be read. */
+static inline void sh_head_read(struct sh_head *h, const __u8 *bytes)
+{
+	struct sh_head_loop l = {.h = h, .bytes = bytes};
+	__u32 bad = 0;
+	h->end = h->first_end = h->flags = h->line_cnt = 0;
+	h->length = 0;
+	__builtin_memset(h->at, 0, sizeof(h->at));
+	__builtin_memset(h->value_len, 0, sizeof(h->value_len));
+	SH_LOOP(SH_MAX_HEAD / 8, sh_head_feeds, &l);
+	if (!h->line_cnt)
+		return;
+	h->first_end = h->lines[0];
+	SH_LOOP(SH_HEAD_LINES, sh_head_line, &l);
+	__u32 at = h->at[SH_HEAD_LENGTH];
+	if (at && at < SH_MAX_HEAD) {
+		__u32 len = h->value_len[SH_HEAD_LENGTH];
+		h->length = sh_decimal_parse(bytes + at, len, &bad);
+		if (bad)
+			h->flags |= SH_HEAD_STRANGE;
+	}
+}
+
+/* --- trace context ------------------------------------------------------------------------------------------------ */
+
+/* A byte of x-datadog-tags: "k=v,k=v". Finds the value of _dd.p.tid. */
+SH_STEP sh_head_tag(__u32 i, void *arg)
+{
+	struct sh_head_loop *l = (struct sh_head_loop *)arg;
+	struct sh_head *h = l->h;
+	__u32 at = h->at[SH_HEAD_DATADOG_TAGS], len = h->value_len[SH_HEAD_DATADOG_TAGS];
+	if (i >= SH_HEAD_TAGS || i > len || at >= SH_MAX_HEAD - SH_HEAD_TAGS)
+		return 1;
+	__u8 c = i == len ? ',' : l->bytes[at + i];
+	if (c <= ' ' || c >= 0x7f)
+		h->flags |= SH_HEAD_STRANGE;
+	if (c == ',') {
+		if (!h->equals || h->equals == i)
+			h->flags |= SH_HEAD_STRANGE;
+		h->item = i + 1;
+		h->equals = 0;
+	} else if (c == '=' && !h->equals) {
+		__u32 item = h->item;
+		if (item >= i || item >= SH_HEAD_TAGS) {
+			h->flags |= SH_HEAD_STRANGE;
+			return 1;
+		}
+		h->equals = i + 1;
+		if (i - item == 9 && sh_word(l->bytes + at + item) == SH_EIGHT("_dd.p.ti") &&
+		    l->bytes[at + item + 8] == 'd') {
+			if (h->tid_at)
+				h->flags |= SH_HEAD_STRANGE;
+			h->tid_at = at + i + 1;
+		}
+	}
+	return 0;
+}
+
+static inline void sh_remote_datadog(struct sh_head *h, const __u8 *bytes, struct sh_remote *r)
+{
+	struct sh_head_loop l = {.h = h, .bytes = bytes};
+	__u32 bad = 0;
+	__u32 id = h->at[SH_HEAD_TRACE_ID], parent = h->at[SH_HEAD_PARENT_ID], priority = h->at[SH_HEAD_PRIORITY];
+	if (id < SH_MAX_HEAD)
+		r->trace_lo = sh_decimal_parse(bytes + id, h->value_len[SH_HEAD_TRACE_ID], &bad);
+	if (parent && parent < SH_MAX_HEAD)
+		r->parent_id = sh_decimal_parse(bytes + parent, h->value_len[SH_HEAD_PARENT_ID], &bad);
+	if (priority && priority < SH_MAX_HEAD) {
+		__u32 negative = bytes[priority] == '-';
+		__u8 digit = bytes[priority + negative] - '0';
+		if (h->value_len[SH_HEAD_PRIORITY] != 1 + negative || digit > 9)
+			bad = 1;
+		r->priority = (__s8)(negative ? -digit : digit);
+	}
+	h->item = h->equals = h->tid_at = 0;
+	if (h->at[SH_HEAD_DATADOG_TAGS]) {
+		if (h->value_len[SH_HEAD_DATADOG_TAGS] >= SH_HEAD_TAGS ||
+		    h->at[SH_HEAD_DATADOG_TAGS] >= SH_MAX_HEAD - SH_HEAD_TAGS)
+			bad = 1;
+		SH_LOOP(SH_HEAD_TAGS, sh_head_tag, &l);
+	}
+	__u32 tid = h->tid_at;
+	if (tid && tid < SH_MAX_HEAD) {
+		__u8 after = bytes[tid + 16];
+		r->trace_hi = sh_hex_parse16(bytes + tid, &bad);
+		if (!r->trace_hi || (after != ',' && after != '\r'))
+			bad = 1;
+	}
+	if (bad || !r->trace_lo || h->flags & SH_HEAD_STRANGE)
+		r->unsure = 1;
+}
+
+static inline void sh_remote_traceparent(const struct sh_head *h, const __u8 *bytes, struct sh_remote *r, __u32 alone)
+{
+	__u32 at = h->at[SH_HEAD_TRACEPARENT], bad = 0;
+	if (at >= SH_MAX_HEAD || h->value_len[SH_HEAD_TRACEPARENT] != 55) {
+		r->unsure = 1;
+		return;
+	}
+	const __u8 *p = bytes + at;
+	__u64 hi = sh_hex_parse16(p + 3, &bad), lo = sh_hex_parse16(p + 19, &bad),
+	      parent = sh_hex_parse16(p + 36, &bad);
+	__u64 last = SH_EIGHT("000000  ") & 0xffffffffffff;
+	__u32 flags = sh_hex_parse8((sh_word(p + 53) & 0xffff) << 48 | last, &bad);
+	if (p[0] != '0' || p[1] != '0' || p[2] != '-' || p[35] != '-' || p[52] != '-' || !lo || !parent)
+		bad = 1;
+	if (!alone && (hi != r->trace_hi || lo != r->trace_lo || parent != r->parent_id))
+		bad = 1;
+	r->trace_hi = hi;
+	r->trace_lo = lo;
+	r->parent_id = parent;
+	r->sampled = flags & 1;
+	/* With a tracestate the priority may say more than the flag. */
+	if (alone && !(h->flags & SH_HEAD_TRACESTATE))
+		r->priority = (__s8)r->sampled;
+	if (bad)
+		r->unsure = 1;
+}
+
+/* What the head says, after sh_head_read(). */
+static inline void sh_head_remote(struct sh_head *h, const __u8 *bytes, struct sh_remote *r)
+{
+	__builtin_memset(r, 0, sizeof(*r));
+	r->priority = SH_REMOTE_NO_PRIORITY;
+	r->sampled = 1;
+	if (!h->end || h->flags & SH_HEAD_STRANGE) {
+		r->unsure = 1;
+		return;
+	}
+	__u32 datadog = h->at[SH_HEAD_TRACE_ID];
+	if (datadog)
+		sh_remote_datadog(h, bytes, r);
+	if (h->at[SH_HEAD_TRACEPARENT])
+		sh_remote_traceparent(h, bytes, r, !datadog);
+}
+
+#endif
