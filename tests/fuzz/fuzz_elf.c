@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "base/vec.h"
+#include "binary/golang.h"
 #include "binary/imports.h"
 #include "binary/lsda.h"
 #include "binary/noreturn.h"
@@ -82,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	elf_imports(elf, names, 2, &imports);
 	elf_imported(elf, SV("swapcontext"), &library);
 	elf_language(elf);
+	golang_goid_offset(elf);
 	uint64_t at;
 	if (elf_vaddr_to_offset(elf, elf->entry, &at) && at >= size)
 		__builtin_trap();
