@@ -7,6 +7,7 @@ struct blanks_map blanks SEC(".maps");
 struct processes_map processes SEC(".maps");
 struct conns_map conns SEC(".maps");
 struct handoffs_map handoffs SEC(".maps");
+struct tasks_map tasks SEC(".maps");
 struct scratch_map scratch SEC(".maps");
 struct images_map images SEC(".maps");
 struct functions_map functions SEC(".maps");

@@ -67,6 +67,13 @@ struct handoffs_map {
 	__type(value, struct sh_span_context);
 };
 
+struct tasks_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SH_MAX_TASKS);
+	__type(key, struct sh_task);
+	__type(value, struct sh_task_work);
+};
+
 /* Where a record with bytes is put together: too large for the stack, too variable for a reservation. */
 struct data_scratch {
 	struct sh_ev_data event;
@@ -109,6 +116,7 @@ extern struct blanks_map blanks SEC(".maps");
 extern struct processes_map processes SEC(".maps");
 extern struct conns_map conns SEC(".maps");
 extern struct handoffs_map handoffs SEC(".maps");
+extern struct tasks_map tasks SEC(".maps");
 extern struct scratch_map scratch SEC(".maps");
 extern struct images_map images SEC(".maps");
 extern struct functions_map functions SEC(".maps");

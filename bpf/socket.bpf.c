@@ -11,6 +11,7 @@
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
  */
 #include "syscall.bpf.h"
+#include "task.bpf.h"
 #include "unix.bpf.h"
 
 #define MSG_OOB	     0x01
@@ -222,7 +223,6 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 
 	if (!io || !conn || !e)
 		return 0;
-	bool tasks = io->process & SH_PROCESS_TASKS;
 	bool read = io->direction == DIR_READ;
 	if (io->socket.family == AF_UNIX)
 		e->seq = read ? unix_request_read(io->socket.sk, conn) : unix_request_written(io->socket.sk, conn);
@@ -243,13 +243,14 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 		conn->flags = (conn->flags | SH_CONN_FLAG_SERVER) & ~SH_CONN_FLAG_ANSWERED;
 		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
-		if (!tasks)
-			context_work_for(c, &conn->self, SH_LINK_THREAD);
+		context_work_for(c, &conn->self, SH_LINK_THREAD);
 	} else {
 		conn->flags &= ~SH_CONN_FLAG_SERVER;
 		if (!(conn->flags & SH_CONN_FLAG_CONNECT))
 			conn->resume.span_id = 0;
 		e->parent_id = exchange_parent(c, conn, e);
+		if (io->process & SH_PROCESS_TASKS && e->link == SH_LINK_HANDOFF) /* for this one request */
+			c->base.span_id = 0;
 		conn->flags &= ~SH_CONN_FLAG_CONNECT; /* what was connected for is asked for */
 	}
 	if (!e->parent_id || e->link == SH_LINK_FORK)
@@ -274,7 +275,7 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
-	if (!c || !conn->self.span_id || io->process & SH_PROCESS_TASKS)
+	if (!c || !conn->self.span_id)
 		return;
 	if (served && io->direction == DIR_WRITE) {
 		if (c->base.span_id != conn->self.span_id)
@@ -286,7 +287,7 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	} else if (served) {
 		if (c->base.span_id != conn->self.span_id && !(conn->flags & SH_CONN_FLAG_ANSWERED))
 			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
-	} else if (io->direction == DIR_READ) {
+	} else if (io->direction == DIR_READ && !(io->process & SH_PROCESS_TASKS)) { /* who reads may only pass it on */
 		go_back(c, conn);
 	}
 }
@@ -611,7 +612,7 @@ static __always_inline struct sh_conn *unix_begins(u32 fd, u64 key)
 static __always_inline int connect_call(const struct syscall *call, u64 key)
 {
 	struct sh_conn *conn = call->ret ? NULL : unix_begins(call->args[0], key);
-	if (conn)
+	if (conn && !(call->process & SH_PROCESS_TASKS)) /* others, which the same thread runs, may use it */
 		conn_connects(conn, key);
 	return 0;
 }
@@ -625,6 +626,31 @@ static __always_inline int pair_call(const struct syscall *call, u64 key)
 	unix_begins(fds[0], key);
 	unix_begins(fds[1], key);
 	return 0;
+}
+
+static __always_inline int syscall_done(const struct syscall *call, u64 key)
+{
+	switch (call->what & SH_SYS_FORM) {
+	case SH_SYS_WAIT:
+		context_idle(key);
+		return 0;
+	case SH_SYS_POLL: /* one descriptor, or no waiting: a blocking call of a thread that serves one request */
+		if (call->args[1] > 1 && call->args[2])
+			context_idle(key);
+		return 0;
+	case SH_SYS_URING:
+		__sync_fetch_and_add(&shared.unseen_uring, 1);
+		return 0;
+	case SH_SYS_SPLICE:
+		return splice_call(call, key);
+	case SH_SYS_OPTION:
+		return option_call(call, key);
+	case SH_SYS_CONNECT:
+		return connect_call(call, key);
+	case SH_SYS_PAIR:
+		return pair_call(call, key);
+	}
+	return socket_call(call, key);
 }
 
 /* trace_sys_exit(regs, ret). */
@@ -644,29 +670,14 @@ SEC("?tp_btf/sys_exit") int socket_exit(u64 *ctx)
 	if (!process)
 		return 0;
 	call.process = process->flags;
-	if (call.what == SH_SYS_WAIT) {
-		context_idle(key);
-		return 0;
-	}
 	syscall_args(regs, call.args);
-	switch (call.what & SH_SYS_FORM) {
-	case SH_SYS_POLL: /* one descriptor, or no waiting: a blocking call of a thread that serves one request */
-		if (call.args[1] > 1 && call.args[2])
-			context_idle(key);
-		return 0;
-	case SH_SYS_URING:
-		__sync_fetch_and_add(&shared.unseen_uring, 1);
-		return 0;
-	case SH_SYS_SPLICE:
-		return splice_call(&call, key);
-	case SH_SYS_OPTION:
-		return option_call(&call, key);
-	case SH_SYS_CONNECT:
-		return connect_call(&call, key);
-	case SH_SYS_PAIR:
-		return pair_call(&call, key);
-	}
-	return socket_call(&call, key);
+	if (!(call.process & SH_PROCESS_TASKS))
+		return syscall_done(&call, key);
+	u64 task = goroutine_number(goroutine_of_syscall(regs), call.process);
+	task_begin(task, key);
+	syscall_done(&call, key);
+	task_end(task, key);
+	return 0;
 }
 
 /* trace_inet_sock_set_state(sk, old, new). */

@@ -133,6 +133,25 @@ struct sh_process {
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
 #define SH_PROCESS_TASKS     (1 << 1) /* its threads run any task that comes (goroutines) */
+/* In the upper half: where a goroutine's struct has its number; 0: not known, and nothing is known of its goroutines. */
+#define SH_PROCESS_GOID(flags)	   ((flags) >> 16)
+#define SH_PROCESS_OF_GOID(offset) ((__u32)(offset) << 16)
+
+/* Key of tasks. */
+struct sh_task {
+	__u64 id; /* number of a goroutine, or what names the work given */
+	__u32 tgid;
+	__u32 kind; /* 0: a goroutine; SH_TASK_GIVEN */
+};
+
+#define SH_TASK_GIVEN 1 /* on its way from one goroutine to another */
+
+/* What a goroutine works for. */
+struct sh_task_work {
+	struct sh_span_context base;
+	__u32 flags; /* SH_BASE_* */
+	__u32 pad;
+};
 
 /* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
 struct sh_handoff {

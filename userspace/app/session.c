@@ -183,6 +183,7 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.ends = s->options.ends,
 		.cost = {.optimised_nop_sz = 0},
 		.seccomp_return = capability_seccomp_return,
+		.goroutines = !s->options.no_http,
 		.proc_root = "/proc",
 		.max_functions = s->options.max_functions,
 		.publish = session_publish,

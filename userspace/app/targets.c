@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include "app/session_private.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/glob.h"
 #include "base/log.h"
+#include "binary/golang.h"
 #include "target/match.h"
 #include "target/scan.h"
 
@@ -36,9 +38,17 @@ static uint32_t target_flags(const struct target_spec *spec)
 }
 
 /* Goroutines: whichever thread is free runs the next one. */
-static uint32_t process_flags(const struct process *process)
+static uint32_t process_flags(const struct process *process, struct proc *p)
 {
-	return process && sv_eq(process->info->language, SV("go")) ? SH_PROCESS_TASKS : 0;
+	__cleanup(elf_closep) struct elf *elf = NULL;
+	int fd;
+	if (!process || !sv_eq(process->info->language, SV("go")))
+		return 0;
+	if (proc_open_exe(p, &fd) < 0)
+		return SH_PROCESS_TASKS;
+	int rc = elf_open(&elf, fd, NULL);
+	close(fd);
+	return SH_PROCESS_TASKS | (rc == 0 ? SH_PROCESS_OF_GOID(golang_goid_offset(elf)) : 0);
 }
 
 /* The host's system calls pass us by only while somebody is traced. */
@@ -119,7 +129,7 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 	struct process *process = NULL;
 	pthread_mutex_lock(&s->lock);
 	int rc = processes_add(s->processes, p, target_spec_of(s, target), &process);
-	flags |= process_flags(process);
+	flags |= process_flags(process, p);
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		return rc;
@@ -261,7 +271,7 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 		return;
 	targets_look(s, &p);
 	if (targets_probe(s, &p, target_index(s, process->spec)) == 0)
-		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec) | process_flags(process));
+		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec) | process_flags(process, &p));
 	proc_close(&p);
 }
 

@@ -91,6 +91,10 @@ static struct hook_program kernel_hook_program(struct kernel *k, enum kernel_hoo
 		return (struct hook_program){s->progs.handoff_give, NULL};
 	case HOOK_HANDOFF_TAKE:
 		return (struct hook_program){s->progs.handoff_take, NULL};
+	case HOOK_GOROUTINE_GIVE:
+		return (struct hook_program){s->progs.goroutine_give, NULL};
+	case HOOK_GOROUTINE_TAKE:
+		return (struct hook_program){s->progs.goroutine_take, NULL};
 	case KERNEL_HOOKS:
 		break;
 	}
@@ -105,6 +109,8 @@ static bool kernel_hook_used(const struct kernel *k, enum kernel_hook hook)
 		return k->options.link != LINK_SESSION;
 	if (hook == HOOK_HANDOFF_GIVE || hook == HOOK_HANDOFF_TAKE)
 		return k->options.handoffs;
+	if (hook == HOOK_GOROUTINE_GIVE || hook == HOOK_GOROUTINE_TAKE)
+		return k->options.sockets;
 	return true;
 }
 
@@ -205,6 +211,8 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 		bpf_map__set_max_entries(k->skel->maps.functions, k->options.max_functions);
 		if (!k->options.handoffs)
 			bpf_map__set_max_entries(k->skel->maps.handoffs, 1); /* its table of buckets alone is 1 MiB */
+		if (!k->options.sockets)
+			bpf_map__set_max_entries(k->skel->maps.tasks, 1);
 		bpf_map__set_max_entries(k->skel->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
 		bpf_map__set_value_size(k->skel->maps.contexts, (uint32_t)kernel_context_sz(k));
 		k->skel->rodata->settings.specs = k->options.specs;

@@ -67,6 +67,8 @@ enum kernel_hook {
 	HOOK_MAP,
 	HOOK_HANDOFF_GIVE, /* cookie: argument with the value, 0: the return value (at an end of the function) */
 	HOOK_HANDOFF_TAKE,
+	HOOK_GOROUTINE_GIVE, /* Go's HTTP client: see bpf/golang.bpf.c */
+	HOOK_GOROUTINE_TAKE,
 	KERNEL_HOOKS,
 };
 

@@ -37,6 +37,7 @@ struct plan_options {
 	enum link_kind link;
 	enum site_ends_wanted ends;
 	struct cost_kernel cost;
+	bool goroutines; /* what Go programs ask for is followed from goroutine to goroutine */
 	bool (*seccomp_return)(enum link_kind link); /* are return probes safe under a seccomp filter? NULL: they are */
 	const char *proc_root;
 	uint32_t max_functions;

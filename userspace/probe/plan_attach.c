@@ -140,6 +140,8 @@ int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct at
 		rc = attach_groups(p, m, pid, sleepable, groups[sleepable], ret, err);
 	if (rc == 0)
 		rc = plan_attach_handoffs(p, m, pid, ret, err);
+	if (rc == 0)
+		rc = plan_attach_goroutines(p, m, pid, ret, err);
 	if (rc < 0)
 		attachment_vec_detach(ret, NULL);
 	for (int i = 0; i < 2 * GROUPS; i++)

@@ -6,7 +6,7 @@
 #include "probe/plan.h"
 
 /* Shared by plan.c (processes), plan_resolve.c (which functions), plan_handoff.c (which of them hand work on) and
- * plan_attach.c (links). */
+ * plan_attach.c (links), plan_golang.c. */
 
 struct planned {
 	struct plan_function *function;
@@ -47,6 +47,10 @@ struct plan_module {
 		struct planned_handoff *data;
 		size_t cnt, cap;
 	} handoffs;
+	struct {
+		uint64_t give, take; /* offsets in the file */
+		bool there;
+	} goroutines;
 	struct attachment_vec attached; /* unfiltered links */
 	bool probed;			/* those of its functions are among them */
 	uint32_t hooked;		/* hook_symbols that have an unfiltered link here, a bit each */
@@ -123,6 +127,11 @@ void plan_report_handoffs(const struct plan *p, struct diagnostics *d);
 void plan_report_item(const struct plan_item *it, const struct probe_glob *glob, bool optional, struct diagnostics *d);
 void plan_report_library(const struct probe_glob *library, bool optional, struct diagnostics *d);
 
+/* The functions by which Go's HTTP client gives a request to the goroutine that writes it, where they are. 0 or -errno. */
+int plan_resolve_goroutines(struct plan *p, struct plan_module *m, const struct plan_process *process);
+int plan_attach_goroutines(struct plan *p, struct plan_module *m, int pid, struct attachment_vec *out,
+			   struct sbuf *err);
+
 /* Sites that share a program, as the kernel wants them: parallel arrays. */
 struct site_group {
 	uint64_t *offsets, *cookies;
@@ -137,7 +146,7 @@ int plan_attach_group(struct plan *p, enum kernel_hook hook, bool sleepable, str
 /* Something of it is to be probed. */
 static inline bool plan_module_wanted(const struct plan_module *m)
 {
-	return m->functions.cnt || m->handoffs.cnt;
+	return m->functions.cnt || m->handoffs.cnt || m->goroutines.there;
 }
 
 #endif

@@ -282,7 +282,9 @@ int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_proces
 			rc = plan_resolve_address(p, m, i, process);
 	}
 	free(taken);
-	return rc < 0 ? rc : plan_resolve_handoffs(p, m, process);
+	if (rc >= 0)
+		rc = plan_resolve_handoffs(p, m, process);
+	return rc < 0 ? rc : plan_resolve_goroutines(p, m, process);
 }
 
 int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_process *process)
