@@ -409,13 +409,13 @@ def node_server(tmp, port, upstream):
     return Server(["node", harness.write(tmp, "serve.js", NODE), str(port), str(upstream)], port, tmp)
 
 
-def go_server(tmp, port, upstream):
+def go_server(tmp, port, upstream, source=GO, flags=()):
     needs("go")
     folder = os.path.join(tmp, "go")
     os.mkdir(folder)
-    harness.write(folder, "main.go", GO)
-    harness.write(folder, "go.mod", "module serve\n\ngo 1.18\n")
-    build = subprocess.run(["go", "build", "-o", "serve", "."], cwd=folder, capture_output=True, text=True,
+    harness.write(folder, "main.go", source)
+    harness.write(folder, "go.mod", "module serve\n\ngo 1.19\n")
+    build = subprocess.run(["go", "build", *flags, "-o", "serve", "."], cwd=folder, capture_output=True, text=True,
                            env={**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"})
     assert build.returncode == 0, build.stderr
     return Server([os.path.join(folder, "serve"), str(port), str(upstream)], port, tmp)

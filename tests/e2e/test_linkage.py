@@ -14,7 +14,7 @@ import harness
 import web
 from agents import free_port
 from harness import SOAK, wait_for
-from test_http import attach, go_server, java_server, needs, node_server, python_server
+from test_http import GO, attach, go_server, java_server, needs, node_server, python_server
 from web import Server, path_of
 
 pytestmark = pytest.mark.alone
@@ -169,6 +169,11 @@ def load(port, connections, cnt, first=1):
     assert p.returncode == 0, p.stderr
 
 
+def spans_so_far(s):
+    with open(s.spans_path, "rb") as f:
+        return f.read().count(b"\n")
+
+
 def measure(spanhound, hops, make, cnt, concurrency, options=(), make_leaf=leaf):
     """Load through one hop of this make to a leaf."""
     last = hops(make_leaf)
@@ -178,6 +183,7 @@ def measure(spanhound, hops, make, cnt, concurrency, options=(), make_leaf=leaf)
     # What is measured is who causes what; load and collector share two cores here, and the default ring may overflow.
     s = spanhound("--pid", pids, "--ring-size", "64m", *options)
     load(first.port, concurrency, cnt, 1000)
+    wait_for(lambda: spans_so_far(s) >= 3 * cnt, "what is asked for after the answer")
     result = s.stop(timeout=300)
     assert not result.dropped, result.dropped
     spans = result.spans
@@ -201,7 +207,12 @@ def report(name, concurrency, cnt, parents, joins):
 
 EXACT = {"thread": chain("thread"), "epoll": chain("epoll"), "nginx": nginx_hop, "nginx, 3 workers": lambda t, p, n: nginx_hop(t, p, n, 3),
          "python threads": python_hop(PYTHON_THREADED), "python prefork": python_hop(PYTHON_PREFORK)}
-SHOWN = {"asyncio": python_hop(PYTHON_ASYNCIO), "node": node_server, "go": go_server, "java": java_server}
+SHOWN = {"epoll, timers": chain("timers"), "asyncio": python_hop(PYTHON_ASYNCIO), "node": node_server, "java": java_server}
+
+
+def soak_but(names, quick):
+    """All of them; without SPANHOUND_SOAK only those that are quick."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.soak) for name in names]
 
 
 @pytest.mark.timeout(1200)
@@ -224,7 +235,7 @@ UNIX = {"thread, unix": (chain("thread"), unix_leaf), "epoll, unix": (chain("epo
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("concurrency", FULL if SOAK else SMALL[1:])
-@pytest.mark.parametrize("name", UNIX)
+@pytest.mark.parametrize("name", soak_but(UNIX, ("epoll, unix", "nginx, gunicorn")))
 def test_unix_sockets(spanhound, hops, name, concurrency):
     """The next hop is asked over a Unix socket."""
     needs("nginx")
@@ -257,6 +268,65 @@ def test_pool_with_a_declaration(spanhound, hops, tmp_path, concurrency):
     assert parents.cnt == joins.cnt == REQUESTS
     assert parents.false <= REQUESTS * 1e-5 and parents.right >= REQUESTS * 0.9999, line
     assert joins.false == 0 and joins.right >= REQUESTS * 0.9999, line
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("concurrency", FULL if SOAK else SMALL[1:])
+def test_go(spanhound, hops, concurrency):
+    """From the goroutine that serves to the one that writes, by what Go's HTTP client is seen to do."""
+    parents, joins, _ = measure(spanhound, hops, go_server, REQUESTS, concurrency)
+    line = report("go", concurrency, REQUESTS, parents, joins)
+    assert parents.false == joins.false == 0, line
+    assert parents.right >= REQUESTS * 0.9999 and joins.right >= REQUESTS * 0.9999, line
+
+
+# A fourth each is asked for by a goroutine that lives on, by one of a pool, by one that is waited for, by the handler itself.
+GO_ELSEWHERE = GO.replace("func main() {", """
+func ask(path string) {
+	a, err := http.Get("http://127.0.0.1:" + os.Args[2] + "/y" + path)
+	if err == nil {
+		io.Copy(io.Discard, a.Body)
+		a.Body.Close()
+	}
+}
+
+func main() {
+	n, work := atomic.Int64{}, make(chan string, 1000)
+	for i := 0; i < 8; i++ {
+		go func() {
+			for path := range work {
+				ask(path)
+			}
+		}()
+	}
+	http.HandleFunc("/r/", func(w http.ResponseWriter, r *http.Request) {
+		switch n.Add(1) % 4 {
+		case 0:
+			go ask(r.URL.Path)
+		case 1:
+			work <- r.URL.Path
+		case 2:
+			done := make(chan bool)
+			go func() { ask(r.URL.Path); done <- true }()
+			<-done
+		default:
+			ask(r.URL.Path)
+		}
+		fmt.Fprint(w, "ok")
+	})""").replace('"strings"', '"strings"\n\t"sync/atomic"')
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("strip", [False, True])
+def test_go_elsewhere(spanhound, hops, strip):
+    """Goroutines of the handler's, and of a pool, make no links, nor does a program without symbols; none is false."""
+    make = lambda tmp, port, upstream: go_server(tmp, port, upstream, GO_ELSEWHERE, ["-ldflags=-s -w"] if strip else [])
+    parents, joins, _ = measure(spanhound, hops, make, 5000, 64)
+    line = report("go, elsewhere, stripped" if strip else "go, elsewhere", 64, 5000, parents, joins)
+    assert parents.false == joins.false == 0, line
+    assert joins.right == 5000, line
+    assert parents.right == (0 if strip else 5000 / 4), line
 
 
 @pytest.mark.soak

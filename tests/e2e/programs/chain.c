@@ -2,7 +2,7 @@
 /*
  * One hop of a chain of HTTP services, and the load that goes through it:
  *
- *	chain thread|pool|epoll PORT [NEXT]   serves /r/ID..., asks the next hop for /r/ID.../MODE before it answers
+ *	chain thread|pool|epoll|timers PORT [NEXT]   serves /r/ID..., asks the next hop for /r/ID.../MODE before it answers
  *	chain load PORT CONNECTIONS REQUESTS FIRST_ID
  *
  * Each of PORT and NEXT is a TCP port of 127.0.0.1, or the path of a Unix socket, with a slash in it.
@@ -10,6 +10,7 @@
  * thread  a thread per connection, the connections to the next hop shared by all of them
  * pool    one thread reads, eight others take the requests from a queue, ask and answer
  * epoll   one thread, everything without blocking; connections to the next hop are opened when none is idle
+ * timers  the same, but a request waits a little before the next hop is asked: by a timer of the loop's
  *
  * Waits are short and random, so that requests overtake each other. Nothing but the path says which request is which.
  */
@@ -25,6 +26,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NOINLINE __attribute__((noinline, noipa))
@@ -309,12 +311,13 @@ struct end {
 	int fd;
 	int is_upstream;
 	struct end *other; /* whose request is under way, either way */
-	struct end *next;  /* idle ones */
+	struct end *next;  /* idle ones, and those that wait */
+	long due_us;
 	size_t len;
 	char text[MAX_HEAD];
 };
 
-static struct end *idle_ends;
+static struct end *idle_ends, *waiting_ends;
 static int loop;
 
 static struct end *end_new(int fd, int is_upstream, uint32_t events)
@@ -333,14 +336,9 @@ static void end_ask(struct end *up)
 	up->other->len = 0;
 }
 
-static void end_request(struct end *client)
+static void end_pass_on(struct end *client)
 {
 	struct end *up = idle_ends;
-	if (!next_place) {
-		client->len = 0;
-		answer(client->fd);
-		return;
-	}
 	if (up) {
 		idle_ends = up->next;
 		up->other = client;
@@ -349,6 +347,46 @@ static void end_request(struct end *client)
 	}
 	up = end_new(open_connection(next_place, SOCK_NONBLOCK), 1, EPOLLOUT);
 	up->other = client;
+}
+
+static long now_us(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void end_request(struct end *client)
+{
+	static unsigned seed = 1;
+	if (!next_place) {
+		client->len = 0;
+		answer(client->fd);
+	} else if (!strcmp(mode, "timers")) {
+		client->due_us = now_us() + rand_r(&seed) % 3000;
+		client->next = waiting_ends;
+		waiting_ends = client;
+	} else {
+		end_pass_on(client);
+	}
+}
+
+/* Passes on what is due. Returns how many milliseconds the next one has, -1: there is none. */
+static int run_timers(void)
+{
+	struct end **at = &waiting_ends;
+	long now = now_us(), first = -1;
+	while (*at) {
+		struct end *e = *at;
+		if (e->due_us > now) {
+			first = first < 0 || e->due_us < first ? e->due_us : first;
+			at = &e->next;
+			continue;
+		}
+		*at = e->next;
+		end_pass_on(e);
+	}
+	return first < 0 ? -1 : (int)((first - now) / 1000) + 1;
 }
 
 static void end_response(struct end *up)
@@ -392,7 +430,7 @@ static void serve_by_epoll(int listener)
 	watch(loop, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
 	for (;;) {
 		struct epoll_event events[64];
-		int cnt = epoll_wait(loop, events, 64, -1);
+		int cnt = epoll_wait(loop, events, 64, run_timers());
 		for (int i = 0; i < cnt; i++) {
 			if (events[i].data.ptr) {
 				end_ready(events[i].data.ptr, events[i].events);
@@ -456,7 +494,7 @@ int main(int argc, char **argv)
 		serve_by_threads(listener);
 	else if (!strcmp(mode, "pool"))
 		serve_by_pool(listener);
-	else if (!strcmp(mode, "epoll"))
+	else if (!strcmp(mode, "epoll") || !strcmp(mode, "timers"))
 		serve_by_epoll(listener);
 	return 2;
 }
