@@ -7,6 +7,7 @@
 #include "app/session_private.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/priority.h"
 
 #define POLL_MS	       5
 #define IDLE_PASSES    20  /* without a record, before going to sleep */
@@ -102,6 +103,8 @@ static void *consumer_main(void *arg)
 	struct ring_set *rings = kernel_rings(s->kernel);
 	unsigned idle = 0;
 
+	if (priority_give_way() < 0)
+		log_debug("the kernel does not let the consumer ask for long time slices");
 	while (!atomic_load(&s->stopping)) {
 		idle = consumer_pass(&c) ? 0 : idle + 1;
 		if (c.more || ring_set_backlog(rings) > ring_set_size(rings) / BUSY_BACKLOG)

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/priority.h"
 #include "export/exporter.h"
 #include "trace/assembly.h"
 
@@ -281,6 +282,7 @@ static void *queue_run(void *arg)
 	struct export_queue *q = arg;
 	uint64_t deadline_ns;
 	bool busy = false;
+	priority_give_way(); /* if it can be */
 	while (!queue_stopping(q, &deadline_ns)) {
 		if (!q->batch)
 			queue_take(q);
