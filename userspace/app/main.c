@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,13 @@ const struct command commands[COMMANDS] = {
 #undef COMMAND
 };
 
+/* Tables that grow give their former place back to the system: glibc, left alone, takes each such block for a reason to
+ * keep the next ones in its heap. */
+#define MMAP_THRESHOLD (128 << 10)
+
 int main(int argc, char **argv)
 {
+	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
 	signal(SIGPIPE, SIG_IGN);
 	const char *word = argc > 1 ? argv[1] : "--help";
 	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {

@@ -26,7 +26,7 @@
 #define DEFAULT_QUEUE_SPANS	   200000
 #define DEFAULT_PARTIAL_SPANS	   300 /* DD_TRACE_PARTIAL_FLUSH_MIN_SPANS of dd-trace-py */
 #define TRACE_IDLE_NS		   (30 * NSEC_PER_SEC)
-#define POOL_IDLE_SPANS		   65536
+#define POOL_IDLE_SPANS		   4096 /* what 100,000 requests a second have on their way; each takes a kilobyte */
 #define PROCESS_KEEP_NS		   (10 * NSEC_PER_SEC)
 #define EVENT_PIPE_SZ		   (1 << 20)
 

@@ -3,8 +3,9 @@
 
 #include <stdlib.h>
 
-/* The first block is small, since most arenas are those of short traces; each further one is twice as large. */
-#define ARENA_FIRST_SZ 496
+/* The first block is small, since most arenas are those of short traces, and thousands of them may be on their way: what
+ * a span of a request takes. Each further one is twice as large. */
+#define ARENA_FIRST_SZ 720
 #define ARENA_BLOCK_SZ 8192
 
 static struct arena_block *arena_block_get(struct arena *a, size_t sz)

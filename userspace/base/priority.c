@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 
-#define SLICE_NS (10 * NSEC_PER_MSEC) /* the kernel takes 0.1 to 100 ms */
+#define SLICE_NS (4 * NSEC_PER_MSEC) /* the kernel takes 0.1 to 100 ms */
 
 /* struct sched_attr of linux/sched/types.h, which declares things that sched.h has, too. */
 struct attributes {

@@ -15,8 +15,10 @@
 #define QUEUE_MAX_SINKS	  8
 #define QUEUE_SINK_FDS	  16
 #define QUEUE_BATCH_SPANS 4096 /* written between two ticks */
-#define QUEUE_NAP_NS	  (10 * NSEC_PER_MSEC)
-#define QUEUE_STALL_NS	  (1000 * NSEC_PER_MSEC) /* of -EAGAIN, then the batch is given up for that exporter */
+/* The longer, the more chunks are on their way: at 100,000 requests a second 5 ms of them are all that fits into a
+ * processor's cache of a megabyte or two. */
+#define QUEUE_NAP_NS   (5 * NSEC_PER_MSEC)
+#define QUEUE_STALL_NS (1000 * NSEC_PER_MSEC) /* of -EAGAIN, then the batch is given up for that exporter */
 
 struct sink {
 	const struct exporter_ops *ops;
@@ -296,8 +298,10 @@ static void *queue_run(void *arg)
 		}
 		if (!done || busy)
 			queue_sleep(q, QUEUE_NAP_NS);
-		else if (queue_may_sleep(q))
+		else if (queue_may_sleep(q)) {
+			chunk_pool_trim(q->options.pool);
 			queue_sleep(q, EXPORT_TICK_NS);
+		}
 		busy = false;
 	}
 	queue_finish(q, deadline_ns);

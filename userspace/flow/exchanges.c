@@ -356,7 +356,8 @@ static enum exchange_link exchange_link(const struct exchange *e)
 	return EXCHANGE_LINK_NONE;
 }
 
-enum { MORE_TAGS = 5, MORE_METRICS = 1 };
+/* Beside those of http_span(), and those that headers bring. */
+enum { MORE_TAGS = 3, REMOTE_TAGS = 2, MORE_METRICS = 1 };
 
 /* What the headers said that is for the first span of this process alone. */
 static void exchange_add_remote(const struct propagation_context *r, struct span *s, struct arena *a)
@@ -389,7 +390,7 @@ static void exchange_span(struct exchanges *x, struct exchange *e, struct span *
 	s->duration_ns = e->end_ns > e->start_ns ? (int64_t)(e->end_ns - e->start_ns) : 0;
 	s->probe = UINT32_MAX;
 	s->local_root = e->root || e->facts.server;
-	unsigned more = MORE_TAGS + (e->remote ? e->remote->baggage_tag_cnt : 0);
+	unsigned more = MORE_TAGS + (e->remote ? REMOTE_TAGS + e->remote->baggage_tag_cnt : 0);
 	exchange_describe(x, e, s, chunk, actor, more);
 	if (e->connect_only) {
 		s->name = s->resource = SV("tcp.connect");

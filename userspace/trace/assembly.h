@@ -58,6 +58,8 @@ struct chunk_pool;
 struct chunk_pool *chunk_pool_new(uint32_t max_idle);
 void chunk_pool_free(struct chunk_pool *p);
 struct chunk *chunk_pool_get(struct chunk_pool *p); /* empty; NULL when out of memory */
+/* In a quiet moment: after a burst of which much was freed, that memory goes back to the system. */
+void chunk_pool_trim(struct chunk_pool *p);
 /* The next span of the chunk, zeroed; NULL when out of memory. Moves the others: keep indexes. */
 struct span *chunk_add(struct chunk *chunk);
 void chunk_pool_put(struct chunk_pool *p, struct chunk *chunk); /* drops its process reference and contents */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "trace/assembly.h"
@@ -7,12 +8,15 @@
 #define CHUNK_KEEP_SPANS 1024
 /* Most traces are short, and tens of thousands of chunks may wait for a slow receiver. */
 #define CHUNK_FIRST_SPANS 2
+/* So many chunks that a burst left behind are worth a look through the heap, which takes a millisecond. */
+#define TRIM_CHUNKS 512
 
 struct chunk_pool {
 	struct chunk *mine;	/* of the thread that gets */
 	struct chunk *returned; /* atomic stack: pushed one by one, taken as a whole, so there is no ABA */
 	uint32_t idle;		/* atomic, weight of both lists */
 	uint32_t max_idle;
+	uint32_t freed; /* atomic: chunks since the last chunk_pool_trim() */
 };
 
 struct chunk_pool *chunk_pool_new(uint32_t max_idle)
@@ -97,12 +101,24 @@ void chunk_pool_put(struct chunk_pool *p, struct chunk *chunk)
 	if (__atomic_add_fetch(&p->idle, chunk_weight(chunk), __ATOMIC_RELAXED) > p->max_idle) {
 		__atomic_fetch_sub(&p->idle, chunk_weight(chunk), __ATOMIC_RELAXED);
 		chunk_free(chunk);
+		__atomic_fetch_add(&p->freed, 1, __ATOMIC_RELAXED);
 		return;
 	}
 	struct chunk *head = __atomic_load_n(&p->returned, __ATOMIC_RELAXED);
 	do
 		chunk->next = head;
 	while (!__atomic_compare_exchange_n(&p->returned, &head, chunk, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+}
+
+void chunk_pool_trim(struct chunk_pool *p)
+{
+	if (__atomic_load_n(&p->freed, __ATOMIC_RELAXED) < TRIM_CHUNKS)
+		return;
+	__atomic_store_n(&p->freed, 0, __ATOMIC_RELAXED);
+#ifdef __GLIBC__
+	/* What lies between things that stay is not given back otherwise. */
+	malloc_trim(0);
+#endif
 }
 
 struct span *chunk_add(struct chunk *chunk)

@@ -7,8 +7,8 @@
 
 #include "trace/client_ip.h"
 
-/* Tags and metrics of a span at most, beside those of DD_TRACE_HEADER_TAGS. */
-enum { OWN_TAGS = 16, OWN_METRICS = 6 };
+/* Tags and metrics of a span at most; each of DD_TRACE_HEADER_TAGS may be in request and response. */
+enum { OWN_TAGS = 16 + 2 * HTTP_MAX_HEADER_TAGS, OWN_METRICS = 6 };
 
 static const struct tag server_tags[] = {
 	{{"component", 9}, {"http", 4}},
@@ -484,32 +484,47 @@ static void add_version(struct filling *t)
 		add_static(t, SV("http.version"), versions[t->f->minor]);
 }
 
+static void describe(struct filling *t, const struct http_naming *naming)
+{
+	const struct http_facts *f = t->f;
+	struct target target = target_split(f->target);
+	add(t, SV("http.method"), f->method);
+	set_resource(t, naming, target.path.len ? target.path : SV("/"));
+	add_url(t, &target);
+	add_outcome(t);
+	add_version(t);
+	add_folded(t, SV("http.useragent"), f->user_agent);
+	if (f->server)
+		add_server(t);
+	else
+		add_client(t, &target);
+	add_headers(t);
+	add_sizes(t);
+	if (f->truncated)
+		add_static(t, SV("spanhound.truncated"), SV("true"));
+}
+
 bool http_span(struct span *span, struct arena *arena, const struct http_facts *f, const struct http_settings *settings,
 	       const struct http_naming *naming, unsigned more_tags, unsigned more_metrics)
 {
+	/* Most spans have a few of those they could have: thousands of spans may be on their way. */
+	struct tag tags[OWN_TAGS];
+	struct metric metrics[OWN_METRICS];
 	struct filling t = {.span = span, .arena = arena, .f = f, .settings = settings, .scratch = naming->scratch};
-	struct target target = target_split(f->target);
 	span->name = f->server ? SV("http.server.request") : SV("http.client.request");
 	span->type = f->server ? SV("web") : SV("http");
 	span->shared_tags = f->server ? server_tags : client_tags;
 	span->shared_tag_cnt = 2;
-	span->tags = arena_take(arena, (OWN_TAGS + 2 * settings->header_tag_cnt + more_tags) * sizeof(*span->tags));
-	span->metrics = arena_take(arena, (OWN_METRICS + more_metrics) * sizeof(*span->metrics));
-	if (!span->tags || !span->metrics)
+	span->tags = tags;
+	span->metrics = metrics;
+	describe(&t, naming);
+	span->tags = arena_take(arena, (span->tag_cnt + more_tags) * sizeof(*tags));
+	span->metrics = arena_take(arena, (span->metric_cnt + more_metrics) * sizeof(*metrics));
+	if (!span->tags || !span->metrics) {
+		span->tag_cnt = span->metric_cnt = 0;
 		return false;
-	add(&t, SV("http.method"), f->method);
-	set_resource(&t, naming, target.path.len ? target.path : SV("/"));
-	add_url(&t, &target);
-	add_outcome(&t);
-	add_version(&t);
-	add_folded(&t, SV("http.useragent"), f->user_agent);
-	if (f->server)
-		add_server(&t);
-	else
-		add_client(&t, &target);
-	add_headers(&t);
-	add_sizes(&t);
-	if (f->truncated)
-		add_static(&t, SV("spanhound.truncated"), SV("true"));
+	}
+	memcpy(span->tags, tags, span->tag_cnt * sizeof(*tags));
+	memcpy(span->metrics, metrics, span->metric_cnt * sizeof(*metrics));
 	return !t.failed;
 }
