@@ -32,9 +32,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_tag(normalize_peer_service, in);
 	normalize_service(&b, in, SV("go"));
 	check(b.len > 0 && utf8_valid(sbuf_sv(&b)));
+	check(!normalize_is_service(in) || sv_eq(in, sbuf_sv(&b)));
 	sbuf_reset(&b);
 	normalize_name(&b, in);
 	check(b.len > 0 && b.len <= NORMALIZE_MAX_NAME && b.data[b.len - 1] != '_');
+	check(normalize_is_name(in) == sv_eq(in, sbuf_sv(&b)));
 	sbuf_reset(&b);
 	utf8_add_valid(&b, in);
 	check(utf8_valid(sbuf_sv(&b)));

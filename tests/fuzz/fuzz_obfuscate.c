@@ -46,6 +46,14 @@ static void url(struct sbuf *out, struct sv in)
 	obfuscate_url(out, in, false, false);
 }
 
+static void plain_url(struct sv in)
+{
+	struct sbuf b = {0};
+	obfuscate_url(&b, in, false, false);
+	check(!obfuscate_url_is_plain(in) || sv_eq(in, sbuf_sv(&b)));
+	sbuf_release(&b);
+}
+
 static void url_stripped(struct sbuf *out, struct sv in)
 {
 	obfuscate_url(out, in, true, true);
@@ -70,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bounded(json, in);
 	bounded(memcached, in);
 	bounded(url, in);
+	plain_url(in);
 	bounded(url_stripped, in);
 	obfuscate_is_card(in, true);
 	obfuscate_card_key(in);

@@ -184,6 +184,107 @@ static void only_if(void **state)
 	pipeline_free(p);
 }
 
+/* --- what is in it ------------------------------------------------------------------------------------------------ */
+
+static struct span *dirty(struct chunk *c)
+{
+	struct span *s = chunk_add(c);
+	static const struct tag tags[] = {{SV("sql.query"), SV("SELECT * FROM t WHERE id = 'secret'")},
+					  {SV("card"), SV("4111 1111 1111 1111")},
+					  {SV("http.status_code"), SV("9999")},
+					  {SV("peer.service"), SV("My DB")}};
+	s->span_id = 1;
+	s->local_root = 1;
+	s->name = SV("ns::fn");
+	s->resource = tags[0].value;
+	s->type = SV("sql");
+	s->service = SV("Other Shop");
+	s->start_ns = OFFSET + (int64_t)NOW - 1000;
+	s->duration_ns = 1000;
+	s->tags = arena_alloc(&c->arena, sizeof(tags));
+	s->tag_cnt = 4;
+	memcpy(s->tags, tags, sizeof(tags));
+	return s;
+}
+
+static void offer_dirty(struct pipeline *p)
+{
+	struct chunk *c = chunk_pool_get(pool);
+	c->process = process_info_ref(&shop);
+	c->trace_lo = 1;
+	dirty(c);
+	pipeline_chunk(p, c);
+}
+
+static struct pipeline *make_for(struct agent_link *agent, bool normalize, const char *rules)
+{
+	struct pipeline_options o = {.vars = {.rules = sv_of(rules)},
+				     .agent = agent,
+				     .stats = true,
+				     .normalize = normalize,
+				     .pool = pool,
+				     .push = push};
+	struct pipeline *p = pipeline_new(&o);
+	assert_non_null(p);
+	pipeline_pass(p, NOW, OFFSET);
+	pushed_cnt = 0;
+	return p;
+}
+
+#define assert_sv(a, b) assert_true(sv_eq(a, SV(b)))
+
+/* Who looks at it himself sees what was captured. */
+static void as_it_was(void **state)
+{
+	(void)state;
+	struct agent_link link = {0};
+	struct pipeline *p = make_for(&link, false, NULL);
+	offer_dirty(p);
+	const struct span *s = &pushed->spans[0];
+	assert_sv(s->resource, "SELECT * FROM t WHERE id = 'secret'");
+	assert_sv(s->tags[1].value, "4111 1111 1111 1111");
+	assert_sv(s->name, "ns::fn");
+	assert_sv(s->service, "Other Shop");
+	assert_int_equal(s->tag_cnt, 4);
+	pipeline_free(p);
+	agent_link_release(&link);
+}
+
+/* Rules are about the names the spans were given; what is counted and sent has those of the Agent. */
+static void as_the_agent_would(void **state)
+{
+	(void)state;
+	struct agent_link link = {0};
+	struct pipeline *p = make_for(&link, true, "[{\"name\":\"ns::f*\",\"sample_rate\":0}]");
+	agent_says(&link, "{\"endpoints\":[\"/v0.4/traces\",\"/v0.6/stats\"],\"client_drop_p0s\":true,"
+			  "\"obfuscation_version\":1,\"feature_flags\":[\"big_resource\"],"
+			  "\"config\":{\"obfuscation\":{\"credit_cards\":{\"enabled\":false}}}}");
+	pipeline_pass(p, NOW, OFFSET);
+	assert_true(link.obfuscated);
+	offer_dirty(p);
+	const struct span *s = &pushed->spans[0];
+	assert_int_equal(pushed->priority, PRIORITY_USER_DROP);
+	assert_sv(s->resource, "SELECT * FROM t WHERE id = ?");
+	assert_sv(s->tags[0].value, "SELECT * FROM t WHERE id = ?");
+	assert_sv(s->name, "ns_fn");
+	assert_sv(s->service, "other_shop");
+	assert_int_equal(s->tag_cnt, 3);
+	assert_sv(s->tags[1].value, "4111 1111 1111 1111"); /* that Agent lets them pass */
+	assert_sv(s->tags[2].value, "my_db");
+	pipeline_flush(p);
+	struct stats_payload *stats = agent_link_next_stats(&link);
+	assert_non_null(stats);
+	assert_non_null(memmem(stats->body.data, stats->body.len, "ns_fn", 5));
+	assert_non_null(memmem(stats->body.data, stats->body.len, "other_shop", 10));
+	assert_null(memmem(stats->body.data, stats->body.len, "secret", 6));
+	stats_payload_free(stats);
+	agent_says(&link, "{\"endpoints\":[\"/v0.6/stats\"],\"client_drop_p0s\":true,\"obfuscation_version\":2}");
+	pipeline_pass(p, NOW, OFFSET);
+	assert_false(link.obfuscated);
+	pipeline_free(p);
+	agent_link_release(&link);
+}
+
 /* Two threads at once, as they are: one answers, takes statistics and changes its mind, the other one works. */
 static void *talk(void *arg)
 {
@@ -229,7 +330,8 @@ static void two_threads(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(agent_decides), cmocka_unit_test(due_by_itself),
-					   cmocka_unit_test(only_if), cmocka_unit_test(two_threads)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(agent_decides), cmocka_unit_test(due_by_itself),      cmocka_unit_test(only_if),
+		cmocka_unit_test(as_it_was),	 cmocka_unit_test(as_the_agent_would), cmocka_unit_test(two_threads)};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

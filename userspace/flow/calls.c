@@ -139,6 +139,8 @@ static void span_fill(struct calls *c, struct span *s, struct arena *arena, cons
 	s->name = f->name;
 	s->resource = f->resource;
 	s->type = f->type;
+	s->normal = f->normal;
+	s->clean = f->clean && !f->decorate && !(e->hdr.flags & SH_CALL_EXCEPTION);
 	s->shared_tags = f->tags;
 	s->shared_tag_cnt = f->tag_cnt;
 	s->probe = f->probe;

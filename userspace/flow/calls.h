@@ -14,6 +14,7 @@ struct function_info {
 	struct sv name;	    /* span name */
 	struct sv resource; /* default resource */
 	struct sv service, type;
+	bool normal, clean;	/* as in span; clean: where nothing is added to it */
 	const struct tag *tags; /* of every span of this function */
 	uint16_t tag_cnt;
 	uint32_t probe;

@@ -12,6 +12,7 @@ struct agent_link {
 	struct rates_box rates;	     /* from the Agent */
 	struct stats_box stats;	     /* for the Agent */
 	struct stats_payload *taken; /* out of the box, not yet sent: the second thread's */
+	bool obfuscated;	     /* atomic; the Agent obfuscates as we do: what is counted is ready */
 	struct agent_info *info;     /* atomic; from the Agent, left and not yet taken: a reference */
 };
 

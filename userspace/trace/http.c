@@ -513,6 +513,7 @@ bool http_span(struct span *span, struct arena *arena, const struct http_facts *
 	struct filling t = {.span = span, .arena = arena, .f = f, .settings = settings, .scratch = naming->scratch};
 	span->name = f->server ? SV("http.server.request") : SV("http.client.request");
 	span->type = f->server ? SV("web") : SV("http");
+	span->normal = 1;
 	span->shared_tags = f->server ? server_tags : client_tags;
 	span->shared_tag_cnt = 2;
 	span->tags = tags;

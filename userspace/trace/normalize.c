@@ -94,6 +94,11 @@ void normalize_peer_service(struct sbuf *out, struct sv service)
 	tag_add(out, normalize_cut(service, NORMALIZE_MAX_NAME), false);
 }
 
+bool normalize_is_service(struct sv service)
+{
+	return service.len && service.len <= NORMALIZE_MAX_NAME && tag_is_normal(service, false);
+}
+
 void normalize_service(struct sbuf *out, struct sv service, struct sv lang)
 {
 	size_t before = out->len;
@@ -116,6 +121,12 @@ static bool name_is_normal(struct sv s)
 			return false;
 	}
 	return true;
+}
+
+bool normalize_is_name(struct sv name)
+{
+	return name.len && name.len <= NORMALIZE_MAX_NAME && is_alpha(name.data[0]) && name_is_normal(name) &&
+	       name.data[name.len - 1] != '_';
 }
 
 void normalize_name(struct sbuf *out, struct sv name)

@@ -33,9 +33,17 @@ void normalize_tag(struct sbuf *out, struct sv tag);
 /* The first `max` bytes at most, cut as the Agent cuts: no sequence in two, and no bytes at the end that are none. */
 struct sv normalize_cut(struct sv s, size_t max);
 
-/* All of it, and cuts, on one span of the chunk (after obfuscation, as there): service, name, resource, type, times,
- * http.status_code, peer.service, and names and values of its own tags that are too long. Where something has to
- * change it points into the chunk's arena afterwards. `max_resource`: NORMALIZE_MAX_RESOURCE or _BIG_RESOURCE. Uses
+/* Is this what it would become? */
+bool normalize_is_service(struct sv service);
+bool normalize_is_name(struct sv name);
+
+/* The same for tags that many spans share: what has to change points into the arena, what an Agent would not take goes.
+ * False: memory is out. */
+bool normalize_tags(struct tag *tags, uint32_t *cnt, struct arena *arena);
+
+/* All of it, and cuts, on one span of the chunk (after obfuscation, as there): service and name unless `normal` says
+ * that they need none, resource, type, times, http.status_code, peer.service, and names and values of its own tags that
+ * are too long. Where something has to change it points into the chunk's arena afterwards. `max_resource`: NORMALIZE_MAX_RESOURCE or _BIG_RESOURCE. Uses
  * `scratch`. False: memory is out; the span is as good as it could be made. */
 bool normalize_span(struct chunk *c, struct span *s, size_t max_resource, int64_t now_ns, struct sbuf *scratch);
 

@@ -4,7 +4,7 @@
 #define YEAR_2000_NS 946684800000000000LL
 
 struct work {
-	struct chunk *chunk;
+	struct arena *arena;
 	struct sbuf *text;
 	bool failed;
 };
@@ -14,7 +14,7 @@ static struct sv take_text(struct work *w, struct sv was)
 {
 	struct sv made = w->text->len ? sbuf_sv(w->text) : SV(""), kept = was;
 	if (!sv_eq(made, was)) {
-		kept = arena_dup(&w->chunk->arena, made);
+		kept = arena_dup(w->arena, made);
 		if (!kept.data || w->text->failed) {
 			w->failed = true;
 			kept = was;
@@ -58,27 +58,69 @@ static bool is_status(struct sv s)
 	return v >= 100 && v < 600;
 }
 
-static void normalize_tags(struct work *w, struct span *s)
+static void normalize_peer(struct work *w, struct sv *value)
 {
-	uint16_t kept = 0;
-	for (uint16_t i = 0; i < s->tag_cnt; i++) {
-		struct tag t = s->tags[i];
-		if (sv_eq(t.key, SV("http.status_code")) && !is_status(t.value))
-			continue;
-		if (sv_eq(t.key, SV("peer.service")) && t.value.len) {
-			normalize_peer_service(w->text, t.value);
-			t.value = take_text(w, t.value);
-		} else if (sv_eq(t.key, SV("env")) && t.value.len) {
-			normalize_tag_value(w->text, t.value);
-			t.value = take_text(w, t.value);
-		}
-		if ((t.key.len > NORMALIZE_MAX_KEY || t.value.len > NORMALIZE_MAX_VALUE) && !is_structured(t.key)) {
-			t.key = cut_with_dots(w, t.key, NORMALIZE_MAX_KEY);
-			t.value = cut_with_dots(w, t.value, NORMALIZE_MAX_VALUE);
-		}
-		s->tags[kept++] = t;
+	if (normalize_is_service(*value))
+		return;
+	normalize_peer_service(w->text, *value);
+	*value = take_text(w, *value);
+}
+
+static void normalize_env(struct work *w, struct sv *value)
+{
+	normalize_tag_value(w->text, *value);
+	*value = take_text(w, *value);
+}
+
+/* False: the tag goes. Nearly none is changed: told by the length of its key. */
+static bool normalize_one(struct work *w, struct tag *t)
+{
+	if (t->key.len == 16 && sv_eq(t->key, SV("http.status_code")) && !is_status(t->value))
+		return false;
+	if (t->key.len == 12 && t->value.len && sv_eq(t->key, SV("peer.service")))
+		normalize_peer(w, &t->value);
+	else if (t->key.len == 3 && t->value.len && sv_eq(t->key, SV("env")))
+		normalize_env(w, &t->value);
+	if ((t->key.len > NORMALIZE_MAX_KEY || t->value.len > NORMALIZE_MAX_VALUE) && !is_structured(t->key)) {
+		t->key = cut_with_dots(w, t->key, NORMALIZE_MAX_KEY);
+		t->value = cut_with_dots(w, t->value, NORMALIZE_MAX_VALUE);
 	}
-	s->tag_cnt = kept;
+	return true;
+}
+
+static uint32_t normalize_each(struct work *w, struct tag *tags, uint32_t cnt)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < cnt; i++) {
+		if (!normalize_one(w, &tags[i]))
+			continue;
+		if (kept != i)
+			tags[kept] = tags[i];
+		kept++;
+	}
+	return kept;
+}
+
+bool normalize_tags(struct tag *tags, uint32_t *cnt, struct arena *arena)
+{
+	struct sbuf text = {0};
+	struct work w = {.arena = arena, .text = &text};
+	*cnt = normalize_each(&w, tags, *cnt);
+	sbuf_release(&text);
+	return !w.failed;
+}
+
+static void normalize_names(struct work *w, struct span *s, struct sv language)
+{
+	if (s->service.len && !normalize_is_service(s->service)) {
+		normalize_service(w->text, s->service, language);
+		s->service = take_text(w, s->service);
+	}
+	if (!normalize_is_name(s->name)) {
+		normalize_name(w->text, s->name);
+		s->name = take_text(w, s->name);
+	}
+	s->normal = !w->failed;
 }
 
 static void normalize_times(struct span *s, int64_t now_ns)
@@ -91,21 +133,18 @@ static void normalize_times(struct span *s, int64_t now_ns)
 
 bool normalize_span(struct chunk *c, struct span *s, size_t max_resource, int64_t now_ns, struct sbuf *scratch)
 {
-	struct work w = {.chunk = c, .text = scratch};
+	struct work w = {.arena = &c->arena, .text = scratch};
 	sbuf_reset(scratch);
-	if (s->service.len) {
-		normalize_service(scratch, s->service, c->process->language);
-		s->service = take_text(&w, s->service);
-	}
-	normalize_name(scratch, s->name);
-	s->name = take_text(&w, s->name);
+	if (!s->normal)
+		normalize_names(&w, s, c->process->language);
 	s->resource = normalize_cut(s->resource.len ? s->resource : s->name, max_resource);
 	s->type = normalize_type(s->type);
 	if (s->parent_id == s->span_id && s->span_id == c->trace_lo)
 		s->parent_id = 0;
 	normalize_times(s, now_ns);
-	normalize_tags(&w, s);
+	s->tag_cnt = (uint16_t)normalize_each(&w, s->tags, s->tag_cnt);
 	for (uint16_t i = 0; i < s->metric_cnt; i++)
-		s->metrics[i].key = cut_with_dots(&w, s->metrics[i].key, NORMALIZE_MAX_KEY);
+		if (s->metrics[i].key.len > NORMALIZE_MAX_KEY)
+			s->metrics[i].key = cut_with_dots(&w, s->metrics[i].key, NORMALIZE_MAX_KEY);
 	return !w.failed;
 }

@@ -78,6 +78,8 @@ struct span {
 	uint8_t local_root; /* first span of this process in the trace */
 	uint8_t kept;	    /* by a span rule, though the trace is not */
 	uint8_t top_level;  /* enum top_level: set where its parent may have left the chunk since */
+	uint8_t normal;	    /* name and service are as an Agent wants them, whoever made the span knows */
+	uint8_t clean;	    /* nothing of it came from the traced program: no secrets, nothing too long, normal */
 	uint32_t probe;	    /* for the per-probe statistics: index given by the probe list, or UINT32_MAX */
 };
 

@@ -2,7 +2,7 @@
 /* pkg/obfuscate/credit_cards.go. */
 #include "trace/obfuscate/obfuscate.h"
 
-#define MIN_DIGITS 12
+#define MIN_DIGITS OBFUSCATE_CARD_MIN
 #define MAX_DIGITS 16
 
 /* What the issuers' numbers begin with, from the shortest to the longest. */

@@ -105,8 +105,10 @@ static void obfuscate_http_span(struct work *w)
 	struct tag *t = tag_find(w, SV("http.url"));
 	if (!t || t->value.len == 0)
 		return;
-	obfuscate_url(w->text, t->value, OPTION(w, http_remove_query, false),
-		      OPTION(w, http_remove_path_digits, false));
+	bool query = OPTION(w, http_remove_query, false), digits = OPTION(w, http_remove_path_digits, false);
+	if (!query && !digits && obfuscate_url_is_plain(t->value))
+		return;
+	obfuscate_url(w->text, t->value, query, digits);
 	take_text(w, &t->value);
 }
 
@@ -144,11 +146,27 @@ static const struct {
 #undef OBFUSCATOR
 };
 
+/* NULL: none. */
+static void (*obfuscator_of(struct sv type))(struct work *w)
+{
+	for (size_t i = 0; type.len && i < sizeof(obfuscators) / sizeof(obfuscators[0]); i++)
+		if (sv_eq(type, obfuscators[i].type))
+			return obfuscators[i].span;
+	return NULL;
+}
+
+bool obfuscate_touches(struct sv type)
+{
+	return obfuscator_of(type) != NULL;
+}
+
 static void cards(struct work *w)
 {
 	bool luhn = OPTION(w, credit_cards_luhn, false);
 	for (uint32_t i = 0; i < w->span->tag_cnt; i++) {
 		struct tag *t = &w->span->tags[i];
+		if (t->value.len < OBFUSCATE_CARD_MIN || t->value.data[0] > '9')
+			continue;
 		if (!obfuscate_is_card(t->value, luhn) || !obfuscate_card_key(t->key))
 			continue;
 		if (!w->info || !agent_list_has(&w->info->obfuscation.credit_cards_keep, t->key))
@@ -162,11 +180,8 @@ bool obfuscate_span(struct chunk *c, struct span *s, const struct agent_info *in
 	sbuf_reset(scratch);
 	if (OPTION(&w, credit_cards, true))
 		cards(&w);
-	for (size_t i = 0; s->type.len && i < sizeof(obfuscators) / sizeof(obfuscators[0]); i++) {
-		if (!sv_eq(s->type, obfuscators[i].type))
-			continue;
-		obfuscators[i].span(&w);
-		break;
-	}
+	void (*obfuscator)(struct work * w) = obfuscator_of(s->type);
+	if (obfuscator)
+		obfuscator(&w);
 	return !w.failed;
 }

@@ -6,6 +6,9 @@
 #include "trace/agent_info.h"
 #include "trace/span.h"
 
+/* What this does, in the Agent's count (obfuscation_version at /info: 1 while its SQL options are the defaults). */
+#define OBFUSCATE_VERSION 1
+
 /* What a Datadog Agent (7.85, pkg/obfuscate and pkg/trace/agent/obfuscate.go, default settings) does to the values in
  * queries, commands and URLs of spans, done here: statistics agree with the Agent's, and nothing is altered after us.
  * One file for each kind of text, one line in obfuscate.def for each span type.
@@ -38,11 +41,17 @@ void obfuscate_json(struct sbuf *out, struct sv json, const struct agent_list *k
 /* An http.url: without user and password; `remove_query`: "?" instead of a query; `remove_digits`: "?" instead of each
  * part of the path that has a digit. */
 void obfuscate_url(struct sbuf *out, struct sv url, bool remove_query, bool remove_digits);
+/* It certainly stays as it is, without either: told in one pass, of nearly all URLs. */
+bool obfuscate_url_is_plain(struct sv url);
 
+#define OBFUSCATE_CARD_MIN 12 /* digits of the shortest */
 /* Is the whole value a card number (12 to 16 digits of a known issuer, with spaces and dashes)? */
 bool obfuscate_is_card(struct sv value, bool luhn);
 /* May a tag of this name hold one? */
 bool obfuscate_card_key(struct sv key);
+
+/* Do spans of this type have anything to obfuscate, besides card numbers? */
+bool obfuscate_touches(struct sv type);
 
 /* All of it on one span of the chunk, by its type and as `info` says (NULL: the Agent's defaults): its resource and its
  * own tags point into the chunk's arena afterwards where they had to change. Uses `scratch`. False: memory is out, and

@@ -159,6 +159,31 @@ static void add_stripped(struct sbuf *out, struct sv path)
 	sbuf_release(&bare);
 }
 
+enum { URL_PLAIN = 1, URL_PLAIN_QUERY = 2 };
+/* What needs no second look: anywhere behind the scheme, and in a query. */
+static const uint8_t url_bytes[256] = {
+	['a' ... 'z'] = 3, ['A' ... 'Z'] = 3, ['0' ... '9'] = 3, ['-'] = 3, ['_'] = 3, ['.'] = 3, ['~'] = 3,
+	['$'] = 3,	   ['&'] = 3,	      ['+'] = 3,	 [','] = 3, ['/'] = 3, [':'] = 3, [';'] = 3,
+	['='] = 3,	   ['!'] = 3,	      ['\''] = 3,	 ['('] = 3, [')'] = 3, ['*'] = 3, ['['] = 3,
+	[']'] = 3,	   ['@'] = 2,	      ['%'] = 2,	 ['?'] = 2, ['<'] = 2, ['>'] = 2,
+};
+
+bool obfuscate_url_is_plain(struct sv url)
+{
+	size_t i = sv_starts(url, SV("http://")) ? 7 : sv_starts(url, SV("https://")) ? 8 : url.len;
+	if (i >= url.len || url.data[i] == '?')
+		return false;
+	while (i < url.len && url_bytes[(unsigned char)url.data[i]] & URL_PLAIN)
+		i++;
+	if (i == url.len)
+		return true;
+	if (url.data[i] != '?')
+		return false;
+	while (i < url.len && url_bytes[(unsigned char)url.data[i]] & URL_PLAIN_QUERY)
+		i++;
+	return i == url.len;
+}
+
 void obfuscate_url(struct sbuf *out, struct sv url, bool remove_query, bool remove_digits)
 {
 	struct parts p;

@@ -7,6 +7,7 @@
 
 #include "base/nearest.h"
 #include "trace/sampling/threshold.h"
+#include "trace/span_text.h"
 #include "trace/tags.h"
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
@@ -274,41 +275,14 @@ void sampling_rules_release(struct sampling_rules *rules)
 
 /* --- matching ----------------------------------------------------------------------------------------------------- */
 
-static bool tag_in(const struct tag *tags, uint32_t cnt, struct sv key, struct sv *ret)
-{
-	for (uint32_t i = cnt; i-- > 0;) {
-		if (!sv_eq(tags[i].key, key))
-			continue;
-		*ret = tags[i].value;
-		return true;
-	}
-	return false;
-}
-
-static bool process_tag(const struct process_info *p, struct sv key, struct sv *ret)
-{
-	if (p->env.len && sv_eq(key, SV("env")))
-		*ret = p->env;
-	else if (p->version.len && sv_eq(key, SV("version")))
-		*ret = p->version;
-	else
-		return tag_in(p->tags, p->tag_cnt, key, ret);
-	return true;
-}
-
-/* The same order of precedence as in tags.c. */
 static bool rule_tag_matches(const struct rule_tag *t, const struct chunk *c, const struct span *s)
 {
 	struct sv value;
-	if (s) {
-		for (uint32_t i = s->metric_cnt; i-- > 0;)
-			if (sv_eq(s->metrics[i].key, t->key))
-				return pattern_match_number(&t->value, s->metrics[i].value);
-		if (tag_in(s->tags, s->tag_cnt, t->key, &value) ||
-		    tag_in(s->shared_tags, s->shared_tag_cnt, t->key, &value))
-			return pattern_match(&t->value, value);
-	}
-	return process_tag(c->process, t->key, &value) && pattern_match(&t->value, value);
+	double number;
+	if (s && span_metric(s, t->key, &number))
+		return pattern_match_number(&t->value, number);
+	return (s ? span_tag(c, s, t->key, &value) : process_tag(c->process, t->key, &value)) &&
+	       pattern_match(&t->value, value);
 }
 
 /* Text that is not known. */
