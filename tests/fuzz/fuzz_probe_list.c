@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "probe/list.h"
+#include "trace/assembly.h"
 
 static void use(const struct probe *probe, const uint8_t *data, size_t size)
 {
@@ -40,6 +41,30 @@ static void use(const struct probe *probe, const uint8_t *data, size_t size)
 	}
 }
 
+/* The span rules on a chunk of two. */
+static void rule(const struct probe_list *list)
+{
+	struct process_info shop = {.refs = 1, .service = SV("shop"), .target = 1};
+	struct chunk_pool *pool = chunk_pool_new(100);
+	struct chunk *c = pool ? chunk_pool_get(pool) : NULL;
+	struct span_ruler ruler = {.rules = &list->span_rules};
+	if (c)
+		c->process = process_info_ref(&shop);
+	for (uint64_t i = 2; c && i > 0; i--) {
+		struct span *s = chunk_add(c);
+		struct tag *tag = arena_alloc(&c->arena, sizeof(*tag));
+		*tag = (struct tag){SV("http.method"), SV("GET")};
+		*s = (struct span){.span_id = i, .parent_id = i - 1, .local_root = i == 1, .name = SV("http.request")};
+		s->tags = tag;
+		s->tag_cnt = 1;
+	}
+	if (c && span_ruler_chunk(&ruler, c) != (c->span_cnt > 0))
+		abort();
+	span_ruler_release(&ruler);
+	chunk_pool_put(pool, c);
+	chunk_pool_free(pool);
+}
+
 /* libfyaml 0.7.12 loses a buffer in some of its syntax errors; ours to find are our own. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
@@ -60,9 +85,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (!d.items.data[i].pos.line || !d.items.data[i].pos.column)
 			abort();
 	diagnostics_print(&d, &said);
-	if (list)
+	if (list) {
 		vec_foreach (probe, &list->probes)
 			use(probe, data, size);
+		rule(list);
+	}
 	sbuf_release(&said);
 	diagnostics_release(&d);
 	probe_list_free(list);

@@ -91,7 +91,7 @@ static void test_precedence(void **state)
 		{"DD_TAGS=a:b|OTEL_RESOURCE_ATTRIBUTES=service.name=o,deployment.environment=old,"
 		 "deployment.environment.name=new,service.version=7",
 		 "o", "new", "7", true},
-		{"OTEL_RESOURCE_ATTRIBUTES=deployment.environment=old%20%2C x", "shop", "old , x", "", false},
+		{"OTEL_RESOURCE_ATTRIBUTES=deployment.environment=old%20%2C x", "shop", "old_x", "", false},
 	};
 	fake_process(root, 9, "shop", "/usr/bin/shop", "shop", 5);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -194,7 +194,7 @@ static void test_default_service(void **state)
 		 "jvm"},
 		{"/usr/bin/java", "/", "java|-jar|/opt/shop/app.jar", "shop", "app.jar", "jvm"},
 		{"/usr/bin/java", "/", "java|-cp|x|com.acme.shop.Main", "shop", "com.acme.shop.Main", "jvm"},
-		{"/usr/bin/java", "/", "java|com.acme.Checkout", "Checkout", "com.acme.Checkout", "jvm"},
+		{"/usr/bin/java", "/", "java|com.acme.Checkout", "checkout", "com.acme.Checkout", "jvm"},
 		{"/usr/bin/ruby3.1", "/srv/shop", "ruby|bin/rails|server", "rails", "rails", "ruby"},
 		{"/usr/bin/php8.2", "/srv/shop", "php|artisan|serve", "shop", "artisan", "php"},
 		{"/usr/sbin/php-fpm8.2", "/", "php-fpm: pool www", "php-fpm", "php-fpm8.2", "php"},
@@ -251,7 +251,7 @@ static void test_real(void **state)
 	pid_t pid = spawn("/bin/sleep", argv, envp);
 	assert_int_equal(proc_open(&p, "/proc", pid), 0);
 	assert_int_equal(identify_process(&p, &o, &info), 0);
-	assert_sv(info->service, "pay ments");
+	assert_sv(info->service, "pay_ments");
 	assert_sv(info->env, "prod");
 	assert_sv(info->version, "1.2.3");
 	assert_sv(info->name, "sleep");
@@ -276,7 +276,7 @@ static void test_real(void **state)
 	assert_sv(behind, "behind");
 	child = identify_fork(info, 77, 3);
 	process_info_unref(info);
-	assert_sv(child->service, "pay ments");
+	assert_sv(child->service, "pay_ments");
 	assert_sv(child->tags[0].value, "core");
 	assert_int_equal(child->pid, 77);
 	assert_int_equal(child->ns_pid, 3);

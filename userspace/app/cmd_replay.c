@@ -49,6 +49,7 @@ struct replay {
 	struct flow *flow;
 	struct sbuf span_rules; /* of DD_SPAN_SAMPLING_RULES_FILE */
 	struct pipeline *pipeline;
+	bool any_agent; /* a Datadog Agent gets the spans */
 	struct export_queue *queue;
 	struct diagnostics diagnostics;
 	uint64_t now_ns, records;
@@ -249,6 +250,7 @@ static int replay_open_flow(struct replay *r)
 	r->flow = r->functions ? flow_new(&flow) : NULL;
 	if (!r->flow)
 		return -ENOMEM;
+	pipeline_set_span_rules(r->pipeline, &r->list->span_rules);
 	flow_set_clock(r->flow, r->reader.header.unix_minus_mono_ns);
 	r->unix_minus_mono_ns = r->reader.header.unix_minus_mono_ns;
 	return 0;
@@ -328,6 +330,7 @@ static int replay_all(struct replay *r, const char *path)
 static void replay_account(struct replay *r, struct session_account *ret)
 {
 	struct export_queue_stats queue;
+	struct pipeline_stats pipeline;
 	uint64_t own = 0;
 	export_queue_stats(r->queue, &queue);
 	*ret = (struct session_account){.seen = r->has_account ? r->account.seen : r->records,
@@ -337,6 +340,8 @@ static void replay_account(struct replay *r, struct session_account *ret)
 	if (r->flow)
 		flow_account(r->flow, &own, ret->dropped);
 	ret->seen += own;
+	pipeline_stats(r->pipeline, &pipeline);
+	ret->dropped[SH_DROP_span_rule] = pipeline.ruled_out;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
 	ret->dropped[SH_DROP_agent_backpressure] = queue.backpressure;
@@ -368,7 +373,7 @@ static int replay_finish(struct replay *r, const char *summary, uint64_t start_n
 	if (rc < 0)
 		return SESSION_FAILED;
 	/* A capture that ends early has no account to add up: what it holds must be there. */
-	bool whole = r->has_account ? !a.unaccounted : r->records <= a.exported;
+	bool whole = r->has_account ? !a.unaccounted : r->records <= a.exported + a.dropped[SH_DROP_span_rule];
 	return whole && !a.dropped[SH_DROP_export_failed] && !a.dropped[SH_DROP_agent_backpressure] ? SESSION_CLEAN
 												    : SESSION_LOSSY;
 }
@@ -406,6 +411,7 @@ static int replay_open_queue(struct replay *r, const struct options *o, struct s
 	unsigned cnt = 0;
 	struct export_queue_options options = {.max_spans = QUEUE_SPANS, .pool = r->pool, .notice = replay_notice};
 	int rc = exporters_open(&o->session.exports, sinks, &cnt, err);
+	r->any_agent = rc == 0 && exporters_have_agent(sinks, cnt);
 	return rc < 0 ? rc : export_queue_start(&r->queue, sinks, cnt, &options, err);
 }
 
@@ -417,6 +423,7 @@ static int replay_open_pipeline(struct replay *r, struct sbuf *err)
 	if (rc < 0)
 		return rc;
 	options.pool = r->pool;
+	options.normalize = r->any_agent;
 	options.push = replay_push;
 	options.mistakes = sampling_mistakes;
 	options.arg = r;

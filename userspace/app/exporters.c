@@ -59,3 +59,11 @@ int exporters_open(const struct sv_vec *names, struct export_sink *ret_sinks, un
 	*ret_cnt = rc < 0 ? 0 : cnt;
 	return rc;
 }
+
+bool exporters_have_agent(const struct export_sink *sinks, unsigned cnt)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		if (!strcmp(sinks[i].ops->name, "datadog"))
+			return true;
+	return false;
+}

@@ -10,5 +10,6 @@
 /* Opens what --export named ("name" or "name:argument"). With none: the Datadog Agent if one answers, else the console.
  * On failure nothing stays open. */
 int exporters_open(const struct sv_vec *names, struct export_sink *ret_sinks, unsigned *ret_cnt, struct sbuf *err);
+bool exporters_have_agent(const struct export_sink *sinks, unsigned cnt);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "trace/normalize.h"
+#include "trace/obfuscate/obfuscate.h"
 #include "trace/redact.h"
 
 struct function_entry {
@@ -111,8 +113,10 @@ static void function_decorate(const struct function_info *info, const struct sh_
 	bool failed = !(record->hdr.flags & (SH_CALL_EXCEPTION | SH_CALL_UNFINISHED)) && probe->error.when.cnt &&
 		      condition_eval(&probe->error.when, &values);
 	redact_values(probe, &values);
-	if (probe->span.name.cnt)
+	if (probe->span.name.cnt) {
+		s->normal = 0;
 		s->name = template_render_arena(&probe->span.name, &values, arena);
+	}
 	if (probe->span.resource.cnt)
 		s->resource = template_render_arena(&probe->span.resource, &values, arena);
 	if (!span_make_room(s, arena, probe->span.tag_cnt + ERROR_TAGS, probe->span.metric_cnt))
@@ -132,7 +136,7 @@ static int function_tags(struct functions *f, struct function_entry *e)
 	const struct probe_span *span = &e->probe->span;
 	const struct plan_function *plan = e->plan;
 	struct tag *tags = arena_alloc(&f->arena, (span->constant_tag_cnt + 5u) * sizeof(*tags));
-	uint16_t cnt = 0;
+	uint32_t cnt = 0;
 	if (!tags)
 		return -ENOMEM;
 	tags[cnt++] = (struct tag){SV("component"), SV("spanhound")};
@@ -144,8 +148,10 @@ static int function_tags(struct functions *f, struct function_entry *e)
 		tags[cnt++] = (struct tag){SV("code.build_id"), plan->build_id};
 	for (unsigned i = 0; i < span->constant_tag_cnt; i++)
 		tags[cnt++] = span->constant_tags[i];
+	if (!normalize_tags(tags, &cnt, &f->arena))
+		return -ENOMEM;
 	e->info.tags = tags;
-	e->info.tag_cnt = cnt;
+	e->info.tag_cnt = (uint16_t)cnt;
 	return 0;
 }
 
@@ -165,6 +171,10 @@ int functions_publish(struct functions *f, const struct plan_function *plan)
 		.decorate = probe_needs_values(e->probe) ? function_decorate : NULL,
 		.decorate_arg = e,
 	};
+	struct sv service = e->info.service, type = e->info.type;
+	e->info.normal = normalize_is_name(plan->name) && (!service.len || normalize_is_service(service));
+	e->info.clean = e->info.normal && plan->display.len <= NORMALIZE_MAX_RESOURCE &&
+			type.len <= NORMALIZE_MAX_NAME && !obfuscate_touches(type);
 	int rc = function_tags(f, e);
 	if (rc < 0)
 		return rc;

@@ -99,7 +99,9 @@ static bool next_stats(void *arg, uint64_t now_ns, bool leaving, struct datadog_
 	struct stats_payload *p = agent_link_next_stats(arg);
 	if (!p)
 		return false;
-	*ret = (struct datadog_stats){.who = p->who, .body = p->body};
+	struct agent_link *link = arg;
+	*ret = (struct datadog_stats){
+		.who = p->who, .body = p->body, .obfuscated = __atomic_load_n(&link->obfuscated, __ATOMIC_RELAXED)};
 	p->who = NULL;
 	p->body = (struct sbuf){0};
 	stats_payload_free(p);

@@ -242,7 +242,8 @@ static int session_open_queue(struct session *s, struct sbuf *err)
 	datadog_listen(NULL);
 	if (rc < 0)
 		return rc;
-	s->only_agent = cnt == 1 && !strcmp(sinks[0].ops->name, "datadog");
+	s->any_agent = exporters_have_agent(sinks, cnt);
+	s->only_agent = cnt == 1 && s->any_agent;
 	struct export_queue_options options = {
 		.max_spans = or_default(s->options.list->limits.queue_spans, DEFAULT_QUEUE_SPANS),
 		.pool = s->pool,
@@ -259,12 +260,16 @@ static int session_open_pipeline(struct session *s, struct sbuf *err)
 		return rc;
 	options.agent = &s->agent;
 	options.may_drop = s->only_agent;
+	options.normalize = s->any_agent;
 	options.pool = s->pool;
 	options.push = session_push;
 	options.mistakes = sampling_mistakes;
 	options.arg = s;
 	s->pipeline = pipeline_new(&options);
-	return s->pipeline ? 0 : -ENOMEM;
+	if (!s->pipeline)
+		return -ENOMEM;
+	pipeline_set_span_rules(s->pipeline, &s->options.list->span_rules);
+	return 0;
 }
 
 static int session_open_recorder(struct session *s, struct sbuf *err)
@@ -410,6 +415,7 @@ void session_account(struct session *s, struct session_account *ret)
 	ret->seen = (s->ended ? s->seen : kernel_seen(s->kernel)) + own;
 	pipeline_stats(s->pipeline, &pipeline);
 	ret->dropped[SH_DROP_unsampled] = pipeline.left_out;
+	ret->dropped[SH_DROP_span_rule] = pipeline.ruled_out;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
 	ret->dropped[SH_DROP_agent_backpressure] = queue.backpressure;

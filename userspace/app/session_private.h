@@ -33,7 +33,8 @@ struct session {
 	struct pipeline *pipeline;
 	struct export_queue *queue;
 	struct health_metrics health;
-	bool only_agent;	   /* nobody but one Datadog Agent gets the spans */
+	bool any_agent;		   /* a Datadog Agent gets the spans */
+	bool only_agent;	   /* and nobody else */
 	struct recorder *recorder; /* NULL: no capture was asked for */
 
 	pthread_mutex_t lock; /* of `processes` */

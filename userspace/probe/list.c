@@ -44,6 +44,8 @@ static const struct list_key target_keys[] = {
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "for this target alone",
 		 .inner = &list_handoff_map),
 	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one"),
+	LIST_KEY("span_rules", list_read_span_rules, 0, "a span rule or a list of them", "for this target alone",
+		 .inner = &list_span_rule_map),
 };
 const struct list_map list_target_map = {"a target", target_keys, COUNT(target_keys)};
 
@@ -107,6 +109,9 @@ static const struct list_key top_keys[] = {
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them",
 		 "how work goes from thread to thread, in every target", .inner = &list_handoff_map),
 	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one"),
+	LIST_KEY("span_rules", list_read_span_rules, 0, "a span rule or a list of them",
+		 "what becomes of finished spans: each that matches applies, in this order",
+		 .inner = &list_span_rule_map),
 	LIST_KEY("service", list_read_string, IN_LIST(service), "text", "of every target that names none"),
 	LIST_KEY("env", list_read_string, IN_LIST(env), "text", "of every target that names none"),
 	LIST_KEY("version", list_read_string, IN_LIST(version), "text", "of every target that names none"),
@@ -231,6 +236,7 @@ void probe_list_free(struct probe_list *list)
 	routes_release(&list->routes);
 	vec_release(&list->exports);
 	vec_release(&list->includes);
+	vec_release(&list->span_rules);
 	arena_release(&list->arena);
 	free(list);
 }
@@ -372,7 +378,8 @@ static void describe_map(struct sbuf *out, const struct list_map *map, unsigned 
 		if (key->help[0])
 			sbuf_addf(out, "; %s", key->help);
 		/* A probe, or a hand-off, is described once, at the top. */
-		bool again = depth > 0 && (key->inner == &list_probe_map || key->inner == &list_handoff_map);
+		bool again = depth > 0 && (key->inner == &list_probe_map || key->inner == &list_handoff_map ||
+					   key->inner == &list_span_rule_map);
 		if (again)
 			sbuf_addf(out, " (keys: %s, below)", key->name);
 		sbuf_addc(out, '\n');

@@ -10,6 +10,7 @@
 #include "probe/values.h"
 #include "spanhound/spec.h"
 #include "target/spec.h"
+#include "trace/span_rules.h"
 
 /* The probe list: what a person writes down in YAML, checked and compiled. Nothing here knows a process: whether a
  * function exists is for the attach plan to say, at the positions kept here.
@@ -167,8 +168,9 @@ struct probe_list {
 	} handoffs;
 	struct sv service, env, version; /* for every target that does not say otherwise */
 	struct tag_vec tags;
-	struct tag_vec settings; /* likewise, variable by variable */
-	struct routes routes;	 /* of every target, after its own */
+	struct tag_vec settings;      /* likewise, variable by variable */
+	struct span_rules span_rules; /* of all targets */
+	struct routes routes;	      /* of every target, after its own */
 	struct probe_capture capture;
 	struct probe_glob_vec exports; /* as --export takes them; not checked against the exporters here */
 	struct probe_limits limits;

@@ -11,6 +11,7 @@
 #include "target/entry.h"
 #include "target/match.h"
 #include "target/text.h"
+#include "trace/normalize.h"
 #include "trace/request_settings.h"
 
 void uuid_make(char out[UUID_LEN + 1])
@@ -310,6 +311,28 @@ static void settings_of(const struct identify_options *o, struct sv vars, struct
 	}
 }
 
+static struct sv kept_text(struct identity *id, struct sbuf *text)
+{
+	struct sv copy = arena_dup(&id->arena, sbuf_sv(text));
+	sbuf_reset(text);
+	return copy;
+}
+
+/* Names as Datadog shows them, so that they are the same everywhere: also where the spans do not go to an Agent. */
+static bool identity_normalize(struct identity *id, struct sv language)
+{
+	struct sbuf text = {0};
+	uint32_t tag_cnt = (uint32_t)id->tags.cnt;
+	normalize_service(&text, id->service, language);
+	id->service = kept_text(id, &text);
+	normalize_tag_value(&text, id->env);
+	id->env = text.len ? kept_text(id, &text) : SV_NULL;
+	bool good = normalize_tags(id->tags.data, &tag_cnt, &id->arena) && !text.failed && id->service.data;
+	id->tags.cnt = tag_cnt;
+	sbuf_release(&text);
+	return good;
+}
+
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
@@ -330,6 +353,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		identify_default_service(p, runtime_word(language.runtime), &fallback);
 		id.service = sbuf_sv(&fallback);
 	}
+	bool good = identity_normalize(&id, language);
 	environ_get(vars, "DD_EXTERNAL_ENV", &external);
 	settings_of(o, vars, &settings);
 	uuid_make(uuid);
@@ -359,7 +383,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		info.routes[0] = &o->spec->routes;
 		info.routes[1] = o->spec->more_routes;
 	}
-	struct process_info *made = err || fallback.failed || settings.failed ? NULL : publish(&info);
+	struct process_info *made = err || !good || fallback.failed || settings.failed ? NULL : publish(&info);
 	sbuf_release(&fallback);
 	sbuf_release(&settings);
 	vec_release(&id.tags);
