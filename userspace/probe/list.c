@@ -145,6 +145,8 @@ static const struct list_key include_keys[] = {
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "", .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "", .inner = &list_handoff_map),
 	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", ""),
+	LIST_KEY("span_rules", list_read_span_rules, 0, "a span rule or a list of them", "",
+		 .inner = &list_span_rule_map),
 	LIST_KEY("tags", list_read_tags, IN_LIST(tags), "a map of names to texts", ""),
 	LIST_KEY("routes", list_read_routes, IN_LIST(routes), FORM_ROUTES, ""),
 	LIST_KEY("settings", list_read_settings, IN_LIST(settings), FORM_SETTINGS, ""),

@@ -353,7 +353,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		identify_default_service(p, runtime_word(language.runtime), &fallback);
 		id.service = sbuf_sv(&fallback);
 	}
-	bool good = identity_normalize(&id, language);
+	bool good = identity_normalize(&id, runtime_word(language.runtime));
 	environ_get(vars, "DD_EXTERNAL_ENV", &external);
 	settings_of(o, vars, &settings);
 	uuid_make(uuid);
