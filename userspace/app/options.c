@@ -256,6 +256,9 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 	case OPTION_WAIT:
 		o->session.wait = true;
 		return 0;
+	case OPTION_TRACE_INSTRUMENTED:
+		o->list->trace_instrumented = true;
+		return 0;
 	case OPTION_NO_HTTP:
 		o->session.no_http = true;
 		return 0;

@@ -75,7 +75,7 @@ static struct process_info *session_find_process(struct session *s, uint32_t tgi
 {
 	const struct probe_list *list = s->options.list;
 	struct proc p = PROC_INIT;
-	if (proc_open(&p, "/proc", (int)tgid) < 0)
+	if (proc_open(&p, proc_root(), (int)tgid) < 0)
 		return session_gone_process(s, tgid);
 	int match = target_first_match(list->targets.data, list->targets.cnt, &p, NULL);
 	pthread_mutex_lock(&s->lock);
@@ -184,7 +184,7 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.cost = {.optimised_nop_sz = 0},
 		.seccomp_return = capability_seccomp_return,
 		.goroutines = !s->options.no_http,
-		.proc_root = "/proc",
+		.proc_root = proc_root(),
 		.max_functions = s->options.max_functions,
 		.publish = session_publish,
 		.skipped = session_skipped,
@@ -298,11 +298,13 @@ static int session_open_recorder(struct session *s, struct sbuf *err)
 
 static int session_open_base(struct session *s)
 {
-	struct processes_options processes = {.root = "/proc",
+	struct processes_options processes = {.root = proc_root(),
 					      .environment = sbuf_sv(&s->environment.requests),
 					      .max = SH_MAX_PROCESSES,
 					      .keep_ended_ns = PROCESS_KEEP_NS,
-					      .hostname = identify_hostname()};
+					      .hostname = identify_hostname(),
+					      .skipped = targets_skipped,
+					      .arg = s};
 	uint32_t asked = or_default(s->options.max_functions, s->options.list->limits.max_functions);
 	s->limit_was_asked_for = asked != 0;
 	s->options.max_functions = or_default(asked, DEFAULT_MAX_FUNCTIONS);
@@ -333,6 +335,9 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		return SESSION_FAILED;
 	if (health_metrics_open(&s->health, err) < 0)
 		return SESSION_MISTAKE;
+	if (policy_open(&s->policy, s->options.list, false, err) < 0)
+		return SESSION_MISTAKE;
+	policy_apply(&s->policy, s->options.list);
 	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0 || session_open_pipeline(s, err) < 0)
 		return SESSION_MISTAKE;
 	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
@@ -390,6 +395,8 @@ void session_free(struct session *s)
 	process_info_unref(s->image_info);
 	processes_free(s->processes);
 	environment_release(&s->environment);
+	policy_forget(s->options.list);
+	policy_release(&s->policy);
 	closep(&s->events[0]);
 	closep(&s->events[1]);
 	closep(&s->count_fd);

@@ -8,6 +8,7 @@
 #include "app/health_metrics.h"
 #include "app/environment.h"
 #include "app/functions.h"
+#include "app/policy.h"
 #include "app/recorder.h"
 #include "app/service.h"
 #include "app/session.h"
@@ -23,6 +24,12 @@ struct session {
 	struct kernel *kernel;
 	struct plan *plan;
 	struct functions *functions;
+	struct policy policy;
+	struct skipped_one { /* processes that were said to be skipped */
+		int pid;
+		uint64_t start_ticks;
+	} skipped_said[64];
+	unsigned skipped_cnt;
 	struct target_spec own; /* of processes that no target of the list asked for: run's */
 	struct chunk_pool *pool;
 	struct environment environment;
@@ -82,6 +89,8 @@ void consumer_stop(struct session *s);
 int targets_attach_all(struct session *s);
 /* Probes one process, of the given target spec (-1: none), and lets its events through. 0 or -errno. */
 int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags);
+/* For processes_options. */
+void targets_skipped(void *arg, const struct proc *p);
 void targets_event(struct session *s, const struct sh_ev_proc *e);
 /* Why nothing matches, said to the user. */
 void targets_explain_none(struct session *s);

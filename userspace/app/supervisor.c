@@ -14,7 +14,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define TICK_MS 1000
+#define TICK_MS		 1000
+#define NAMES_TIMEOUT_MS 3000 /* for the container runtime, at the start */
 /* What removing one perf link took, on 6.1 and 6.18 alike; from so many sites on it is worth a word. */
 #define PERF_DETACH_MS	 100
 #define PERF_MANY_SITES	 200
@@ -94,16 +95,35 @@ static bool check_list(struct session *s)
 	return d->error_cnt == before;
 }
 
+/* --wait: what it waited for came; a mistake now is said, and others may come. */
+static void say_first(struct session *s, uint32_t chosen_before)
+{
+	if (chosen_before || !s->chosen)
+		return;
+	check_list(s);
+	say_ready(s);
+}
+
+/* The container runtime answered: what was nameless may be asked for. */
+static void targets_names_known(struct session *s)
+{
+	uint32_t before = s->chosen;
+	uint64_t n;
+	if (read(container_runtime_fd(s->policy.runtime), &n, sizeof(n)) < 0)
+		return;
+	targets_attach_all(s);
+	if (!s->service)
+		say_first(s, before);
+}
+
 static void drain_events(struct session *s)
 {
 	struct sh_ev_proc e;
 	uint32_t before = s->chosen;
 	while (read(s->events[0], &e, sizeof(e)) == sizeof(e))
 		targets_event(s, &e);
-	if (!before && s->chosen && !s->service) {
-		check_list(s); /* --wait: what it waited for came; a mistake now is said, and others may come */
-		say_ready(s);
-	}
+	if (!s->service)
+		say_first(s, before);
 	if (atomic_exchange(&s->events_lost, false)) {
 		log_warn("more processes came and went than could be followed; looking at all of them again");
 		targets_attach_all(s);
@@ -121,7 +141,7 @@ struct child {
 static void child_stopped(struct session *s, struct child *c)
 {
 	struct proc p = PROC_INIT;
-	if (!c->probed && proc_open(&p, "/proc", c->pid) == 0) {
+	if (!c->probed && proc_open(&p, proc_root(), c->pid) == 0) {
 		targets_attach(s, &p, -1, SH_PROCESS_KEEP_EXEC);
 		proc_close(&p);
 		say_ready(s);
@@ -168,20 +188,24 @@ static void wait_for_events(struct session *s, struct child *c)
 {
 	uint64_t end = s->options.duration_ns ? clock_mono_ns() + s->options.duration_ns : UINT64_MAX;
 	for (;;) {
-		struct pollfd fds[3 + SERVICE_POLLFDS] = {{.fd = s->signal_fd, .events = POLLIN},
-							  {.fd = s->events[0], .events = POLLIN},
-							  {.fd = s->count_fd, .events = POLLIN}};
-		unsigned more = s->service ? service_pollfds(s->service, fds + 3, SERVICE_POLLFDS) : 0;
+		struct pollfd fds[4 + SERVICE_POLLFDS] = {
+			{.fd = s->signal_fd, .events = POLLIN},
+			{.fd = s->events[0], .events = POLLIN},
+			{.fd = s->count_fd, .events = POLLIN},
+			{.fd = s->policy.runtime ? container_runtime_fd(s->policy.runtime) : -1, .events = POLLIN}};
+		unsigned more = s->service ? service_pollfds(s->service, fds + 4, SERVICE_POLLFDS) : 0;
 		uint64_t now = clock_mono_ns();
 		if (now >= end)
 			return;
 		uint64_t left_ms = end == UINT64_MAX ? TICK_MS : (end - now) / NSEC_PER_MSEC + 1;
-		poll(fds, 3 + more, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
+		poll(fds, 4 + more, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
 		if (fds[0].revents && !handle_signals(s, c))
 			return;
 		drain_events(s);
+		if (fds[3].revents)
+			targets_names_known(s);
 		if (s->service) {
-			service_polled(s->service, fds + 3, more);
+			service_polled(s->service, fds + 4, more);
 			service_tick(s->service, clock_mono_ns());
 		}
 		health_metrics_tick(&s->health, s, clock_mono_ns(), false);
@@ -247,9 +271,15 @@ static enum session_end attach_running(struct session *s)
 {
 	if (!s->options.list->targets.cnt)
 		return SESSION_CLEAN;
-	int found = targets_attach_all(s);
-	if (found < 0)
+	int found = targets_attach_all(s), named = 0;
+	/* At the start all that is there is to be found, by its name, too. */
+	if (found >= 0 && !session_interrupted(s) && s->policy.runtime) {
+		policy_wait(&s->policy, NAMES_TIMEOUT_MS);
+		named = targets_attach_all(s);
+	}
+	if (found < 0 || named < 0)
 		return SESSION_FAILED;
+	found += named;
 	if (session_interrupted(s))
 		return SESSION_CLEAN; /* not all were looked at: whoever waits for events sees why */
 	if (s->service)

@@ -13,7 +13,7 @@
 #include "target/match.h"
 #include "target/scan.h"
 
-#define PROC_ROOT "/proc"
+#define PROC_ROOT proc_root()
 
 static void targets_refresh_identities(struct session *s)
 {
@@ -89,17 +89,54 @@ static void targets_remember_image(struct session *s, const struct proc *p, cons
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* Once per process: whoever asked for it wants to know. */
+static void targets_say_skipped(struct session *s, const struct proc *p)
+{
+	unsigned max = sizeof(s->skipped_said) / sizeof(s->skipped_said[0]);
+	for (unsigned i = 0; i < s->skipped_cnt && i < max; i++)
+		if (s->skipped_said[i].pid == p->pid && s->skipped_said[i].start_ticks == p->start_ticks)
+			return;
+	s->skipped_said[s->skipped_cnt++ % max] = (struct skipped_one){p->pid, p->start_ticks};
+	if (s->skipped_cnt > max)
+		return;
+	if (sv_starts(sv_of(p->skipped), SV("carries ")))
+		log_warn("process %d (" SV_FMT ") is not traced: it %s, and its work would be reported twice; "
+			 "--trace-instrumented traces it all the same",
+			 p->pid, SV_ARG(p->comm), p->skipped);
+	else
+		log_info("process %d (" SV_FMT ") is not traced: it is %s", p->pid, SV_ARG(p->comm), p->skipped);
+	if (s->skipped_cnt == max)
+		log_info("further processes that are not traced are not mentioned");
+}
+
+void targets_skipped(void *arg, const struct proc *p)
+{
+	targets_say_skipped(arg, p);
+}
+
+/* Only by looking at the process can it be told whether it is meant. */
+static bool targets_depend_on_process(const struct target_spec *spec, const struct process_info *info)
+{
+	const struct target_policy *policy = spec->policy;
+	/* Two runs of one interpreter: the one with a tracer in it, the other without. */
+	bool interpreted = !sv_eq(info->language, SV("cpp")) && !sv_eq(info->language, SV("rust")) &&
+			   !sv_eq(info->language, SV("go"));
+	return spec->cmdlines.cnt || spec->containers.cnt || spec->pids.cnt || target_needs_listening(spec) ||
+	       spec->units.cnt || spec->labels.cnt || (policy && policy->exclude_cnt) ||
+	       (policy && !policy->trace_instrumented && interpreted);
+}
+
 /* Does the spec mean every process of this executable, whatever its arguments? Then the kernel half may choose further
  * ones by the file alone, from their first instruction on. */
-static void targets_choose_image(struct session *s, struct proc *p, const struct target_spec *spec, uint32_t flags)
+static void targets_choose_image(struct session *s, struct proc *p, const struct process *process, uint32_t flags)
 {
+	const struct target_spec *spec = process->spec;
 	struct sv exe, name;
 	struct stat st;
 	int fd;
 	bool means_file = false;
 
-	if (spec->cmdlines.cnt || spec->containers.cnt || spec->pids.cnt || target_needs_listening(spec) ||
-	    proc_exe(p, &exe) < 0)
+	if (targets_depend_on_process(spec, process->info) || proc_exe(p, &exe) < 0)
 		return;
 	const char *slash = memrchr(exe.data, '/', exe.len);
 	name = slash ? (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)} : exe;
@@ -140,7 +177,7 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 		return rc;
 	s->chosen++;
 	targets_refresh_identities(s);
-	targets_choose_image(s, p, target_spec_of(s, target), flags);
+	targets_choose_image(s, p, process, flags);
 	rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, flags);
 	if (rc < 0)
 		log_error("process %d: cannot be chosen: %s", p->pid, strerror(-rc));
@@ -168,6 +205,10 @@ static int attach_if_child(void *arg, struct proc *p)
 	bool same = proc_exe(p, &exe) == 0 && proc_exe(&parent, &parent_exe) == 0 && sv_eq(exe, parent_exe);
 	proc_close(&parent);
 	int target = target_index(s, chosen->spec);
+	if (same && chosen->spec->policy && !policy_admits(chosen->spec->policy, p, NULL)) {
+		targets_say_skipped(s, p);
+		return 0;
+	}
 	if (same && targets_attach(s, p, target, target_flags(chosen->spec)) == 0)
 		f->found++;
 	return 0;
@@ -187,6 +228,14 @@ static int targets_attach_matches(struct session *s, struct sbuf *err)
 			continue;
 		if (targets_attach(s, &p, (int)m->spec, target_flags(&list->targets.data[m->spec])) == 0)
 			found++;
+		proc_close(&p);
+	}
+	for (size_t i = 0; rc >= 0 && i < scan.skipped_cnt; i++) {
+		struct proc p = PROC_INIT;
+		if (proc_open(&p, PROC_ROOT, scan.skipped[i].pid) == 0) {
+			memcpy(p.skipped, scan.skipped[i].why, sizeof(p.skipped));
+			targets_say_skipped(s, &p);
+		}
 		proc_close(&p);
 	}
 	scan_release(&scan);

@@ -17,7 +17,9 @@
 
 #define FORM_ROUTES	 "a route (/users/{id}) or a list of them"
 #define FORM_SETTINGS	 "a map of variables (DD_TRACE_HEADER_TAGS) to texts"
-#define SELECTORS	 0x7f /* the first seven keys: at least one is needed */
+#define SELECTOR_CNT	 10 /* the first keys: at least one is needed */
+#define SELECTORS	 ((1u << SELECTOR_CNT) - 1)
+#define SELECTOR_NAMES	 "name, exe, cmdline, pid, port, container, listening, label, unit, language"
 #define IN_TARGET(field) offsetof(struct target_spec, field)
 static const struct list_key target_keys[] = {
 	LIST_KEY("name", list_read_strings, IN_TARGET(names), "a glob or a list of globs",
@@ -30,9 +32,15 @@ static const struct list_key target_keys[] = {
 	LIST_KEY("port", list_read_integers, IN_TARGET(ports), "a TCP port or a list of them",
 		 "the process listens on it", .min = 1, .max = 65535),
 	LIST_KEY("container", list_read_strings, IN_TARGET(containers), "a glob or a list of globs",
-		 "id of the container"),
+		 "name or id of the container, or the beginning of an id"),
 	LIST_KEY("listening", list_read_bool, IN_TARGET(listening), "true or false",
 		 "true: it listens on some TCP port"),
+	LIST_KEY("label", list_read_tags, IN_TARGET(labels), "a map of names to globs",
+		 "labels of the container, or of its pod; all of them"),
+	LIST_KEY("unit", list_read_strings, IN_TARGET(units), "a glob or a list of globs",
+		 "systemd unit; .service may be left out"),
+	LIST_KEY("language", list_read_strings, IN_TARGET(languages), "a language or a list of them",
+		 "python, go, javascript, jvm, ruby, php, dotnet, rust, cpp, or what `ps` shows"),
 	LIST_KEY("service", list_read_string, IN_TARGET(service), "text",
 		 "default: DD_SERVICE of the process, else its name"),
 	LIST_KEY("env", list_read_string, IN_TARGET(env), "text", "default: DD_ENV of the process"),
@@ -48,6 +56,7 @@ static const struct list_key target_keys[] = {
 		 .inner = &list_span_rule_map),
 };
 const struct list_map list_target_map = {"a target", target_keys, COUNT(target_keys)};
+static const struct list_map exclude_map = {"an exclusion", target_keys, SELECTOR_CNT};
 
 #define IN_LIMITS(field) offsetof(struct probe_limits, field)
 static const struct list_key limits_keys[] = {
@@ -84,7 +93,33 @@ static const struct list_key agent_keys[] = {
 };
 const struct list_map list_agent_map = {"agent:", agent_keys, COUNT(agent_keys)};
 
+static LIST_READER(read_socket)
+{
+	struct sv url, *ret = field;
+	if (!list_read_text(r, key, value, &url))
+		return;
+	if (!sv_starts(url, SV("unix:///")))
+		list_expected(r, key, value);
+	else
+		*ret = url;
+}
+
+static const struct list_key containers_keys[] = {
+	LIST_KEY("socket", read_socket, offsetof(struct probe_containers, socket), "unix:///PATH",
+		 "a Docker-compatible runtime's; default: DOCKER_HOST, /var/run/docker.sock, /run/podman/podman.sock"),
+};
+static const struct list_map containers_map = {"containers:", containers_keys, COUNT(containers_keys)};
+
+static LIST_READER(read_containers)
+{
+	struct probe_containers *c = field;
+	(void)key;
+	c->pos = value->pos;
+	list_read_map(r, &containers_map, value, c, NULL);
+}
+
 static LIST_READER(read_targets);
+static LIST_READER(read_excludes);
 
 static LIST_READER(read_limits)
 {
@@ -104,6 +139,12 @@ static LIST_READER(read_agent)
 #define IN_LIST(field) offsetof(struct probe_list, field)
 static const struct list_key top_keys[] = {
 	LIST_KEY("targets", read_targets, 0, "a list of targets", "which processes", .inner = &list_target_map),
+	LIST_KEY("exclude", read_excludes, 0, "a list of targets", "which processes never, whatever the targets say",
+		 .inner = &exclude_map),
+	LIST_KEY("trace_instrumented", list_read_bool, IN_LIST(trace_instrumented), "true or false",
+		 "also processes that carry a tracer of their own (false)"),
+	LIST_KEY("containers", read_containers, IN_LIST(containers), "a map", "who knows containers by name",
+		 .inner = &containers_map),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "which functions, in every target",
 		 .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them",
@@ -156,19 +197,6 @@ const struct list_map list_include_map = {"an included file", include_keys, COUN
 /* --- targets -------------------------------------------------------------------------------------------------------
  */
 
-static void release_target(struct target_spec *t)
-{
-	vec_release(&t->names);
-	vec_release(&t->exes);
-	vec_release(&t->cmdlines);
-	vec_release(&t->containers);
-	vec_release(&t->pids);
-	vec_release(&t->ports);
-	vec_release(&t->tags);
-	vec_release(&t->settings);
-	routes_release(&t->routes);
-}
-
 struct sv list_canonical(struct list_reader *r, const struct yaml_node *node, const char *const *skip)
 {
 	struct sbuf text __cleanup(sbuf_release) = {0};
@@ -197,11 +225,33 @@ static LIST_READER(read_targets)
 		bool is_map = list_read_map(r, &list_target_map, one, &target, &given);
 		r->target = -1;
 		if (is_map && !(given & SELECTORS))
-			yaml_error(&r->src, one,
-				   "a target needs one of name, exe, cmdline, pid, port, container, listening");
+			yaml_error(&r->src, one, "a target needs one of " SELECTOR_NAMES);
 		/* Also a target with mistakes: probes nested in it refer to its index. */
 		if (vec_push(&r->list->targets, target) < 0) {
-			release_target(&target);
+			target_spec_release(&target);
+			r->no_memory = true;
+		}
+	}
+}
+
+static LIST_READER(read_excludes)
+{
+	(void)field;
+	if (value->kind != YAML_SEQUENCE || !value->first) {
+		list_expected(r, key, value);
+		return;
+	}
+	if (value->cnt > PROBE_LIST_MAX_TARGETS) {
+		yaml_error(&r->src, value, "%u exclusions; there may be %d", value->cnt, PROBE_LIST_MAX_TARGETS);
+		return;
+	}
+	for (const struct yaml_node *one = value->first; one; one = one->next) {
+		struct target_spec target = {.pos = one->pos};
+		uint32_t given;
+		if (list_read_map(r, &exclude_map, one, &target, &given) && !given)
+			yaml_error(&r->src, one, "an exclusion needs one of " SELECTOR_NAMES);
+		if (vec_push(&r->list->excludes, target) < 0) {
+			target_spec_release(&target);
 			r->no_memory = true;
 		}
 	}
@@ -220,7 +270,10 @@ void probe_list_free(struct probe_list *list)
 	if (!list)
 		return;
 	vec_foreach (target, &list->targets)
-		release_target(target);
+		target_spec_release(target);
+	vec_foreach (exclude, &list->excludes)
+		target_spec_release(exclude);
+	vec_release(&list->excludes);
 	vec_foreach (probe, &list->probes) {
 		vec_release(&probe->functions);
 		vec_release(&probe->excludes);

@@ -149,6 +149,12 @@ struct probe_said {
 	int target; /* whose; -1: the file's */
 };
 
+/* Whom to ask for names and labels of containers. */
+struct probe_containers {
+	struct sv socket; /* unix:///PATH, NUL-terminated; empty: the usual places */
+	struct source_pos pos;
+};
+
 struct probe_list {
 	struct {
 		struct probe_said *data;
@@ -158,6 +164,10 @@ struct probe_list {
 		struct target_spec *data;
 		size_t cnt, cap;
 	} targets;
+	struct {
+		struct target_spec *data;
+		size_t cnt, cap;
+	} excludes; /* never chosen, whatever the targets say; only what selects is set */
 	struct {
 		struct probe *data;
 		size_t cnt, cap;
@@ -175,6 +185,8 @@ struct probe_list {
 	struct probe_glob_vec exports; /* as --export takes them; not checked against the exporters here */
 	struct probe_limits limits;
 	struct probe_agent agent;
+	struct probe_containers containers;
+	bool trace_instrumented; /* also processes that carry a tracer of their own */
 	struct probe_service service_of_daemon;
 	struct probe_glob_vec includes; /* files and globs of them, as written */
 	struct sv canonical;		/* of all that is neither targets nor probes nor hand-offs */

@@ -175,10 +175,46 @@ static void wanted_name(const struct target_spec *spec, char *out)
 	out[n] = '\0';
 }
 
+struct left_out {
+	const struct target_spec *spec;
+	size_t cnt;
+	int pid;
+	char why[sizeof(((struct proc *)0)->skipped)];
+};
+
+static int visit_left_out(void *arg, struct proc *p)
+{
+	struct left_out *l = arg;
+	if (!target_matches(l->spec, p, NULL) && p->skipped[0] && !l->cnt++) {
+		l->pid = p->pid;
+		memcpy(l->why, p->skipped, sizeof(l->why));
+	}
+	return 0;
+}
+
+/* What matches may not be chosen. */
+static bool explain_left_out(const char *root, const struct target_spec *spec, struct sbuf *out)
+{
+	struct left_out l = {.spec = spec};
+	struct sbuf ignored = {0};
+	if (spec->policy)
+		scan_each(root, visit_left_out, &l, &ignored);
+	sbuf_release(&ignored);
+	if (!l.cnt)
+		return false;
+	target_spec_describe(spec, out);
+	sbuf_addf(out, ": %s process is left out (process %d: %s)", l.cnt == 1 ? "the only matching" : "every matching",
+		  l.pid, l.why);
+	return true;
+}
+
 void scan_explain(const char *root, const struct target_spec *spec, size_t denied, struct sbuf *out)
 {
+	if (explain_left_out(root, spec, out))
+		return;
 	bool only_ports = spec->ports.cnt && !spec->names.cnt && !spec->exes.cnt && !spec->cmdlines.cnt &&
-			  !spec->containers.cnt && !spec->pids.cnt;
+			  !spec->containers.cnt && !spec->pids.cnt && !spec->units.cnt && !spec->labels.cnt &&
+			  !spec->languages.cnt;
 	if (spec->pids.cnt == 1) {
 		explain_pid(root, spec->pids.data[0], out);
 	} else if (only_ports) {

@@ -2,6 +2,7 @@
 #include "target/language.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,17 +48,23 @@ struct known_file {
 };
 
 struct languages {
+	pthread_mutex_t lock; /* also while a file is read: once per file */
 	uint64_t clock, read;
 	struct known_file files[SETS][WAYS];
 };
 
 struct languages *languages_new(void)
 {
-	return calloc(1, sizeof(struct languages));
+	struct languages *l = calloc(1, sizeof(*l));
+	if (l)
+		pthread_mutex_init(&l->lock, NULL);
+	return l;
 }
 
 void languages_free(struct languages *l)
 {
+	if (l)
+		pthread_mutex_destroy(&l->lock);
 	free(l);
 }
 
@@ -108,6 +115,7 @@ static void look_at(struct languages *l, int fd, struct sv path, struct language
 		read_file(fd, path, ret);
 		return;
 	}
+	pthread_mutex_lock(&l->lock);
 	struct known_file *f = lookup(l, &st, ret->runtime);
 	if (!f->used) {
 		f->used = ++l->clock;
@@ -116,6 +124,7 @@ static void look_at(struct languages *l, int fd, struct sv path, struct language
 		l->read++;
 	}
 	*ret = f->language;
+	pthread_mutex_unlock(&l->lock);
 }
 
 /* --- the decision ------------------------------------------------------------------------------------------------- */

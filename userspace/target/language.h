@@ -54,7 +54,7 @@ struct language {
 const char *runtime_title(enum runtime runtime);
 struct sv runtime_word(enum runtime runtime);
 
-/* What was learnt of files. One thread at a time. Bounded: a new file takes the place of the one looked up longest ago
+/* What was learnt of files. Any thread. Bounded: a new file takes the place of the one looked up longest ago
  * among four. */
 struct languages;
 #define LANGUAGES_MAX_FILES 1024

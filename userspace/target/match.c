@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "target/match.h"
 
+#include <stdio.h>
+#include <strings.h>
+
 #include "base/glob.h"
 #include "target/entry.h"
+#include "target/policy.h"
 #include "target/text.h"
 
 static bool any_glob(const struct sv_vec *globs, struct sv text)
@@ -83,15 +87,50 @@ static bool cmdline_matches(const struct sv_vec *cmdlines, struct proc *p)
 	return matches;
 }
 
-static bool container_matches(const struct sv_vec *containers, struct proc *p)
+static bool container_matches(const struct sv_vec *containers, const struct target_policy *policy, struct proc *p)
 {
 	struct container c;
-	if (proc_container(p, &c))
+	if (proc_container(p, &c) || !c.id.len)
 		return false;
 	struct sv id = c.id;
 	for (size_t i = 0; i < containers->cnt; i++) {
 		struct sv want = containers->data[i];
 		if (glob_is_pattern(want) ? glob_match(want, id) : want.len && sv_starts(id, want))
+			return true;
+	}
+	return policy && policy->containers && containers_match_name(policy->containers, id, containers);
+}
+
+static bool labels_match(const struct tag_vec *labels, const struct target_policy *policy, struct proc *p)
+{
+	struct container c;
+	if (proc_container(p, &c) || !c.id.len)
+		return false;
+	return (policy && policy->containers && containers_match_labels(policy->containers, c.id, labels)) ||
+	       podinfo_match_labels(p, labels);
+}
+
+static bool unit_matches(const struct sv_vec *units, struct proc *p)
+{
+	struct container c;
+	if (proc_container(p, &c) || !c.unit.len)
+		return false;
+	struct sv bare = c.unit;
+	if (text_ends(bare, SV(".service")))
+		bare.len -= 8;
+	return any_glob(units, c.unit) || (bare.len < c.unit.len && any_glob(units, bare));
+}
+
+static bool language_matches(const struct sv_vec *languages, const struct target_policy *policy, struct proc *p)
+{
+	struct language l;
+	if (language_find(policy ? policy->languages : NULL, p, &l) || l.runtime == RUNTIME_UNKNOWN)
+		return false;
+	struct sv word = runtime_word(l.runtime), title = sv_of(runtime_title(l.runtime));
+	for (size_t i = 0; i < languages->cnt; i++) {
+		struct sv want = languages->data[i];
+		if ((want.len == word.len && strncasecmp(want.data, word.data, word.len) == 0) ||
+		    (want.len == title.len && strncasecmp(want.data, title.data, title.len) == 0))
 			return true;
 	}
 	return false;
@@ -113,12 +152,10 @@ static bool ports_match(const struct target_spec *s, struct proc *p, struct list
 	return matches;
 }
 
-bool target_matches(const struct target_spec *s, struct proc *p, struct listeners *l)
+static bool selected(const struct target_spec *s, const struct target_policy *policy, struct proc *p,
+		     struct listeners *l)
 {
-	if (p->dir < 0 || p->kernel_thread || p->zombie)
-		return false;
-	if (!s->pids.cnt && !s->names.cnt && !s->exes.cnt && !s->cmdlines.cnt && !s->containers.cnt &&
-	    !target_needs_listening(s))
+	if (p->dir < 0 || p->kernel_thread || p->zombie || !target_spec_selects(s))
 		return false;
 	if (s->pids.cnt && !pid_matches(&s->pids, p->pid))
 		return false;
@@ -128,9 +165,40 @@ bool target_matches(const struct target_spec *s, struct proc *p, struct listener
 		return false;
 	if (s->cmdlines.cnt && !cmdline_matches(&s->cmdlines, p))
 		return false;
-	if (s->containers.cnt && !container_matches(&s->containers, p))
+	if (s->containers.cnt && !container_matches(&s->containers, policy, p))
+		return false;
+	if (s->units.cnt && !unit_matches(&s->units, p))
+		return false;
+	if (s->labels.cnt && !labels_match(&s->labels, policy, p))
+		return false;
+	if (s->languages.cnt && !language_matches(&s->languages, policy, p))
 		return false;
 	return !target_needs_listening(s) || ports_match(s, p, l);
+}
+
+bool policy_admits(const struct target_policy *policy, struct proc *p, struct listeners *l)
+{
+	struct sbuf what = {0};
+	bool carries = false;
+	for (size_t i = 0; i < policy->exclude_cnt; i++) {
+		if (!selected(&policy->excludes[i], policy, p, l))
+			continue;
+		target_spec_describe(&policy->excludes[i], &what);
+		snprintf(p->skipped, sizeof(p->skipped), "excluded by %s", sbuf_str(&what));
+		sbuf_release(&what);
+		return false;
+	}
+	if (!policy->trace_instrumented && instrumented_find(p, &what)) {
+		snprintf(p->skipped, sizeof(p->skipped), "carries %s", sbuf_str(&what));
+		carries = true;
+	}
+	sbuf_release(&what);
+	return !carries;
+}
+
+bool target_matches(const struct target_spec *s, struct proc *p, struct listeners *l)
+{
+	return selected(s, s->policy, p, l) && (!s->policy || policy_admits(s->policy, p, l));
 }
 
 int target_first_match(const struct target_spec *specs, size_t cnt, struct proc *p, struct listeners *l)

@@ -229,6 +229,8 @@ int processes_exec(struct processes *t, uint32_t tgid, const struct target_spec 
 	if (err)
 		return there ? PROCESSES_KEPT : PROCESSES_IGNORED;
 	int match = target_first_match(specs, spec_cnt, &p, NULL);
+	if (match < 0 && p.skipped[0] && t->options.skipped)
+		t->options.skipped(t->options.arg, &p);
 	if (!there) {
 		err = match < 0 ? 0 : processes_add(t, &p, &specs[match], ret_process);
 		return err > 0 ? PROCESSES_CHOSEN : err == -ESRCH ? PROCESSES_IGNORED : err;

@@ -34,8 +34,10 @@ struct processes_options {
 	const char *root; /* "/proc" */
 	uint32_t max;	  /* processes, ended ones included; beyond: not added, counted in `refused` */
 	uint64_t keep_ended_ns;
-	struct sv hostname;				/* borrowed for the table's life, as is */
-	struct sv environment;				/* see identify_options */
+	struct sv hostname;    /* borrowed for the table's life, as is */
+	struct sv environment; /* see identify_options */
+	/* A target asked for a program that was executed, and its policy is against it (p->skipped); may be NULL. */
+	void (*skipped)(void *arg, const struct proc *p);
 	void (*released)(void *arg, struct process *p); /* before an entry dies, to free `user`; may be NULL */
 	void *arg;
 };

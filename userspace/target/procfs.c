@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -37,14 +39,8 @@ int proc_error(struct proc *p, int err)
 /* maps comes a page at a time; the other files give what is asked for, so that less than that is their end. */
 enum read_until { READ_TO_SHORT, READ_TO_EOF };
 
-/* Into a buffer that is reset first. 0, -EFBIG or an error as errno gives it, negative. */
-static int read_at(int dir, const char *name, size_t max, enum read_until until, struct sbuf *out)
+static int read_fd(int fd, size_t max, enum read_until until, struct sbuf *out)
 {
-	sbuf_reset(out);
-	/* Not to be stopped by a FIFO in a directory that only looks like /proc. */
-	__cleanup(closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
-		return -errno;
 	for (;;) {
 		size_t want = out->len < 4096 ? 4096 : out->len < (64 << 10) ? 16 << 10 : 64 << 10;
 		if (want > max + 1 - out->len)
@@ -69,6 +65,35 @@ static int read_at(int dir, const char *name, size_t max, enum read_until until,
 		if (until == READ_TO_SHORT && (size_t)n < want)
 			return 0;
 	}
+}
+
+/* Into a buffer that is reset first. 0, -EFBIG or an error as errno gives it, negative. */
+static int read_at(int dir, const char *name, size_t max, enum read_until until, struct sbuf *out)
+{
+	sbuf_reset(out);
+	/* Not to be stopped by a FIFO in a directory that only looks like /proc. */
+	__cleanup(closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return fd < 0 ? -errno : read_fd(fd, max, until, out);
+}
+
+int proc_read_in_root(struct proc *p, const char *path, size_t max, struct sbuf *out)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	struct stat st;
+	char self[32];
+	sbuf_reset(out);
+	__cleanup(closep) int root = openat(p->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return proc_error(p, errno);
+	/* Devices and FIFOs are refused before they are really opened. */
+	__cleanup(closep) int named = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	if (named < 0 || fstat(named, &st) < 0)
+		return proc_error(p, errno);
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", named);
+	__cleanup(closep) int fd = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 ? proc_error(p, errno) : read_fd(fd, max, READ_TO_EOF, out);
 }
 
 static int read_fact(struct proc *p, const char *name, size_t max, enum read_until until, struct sbuf *out)
@@ -141,6 +166,7 @@ static void proc_reset(struct proc *p)
 	closep(&p->leader);
 	p->loaded = 0;
 	p->denied = p->exe_deleted = p->zombie = p->kernel_thread = false;
+	p->skipped[0] = '\0';
 	p->comm = SV_NULL;
 }
 

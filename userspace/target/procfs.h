@@ -23,8 +23,9 @@ struct proc {
 	const char *root; /* borrowed from proc_open */
 	char state;
 	bool kernel_thread;
-	bool zombie; /* every thread has ended: nothing but its name is left */
-	bool denied; /* something could not be read for lack of permission */
+	bool zombie;	  /* every thread has ended: nothing but its name is left */
+	char skipped[96]; /* why a process that was asked for was not chosen (target/policy.h); "": it was not */
+	bool denied;	  /* something could not be read for lack of permission */
 	int ppid, threads;
 	uint64_t start_ticks; /* since boot */
 	struct sv comm;
@@ -70,6 +71,9 @@ uint64_t proc_cgroup_inode(struct proc *p);
 
 /* A file below the process's directory, whole or its first `max` bytes (-EFBIG when cut; what was read is there). */
 int proc_read(struct proc *p, const char *name, size_t max, struct sbuf *out);
+/* A file as the process itself finds it by this name: links lead into its root, not ours. Only regular files are opened
+ * (-EINVAL). Not for names that the process chose. Otherwise as proc_read(). */
+int proc_read_in_root(struct proc *p, const char *path, size_t max, struct sbuf *out);
 /* The target of a link below the process's directory; the caller's buffer is NUL-terminated. */
 ssize_t proc_readlink(struct proc *p, const char *name, char *buf, size_t sz);
 /* The inode of one of its namespaces ("net", "pid", "mnt"). */

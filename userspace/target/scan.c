@@ -76,6 +76,13 @@ static int visit_match(void *arg, struct proc *p)
 		else if (vec_push(s, ((struct scan_match){p->pid, (uint32_t)i, p->start_ticks})))
 			return -ENOMEM;
 	}
+	if (!matched && p->skipped[0] && s->skipped_cnt < SCAN_MAX_SKIPPED) {
+		if (vec_grow((void **)&s->skipped, s->skipped_cnt, &s->skipped_cap, sizeof(*s->skipped)))
+			return -ENOMEM;
+		struct scan_skip *skip = &s->skipped[s->skipped_cnt++];
+		skip->pid = p->pid;
+		memcpy(skip->why, p->skipped, sizeof(skip->why));
+	}
 	s->denied += !matched && p->denied;
 	return 0;
 }
@@ -107,6 +114,7 @@ int scan_processes(const char *root, const struct target_spec *specs, size_t spe
 void scan_release(struct scan *s)
 {
 	free(s->data);
+	free(s->skipped);
 	free(s->per_spec);
 	*s = (struct scan){0};
 }

@@ -20,8 +20,15 @@ struct scan {
 	size_t *per_spec; /* matches of each spec, also those an earlier spec matched too */
 	size_t seen;	  /* processes looked at */
 	size_t denied;	  /* of these, not matched, and something of them could not be read: run with more rights */
-	size_t overflow;  /* matches beyond SCAN_MAX_MATCHES: left out */
+	/* Asked for, but not to be chosen (target/policy.h); the first SCAN_MAX_SKIPPED of them. */
+	struct scan_skip {
+		int pid;
+		char why[96];
+	} * skipped;
+	size_t skipped_cnt, skipped_cap;
+	size_t overflow; /* matches beyond SCAN_MAX_MATCHES: left out */
 };
+#define SCAN_MAX_SKIPPED 256
 #define SCAN_MAX_MATCHES 16384 /* SH_MAX_PROCESSES of spanhound/limits.h */
 
 /* Into a zeroed or released `ret`. 0; -errno when `root` itself cannot be read, described into err. */

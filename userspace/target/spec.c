@@ -33,6 +33,11 @@ void target_spec_describe(const struct target_spec *s, struct sbuf *out)
 	describe_strings(&text, "container", &s->containers);
 	if (s->listening)
 		sbuf_addf(&text, "%slistening on a TCP port", text.len ? " and " : "");
+	describe_strings(&text, "unit", &s->units);
+	describe_strings(&text, "language", &s->languages);
+	for (size_t i = 0; i < s->labels.cnt; i++)
+		sbuf_addf(&text, "%slabel '" SV_FMT "=" SV_FMT "'", text.len ? " and " : "",
+			  SV_ARG(s->labels.data[i].key), SV_ARG(s->labels.data[i].value));
 	sbuf_adds(out, text.len ? text.data : "nothing");
 	out->failed |= text.failed;
 	sbuf_release(&text);

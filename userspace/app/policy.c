@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/policy.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "target/procfs.h"
+
+#define INITIAL_PID_NAMESPACE 0xEFFFFFFC /* include/linux/proc_ns.h, PROC_PID_INIT_INO */
+
+const char *proc_root(void)
+{
+	const char *root = getenv("HOST_PROC");
+	return root && *root ? root : "/proc";
+}
+
+static bool needs_names(const struct probe_list *list)
+{
+	vec_foreach (t, &list->targets)
+		if (target_spec_needs_names(t))
+			return true;
+	vec_foreach (t, &list->excludes)
+		if (target_spec_needs_names(t))
+			return true;
+	return false;
+}
+
+int policy_open(struct policy *p, const struct probe_list *list, bool names, struct sbuf *err)
+{
+	const char *socket = list->containers.socket.len ? list->containers.socket.data : NULL;
+	*p = (struct policy){.target = {.excludes = list->excludes.data,
+					.exclude_cnt = list->excludes.cnt,
+					.trace_instrumented = list->trace_instrumented}};
+	p->target.languages = languages_new();
+	if (!p->target.languages)
+		return -ENOMEM;
+	if (!names && !needs_names(list))
+		return 0;
+	int rc = container_runtime_start(&p->runtime, socket, err);
+	if (rc < 0) {
+		policy_release(p);
+		return rc;
+	}
+	if (p->runtime)
+		p->target.containers = container_runtime_containers(p->runtime);
+	else
+		log_debug("no container runtime's socket: containers are known by their ids alone");
+	return 0;
+}
+
+void policy_apply(struct policy *p, struct probe_list *list)
+{
+	vec_foreach (t, &list->targets)
+		t->policy = &p->target;
+}
+
+void policy_forget(struct probe_list *list)
+{
+	vec_foreach (t, &list->targets)
+		t->policy = NULL;
+}
+
+void policy_release(struct policy *p)
+{
+	container_runtime_stop(p->runtime);
+	languages_free(p->target.languages);
+	*p = (struct policy){0};
+}
+
+bool policy_wait(struct policy *p, int timeout_ms)
+{
+	struct containers_stats stats;
+	uint64_t end = clock_mono_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC, now;
+	if (!p->runtime)
+		return true;
+	for (;;) {
+		struct pollfd fd = {.fd = container_runtime_fd(p->runtime), .events = POLLIN};
+		uint64_t n;
+		containers_stats(p->target.containers, &stats);
+		if (!stats.wanted && !stats.asked)
+			return true;
+		now = clock_mono_ns();
+		if (now >= end)
+			return false;
+		poll(&fd, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
+		if (fd.revents && read(fd.fd, &n, sizeof(n)) < 0)
+			return false;
+	}
+}
