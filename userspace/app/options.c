@@ -13,14 +13,16 @@
 
 #define IN(command)    (1u << COMMAND_##command)
 #define IN_INFO	       IN(info)
-#define IN_TARGETS     (IN(attach) | IN(check) | IN(functions) | IN(info))
+#define IN_TARGETS     (IN(attach) | IN(check) | IN(functions) | IN(info) | IN(ps))
 #define IN_ATTACH      IN(attach)
 #define IN_PROBES      (IN(attach) | IN(run) | IN(functions) | IN(info))
-#define IN_CONFIG      (IN_PROBES | IN(serve))
+#define IN_CONFIG      (IN_PROBES | IN(serve) | IN(ps))
 #define IN_SESSION     (IN(attach) | IN(run) | IN(serve))
 #define IN_EXPORT      (IN(attach) | IN(run) | IN(replay) | IN(serve))
 #define IN_CHECK       IN(check)
-#define IN_JSON	       (IN(functions) | IN(info))
+#define IN_JSON	       (IN(functions) | IN(info) | IN(ps))
+#define IN_PS	       IN(ps)
+#define IN_CHOICE      (IN_TARGETS | IN(serve))
 #define IN_ALL	       ((1u << COMMANDS) - 1)
 
 #define DEFAULT_CONFIG "/etc/spanhound/config.yaml"
@@ -288,6 +290,9 @@ static int apply_option(struct options *o, enum command_id command, int id, char
 		return add_export(o, value);
 	case OPTION_JSON:
 		o->json = true;
+		return 0;
+	case OPTION_ALL:
+		o->all = true;
 		return 0;
 	case OPTION_KEYS:
 		o->keys = true;

@@ -28,7 +28,7 @@ struct options {
 	struct sv_vec functions; /* -f, as given */
 	struct tag_vec flags;	 /* every option given, by its long name; "true" where it takes no value */
 	const char *summary;	 /* file, or NULL */
-	bool json, keys, settings_table;
+	bool json, all, keys, settings_table;
 	char **rest; /* what is no option */
 	int rest_cnt;
 };

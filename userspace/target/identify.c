@@ -130,16 +130,19 @@ static int otel_parse(struct sv text, struct arena *arena, struct tag_vec *ret)
 
 struct identity {
 	struct sv service, env, version;
+	struct identify_details from;
 	bool service_told; /* by the environment or by us, not inferred */
 	struct tag_vec tags;
 	struct arena arena;
 };
 
 /* The first of these that is there and not empty. */
-static void settle(struct sv *value, bool found, struct sv candidate)
+static void settle(struct sv *value, const char **from, bool found, struct sv candidate, const char *said_by)
 {
-	if (!value->len && found)
-		*value = text_trim(candidate);
+	if (value->len || !found)
+		return;
+	*value = text_trim(candidate);
+	*from = value->len ? said_by : NULL;
 }
 
 static bool env_value(struct sv vars, const char *name, struct sv *ret)
@@ -179,20 +182,27 @@ static int gather(struct identity *id, const struct target_spec *spec, struct sv
 		id->service = spec->service;
 		id->env = spec->env;
 		id->version = spec->version;
+		id->from.service_from = spec->service.len ? IDENTIFY_BY_SPEC : NULL;
+		id->from.env_from = spec->env.len ? IDENTIFY_BY_SPEC : NULL;
+		id->from.version_from = spec->version.len ? IDENTIFY_BY_SPEC : NULL;
 		err = err ? err : add_tags(id, &spec->tags, IDENTIFY_MAX_TAGS);
 	}
-	settle(&id->service, env_value(vars, "DD_SERVICE", &v), v);
-	settle(&id->service, env_value(vars, "OTEL_SERVICE_NAME", &v), v);
-	settle(&id->service, tags_get(&dd, "service", &v), v);
-	settle(&id->service, tags_get(&otel, "service.name", &v), v);
+	settle(&id->service, &id->from.service_from, env_value(vars, "DD_SERVICE", &v), v, "DD_SERVICE");
+	settle(&id->service, &id->from.service_from, env_value(vars, "OTEL_SERVICE_NAME", &v), v, "OTEL_SERVICE_NAME");
+	settle(&id->service, &id->from.service_from, tags_get(&dd, "service", &v), v, "DD_TAGS");
+	settle(&id->service, &id->from.service_from, tags_get(&otel, "service.name", &v), v,
+	       "OTEL_RESOURCE_ATTRIBUTES");
 	id->service_told = id->service.len > 0;
-	settle(&id->env, env_value(vars, "DD_ENV", &v), v);
-	settle(&id->env, tags_get(&dd, "env", &v), v);
-	settle(&id->env, tags_get(&otel, "deployment.environment.name", &v), v);
-	settle(&id->env, tags_get(&otel, "deployment.environment", &v), v);
-	settle(&id->version, env_value(vars, "DD_VERSION", &v), v);
-	settle(&id->version, tags_get(&dd, "version", &v), v);
-	settle(&id->version, tags_get(&otel, "service.version", &v), v);
+	settle(&id->env, &id->from.env_from, env_value(vars, "DD_ENV", &v), v, "DD_ENV");
+	settle(&id->env, &id->from.env_from, tags_get(&dd, "env", &v), v, "DD_TAGS");
+	settle(&id->env, &id->from.env_from, tags_get(&otel, "deployment.environment.name", &v), v,
+	       "OTEL_RESOURCE_ATTRIBUTES");
+	settle(&id->env, &id->from.env_from, tags_get(&otel, "deployment.environment", &v), v,
+	       "OTEL_RESOURCE_ATTRIBUTES");
+	settle(&id->version, &id->from.version_from, env_value(vars, "DD_VERSION", &v), v, "DD_VERSION");
+	settle(&id->version, &id->from.version_from, tags_get(&dd, "version", &v), v, "DD_TAGS");
+	settle(&id->version, &id->from.version_from, tags_get(&otel, "service.version", &v), v,
+	       "OTEL_RESOURCE_ATTRIBUTES");
 	if (!err)
 		err = dd.cnt ? add_tags(id, &dd, IDENTIFY_MAX_TAGS) : add_tags(id, &otel, IDENTIFY_MAX_OTEL_TAGS);
 	vec_release(&dd);
@@ -390,6 +400,10 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 	arena_release(&id.arena);
 	if (!made)
 		return -ENOMEM;
+	if (o->details) {
+		*o->details = id.from;
+		o->details->language = language;
+	}
 	*ret = made;
 	return 0;
 }

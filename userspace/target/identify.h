@@ -30,10 +30,19 @@
  * ddtrace itself always takes the directory (internal/settings/_inferred_base_service.py): equal where the script's
  * name says nothing, and where it does, two scripts of one directory stay apart. */
 
+/* Where it comes from, for people: a variable's name, or IDENTIFY_BY_SPEC; NULL: nothing was said (the service is the
+ * default then, the others are empty). */
+#define IDENTIFY_BY_SPEC "configuration"
+struct identify_details {
+	const char *service_from, *env_from, *version_from;
+	struct language language;
+};
+
 struct identify_options {
-	const struct target_spec *spec; /* NULL: none */
-	struct languages *languages;	/* what is known of files; NULL: nothing is kept */
-	struct sv hostname;		/* of this machine; identify_hostname() */
+	struct identify_details *details; /* filled in when the process is; NULL: not wanted */
+	const struct target_spec *spec;	  /* NULL: none */
+	struct languages *languages;	  /* what is known of files; NULL: nothing is kept */
+	struct sv hostname;		  /* of this machine; identify_hostname() */
 	/* Our own settings for requests, as text for environ_get(): they come before the spec's, and those before the
 	 * process's own. */
 	struct sv environment;
