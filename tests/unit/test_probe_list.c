@@ -109,6 +109,50 @@ static void test_documented_example(void **state)
 	probe_list_free(list);
 }
 
+static void test_metrics(void **state)
+{
+	(void)state;
+	struct probe_list *list =
+		load("probes:\n"
+		     "  - function: a\n"
+		     "    args: {n: {at: 1, type: i64}, who: {at: 2, type: string}, unused: {at: 3, type: i32}}\n"
+		     "    span: false\n"
+		     "    metric:\n"
+		     "      - {name: m.calls}\n"
+		     "      - {name: \"m.{who}\", value: n, tags: {x: y, w: \"{who}\"}}\n"
+		     "      - {name: m.last, type: gauge, value: return}\n"
+		     "      - {name: m.sum, type: count, value: duration}\n"
+		     "  - function: b\n"
+		     "    metric: {name: m.h, type: histogram, value: duration}\n"
+		     "  - function: c\n");
+	const struct probe *p = &list->probes.data[0];
+	assert_true(p->no_span);
+	assert_int_equal(p->measure_cnt, 4);
+	assert_int_equal(p->span.tag_cnt, 0);
+	const struct probe_measure *m = p->measures;
+	assert_int_equal(m[0].type, MEASURE_COUNT);
+	assert_int_equal(m[0].value, MEASURE_ONE);
+	assert_int_equal(m[1].type, MEASURE_DISTRIBUTION);
+	assert_int_equal(m[1].value, 0);
+	assert_template(&m[1].name, "m.1");
+	assert_int_equal(m[1].tag_cnt, 2);
+	assert_template(&m[1].tags[0].value, "y");
+	assert_template(&m[1].tags[1].value, "1");
+	assert_int_equal(m[2].type, MEASURE_GAUGE);
+	assert_int_equal(m[2].value, VALUE_RETURN);
+	assert_int_equal(m[3].type, MEASURE_COUNT);
+	assert_int_equal(m[3].value, MEASURE_DURATION);
+	/* Only what is used leaves the kernel. */
+	assert_false(p->spec.captures[0].flags & SH_CAP_HIDDEN);
+	assert_false(p->spec.captures[1].flags & SH_CAP_HIDDEN);
+	assert_true(p->spec.captures[2].flags & SH_CAP_HIDDEN);
+	assert_false(list->probes.data[1].no_span);
+	assert_int_equal(list->probes.data[1].measures[0].type, MEASURE_HISTOGRAM);
+	assert_int_equal(list->probes.data[2].measure_cnt, 0);
+	assert_true(probe_list_measures(list));
+	probe_list_free(list);
+}
+
 static void test_targets(void **state)
 {
 	(void)state;
@@ -551,6 +595,7 @@ int main(void)
 		cmocka_unit_test(test_documented_example),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_handoffs),
+		cmocka_unit_test(test_metrics),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_captures),

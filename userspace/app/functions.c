@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "app/probe_metrics.h"
 #include "base/arena.h"
 #include "trace/normalize.h"
 #include "trace/obfuscate/obfuscate.h"
 #include "trace/redact.h"
 
 struct function_entry {
+	struct probe_metrics *metrics;
 	struct function_info info;
 	const struct plan_function *plan;
 	const struct probe *probe;
@@ -20,6 +22,7 @@ struct functions {
 	uint32_t max;
 	struct arena arena;
 	struct function_entry **entries;
+	struct probe_metrics *metrics;
 };
 
 struct functions *functions_new(const struct probe_list *list, uint32_t max)
@@ -126,6 +129,22 @@ static void function_decorate(const struct function_info *info, const struct sh_
 		decorate_error(probe, &values, s, arena);
 }
 
+static void function_measure(const struct function_info *info, const struct sh_ev_call *record,
+			     struct process_info *who)
+{
+	const struct function_entry *f = info->decorate_arg;
+	struct call_values values;
+	call_values_read(&values, &f->probe->spec, f->probe->return_type, record, record->hdr.size);
+	values.function = f->plan->name;
+	redact_values(f->probe, &values);
+	probe_metrics_call(f->metrics, f->probe, &values, record, who);
+}
+
+void functions_measure(struct functions *f, struct probe_metrics *metrics)
+{
+	f->metrics = metrics;
+}
+
 static bool probe_needs_values(const struct probe *p)
 {
 	return p->span.name.cnt || p->span.resource.cnt || p->span.tag_cnt || p->span.metric_cnt || p->error.when.cnt;
@@ -170,11 +189,14 @@ int functions_publish(struct functions *f, const struct plan_function *plan)
 		.probe = plan->probe,
 		.decorate = probe_needs_values(e->probe) ? function_decorate : NULL,
 		.decorate_arg = e,
+		.measure = f->metrics && e->probe->measure_cnt ? function_measure : NULL,
+		.no_span = e->probe->no_span,
 	};
 	struct sv service = e->info.service, type = e->info.type;
 	e->info.normal = normalize_is_name(plan->name) && (!service.len || normalize_is_service(service));
 	e->info.clean = e->info.normal && plan->display.len <= NORMALIZE_MAX_RESOURCE &&
 			type.len <= NORMALIZE_MAX_NAME && !obfuscate_touches(type);
+	e->metrics = f->metrics;
 	int rc = function_tags(f, e);
 	if (rc < 0)
 		return rc;

@@ -9,8 +9,12 @@
  * the supervisor, read by the consumer without a lock: an entry is complete before its index can occur in a record. */
 struct functions;
 
+struct probe_metrics;
+
 struct functions *functions_new(const struct probe_list *list, uint32_t max); /* NULL when out of memory */
 void functions_free(struct functions *f);				      /* NULL is fine */
+/* Where metric: goes; before the first function is published. Without it nothing is measured. */
+void functions_measure(struct functions *f, struct probe_metrics *metrics);
 int functions_publish(struct functions *f, const struct plan_function *function);
 const struct function_info *functions_get(const struct functions *f, uint32_t index);
 /* What the entry was made from; NULL beyond the table. */

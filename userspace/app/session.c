@@ -333,11 +333,12 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		return SESSION_MISTAKE;
 	if (session_open_base(s) < 0)
 		return SESSION_FAILED;
-	if (health_metrics_open(&s->health, err) < 0)
+	if (health_metrics_open(&s->health, err) < 0 || probe_metrics_open(&s->probe_metrics, s->options.list, err) < 0)
 		return SESSION_MISTAKE;
 	if (policy_open(&s->policy, s->options.list, false, err) < 0)
 		return SESSION_MISTAKE;
 	policy_apply(&s->policy, s->options.list);
+	functions_measure(s->functions, s->probe_metrics.client ? &s->probe_metrics : NULL);
 	if (session_open_recorder(s, err) < 0 || session_open_queue(s, err) < 0 || session_open_pipeline(s, err) < 0)
 		return SESSION_MISTAKE;
 	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
@@ -384,6 +385,7 @@ void session_free(struct session *s)
 	flow_free(s->flow);
 	recorder_close(s->recorder, NULL, NULL);
 	health_metrics_close(&s->health);
+	probe_metrics_close(&s->probe_metrics);
 	if (s->queue)
 		export_queue_free(s->queue);
 	pipeline_free(s->pipeline);
@@ -442,6 +444,7 @@ void session_view(struct session *s, struct session_view *ret)
 		.calls = flow_calls(s->flow),
 		.flow = s->flow,
 		.kernel = s->kernel,
+		.metrics = &s->probe_metrics,
 		.queue = s->queue,
 		.rings = kernel_rings(s->kernel),
 		.link = s->link,

@@ -70,6 +70,7 @@ struct session_view {
 	const struct calls *calls;
 	const struct flow *flow;
 	struct kernel *kernel;
+	const struct probe_metrics *metrics; /* of the consumer: numbers of a running session are of no one moment */
 	struct export_queue *queue;
 	const struct ring_set *rings;
 	enum link_kind link;

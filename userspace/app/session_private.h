@@ -9,6 +9,7 @@
 #include "app/environment.h"
 #include "app/functions.h"
 #include "app/policy.h"
+#include "app/probe_metrics.h"
 #include "app/recorder.h"
 #include "app/service.h"
 #include "app/session.h"
@@ -40,9 +41,10 @@ struct session {
 	struct pipeline *pipeline;
 	struct export_queue *queue;
 	struct health_metrics health;
-	bool any_agent;		   /* a Datadog Agent gets the spans */
-	bool only_agent;	   /* and nobody else */
-	struct recorder *recorder; /* NULL: no capture was asked for */
+	struct probe_metrics probe_metrics; /* the consumer's */
+	bool any_agent;			    /* a Datadog Agent gets the spans */
+	bool only_agent;		    /* and nobody else */
+	struct recorder *recorder;	    /* NULL: no capture was asked for */
 
 	pthread_mutex_t lock; /* of `processes` */
 	struct processes *processes;

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "app/probe_metrics.h"
 #include "app/summary_requests.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -132,6 +133,41 @@ static void print_notes(const struct session_view *v, FILE *out)
 			(unsigned long long)shared->process_events_lost);
 }
 
+static void print_metrics(const struct session_view *v, FILE *out)
+{
+	struct aggregate_stats a;
+	struct dogstatsd_stats d;
+	if (!v->metrics->client)
+		return;
+	aggregate_stats(v->metrics->aggregate, &a);
+	dogstatsd_stats(v->metrics->client, &d);
+	fprintf(out, "metrics: %" PRIu64 " values, %" PRIu64 " packets to %s", a.added, d.packets_sent,
+		dogstatsd_shown(v->metrics->client));
+	if (d.packets_dropped)
+		fprintf(out, ", %" PRIu64 " that it did not take", d.packets_dropped);
+	if (a.thinned)
+		fprintf(out, "; %" PRIu64 " values stand for others, too (%d of a series are sent)", a.thinned,
+			AGGREGATE_MAX_VALUES);
+	if (a.refused)
+		fprintf(out, "; %" PRIu64 " values of series beyond %d were left out: their tags are too many",
+			a.refused, AGGREGATE_MAX_SERIES);
+	fputc('\n', out);
+}
+
+static void json_metrics(const struct session_view *v, struct sbuf *out)
+{
+	struct aggregate_stats a = {0};
+	struct dogstatsd_stats d = {0};
+	if (v->metrics->client) {
+		aggregate_stats(v->metrics->aggregate, &a);
+		dogstatsd_stats(v->metrics->client, &d);
+	}
+	sbuf_addf(out,
+		  "\"metrics\":{\"values\":%" PRIu64 ",\"series\":%u,\"refused\":%" PRIu64 ",\"thinned\":%" PRIu64
+		  ",\"packets_sent\":%" PRIu64 ",\"packets_dropped\":%" PRIu64 "},",
+		  a.added, a.series, a.refused, a.thinned, d.packets_sent, d.packets_dropped);
+}
+
 void summary_print(struct session *s, FILE *out)
 {
 	struct session_view v;
@@ -153,6 +189,7 @@ void summary_print(struct session *s, FILE *out)
 		pages * (PLAN_PAGE_SZ / 1024));
 	print_rows(&v, out);
 	summary_requests_print(v.flow, out);
+	print_metrics(&v, out);
 	print_account(&a, out);
 	print_notes(&v, out);
 	fflush(out);
@@ -238,6 +275,7 @@ void summary_json(struct session *s, struct sbuf *out)
 	sbuf_addf(out, "\"unseen_uring\":%llu,\"conns_full\":%llu,\"handoffs_full\":%llu,\"data_lost\":%llu,",
 		  (unsigned long long)shared->unseen_uring, (unsigned long long)shared->conns_full,
 		  (unsigned long long)shared->handoffs_full, (unsigned long long)shared->data_lost);
+	json_metrics(&v, out);
 	json_rows(&v, out);
 	sbuf_addc(out, ',');
 	summary_requests_json(v.flow, out);

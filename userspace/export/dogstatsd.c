@@ -138,16 +138,23 @@ static void add_origin(struct dogstatsd *d, const struct process_info *who)
 		sbuf_addf(&d->line, "|card:%s", d->cardinality);
 }
 
-static bool line_make(struct dogstatsd *d, const struct dogstatsd_metric *m)
+#define NUMBER_MAX 26 /* bytes of one value with its colon */
+
+static bool is_good(const struct dogstatsd_metric *m)
+{
+	bool good = m->name.len && m->value_cnt;
+	for (unsigned i = 0; i < m->value_cnt; i++)
+		good &= isfinite(m->values[i]);
+	return good;
+}
+
+/* A message with the first `cnt` values. False: no packet holds it. */
+static bool line_make(struct dogstatsd *d, const struct dogstatsd_metric *m, unsigned cnt)
 {
 	static const char *const types[] = {"c", "g", "h", "d", "ms"};
 	sbuf_reset(&d->line);
 	add_name(&d->line, m->name);
-	if (m->name.len == 0 || m->value_cnt == 0)
-		return false;
-	for (unsigned i = 0; i < m->value_cnt; i++) {
-		if (!isfinite(m->values[i]))
-			return false;
+	for (unsigned i = 0; i < cnt; i++) {
 		sbuf_addc(&d->line, ':');
 		add_number(&d->line, m->values[i]);
 	}
@@ -179,9 +186,17 @@ static void packet_send(struct dogstatsd *d, uint64_t now_ns)
 	sbuf_reset(&d->packet);
 }
 
-static void add_at(struct dogstatsd *d, const struct dogstatsd_metric *m, uint64_t now_ns)
+/* How many values a message surely takes beside name and tags: what one without values leaves. */
+static unsigned values_per_line(struct dogstatsd *d, const struct dogstatsd_metric *m)
 {
-	if (!line_make(d, m)) {
+	if (!line_make(d, m, 0) || d->line.len + NUMBER_MAX > d->packet_max)
+		return 1;
+	return (unsigned)((d->packet_max - d->line.len) / NUMBER_MAX);
+}
+
+static void add_line(struct dogstatsd *d, const struct dogstatsd_metric *m, unsigned cnt, uint64_t now_ns)
+{
+	if (!line_make(d, m, cnt)) {
 		d->stats.refused++;
 		return;
 	}
@@ -191,6 +206,20 @@ static void add_at(struct dogstatsd *d, const struct dogstatsd_metric *m, uint64
 	if (d->packet.len)
 		sbuf_addc(&d->packet, '\n');
 	sbuf_addsv(&d->packet, sbuf_sv(&d->line));
+}
+
+static void add_at(struct dogstatsd *d, const struct dogstatsd_metric *m, uint64_t now_ns)
+{
+	struct dogstatsd_metric part = *m;
+	if (!is_good(m)) {
+		d->stats.refused++;
+		return;
+	}
+	unsigned most = m->value_cnt > 1 ? values_per_line(d, m) : 1;
+	for (unsigned left = m->value_cnt; left; part.values += part.value_cnt, left -= part.value_cnt) {
+		part.value_cnt = left < most ? left : most;
+		add_line(d, &part, part.value_cnt, now_ns);
+	}
 }
 
 void dogstatsd_add(struct dogstatsd *d, const struct dogstatsd_metric *m)

@@ -40,7 +40,7 @@ enum dogstatsd_type {
 struct dogstatsd_metric {
 	struct sv name; /* characters that may not be in one become _ */
 	enum dogstatsd_type type;
-	const double *values; /* several go as one message */
+	const double *values; /* several go as one message, or as many as a packet each takes */
 	unsigned value_cnt;
 	double rate;	   /* of sampling; 0 or 1: all were counted */
 	int64_t timestamp; /* seconds since 1970, of a count or gauge that is not to be aggregated; 0: now */
@@ -52,7 +52,7 @@ struct dogstatsd_metric {
 };
 
 /* Into the packet in the making, which is sent when it is full. What no packet could hold, and values that are no
- * numbers, are dropped and counted. */
+ * numbers, are dropped and counted: the whole metric. */
 void dogstatsd_add(struct dogstatsd *d, const struct dogstatsd_metric *m);
 /* One value, no tags but the common ones. */
 void dogstatsd_count(struct dogstatsd *d, struct sv name, double value);

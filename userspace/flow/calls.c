@@ -166,6 +166,14 @@ static void calls_call(struct calls *c, const struct sh_ev_call *e, uint64_t now
 		c->stats.malformed++;
 		return;
 	}
+	if (f->measure)
+		f->measure(f, e, actor_info(p));
+	if (f->no_span) {
+		c->stats.metric_only++;
+		assembly_forget(c->options.assembly, e->trace_hi, e->trace_lo, actor_info(p), e->span_id, e->parent_id,
+				e->hdr.flags & SH_CALL_ROOT, now_ns);
+		return;
+	}
 	struct chunk *chunk;
 	struct span *s = assembly_add(c->options.assembly, e->trace_hi, e->trace_lo, actor_info(p), now_ns, &chunk);
 	if (!s) {

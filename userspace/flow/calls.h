@@ -23,6 +23,9 @@ struct function_info {
 	void (*decorate)(const struct function_info *f, const struct sh_ev_call *record, struct span *span,
 			 struct arena *arena);
 	const void *decorate_arg;
+	/* Adds to metrics; NULL: to none. `who` outlives the call. */
+	void (*measure)(const struct function_info *f, const struct sh_ev_call *record, struct process_info *who);
+	bool no_span; /* its calls are measured, and are no spans: counted in calls_stats.metric_only */
 };
 
 struct calls;
@@ -47,7 +50,7 @@ void calls_record(struct calls *c, const struct sh_ev_hdr *record, uint64_t now_
 struct calls_stats {
 	uint64_t spans; /* calls that became spans */
 	uint64_t errors;
-	uint64_t trace_limit, malformed; /* calls that did not */
+	uint64_t trace_limit, malformed, metric_only; /* calls that did not */
 };
 void calls_stats(const struct calls *c, struct calls_stats *ret);
 

@@ -223,6 +223,7 @@ void flow_account(const struct flow *f, uint64_t *ret_own, uint64_t dropped[])
 	*ret_own = s.exchanges.own;
 	dropped[SH_DROP_trace_limit] += s.calls.trace_limit + s.exchanges.trace_limit;
 	dropped[SH_DROP_malformed] += s.calls.malformed + s.exchanges.malformed;
+	dropped[SH_DROP_metric_only] += s.calls.metric_only;
 	dropped[SH_DROP_exchange_torn] += s.exchanges.torn + s.connections.torn;
 	dropped[SH_DROP_not_http] += s.connections.not_http;
 	dropped[SH_DROP_exchange_limit] += s.exchanges.too_many + s.connections.refused;

@@ -448,6 +448,14 @@ void probe_list_schema(struct sbuf *out)
 	describe_map(out, &list_top_map, 0);
 }
 
+bool probe_list_measures(const struct probe_list *list)
+{
+	vec_foreach (p, &list->probes)
+		if (p->measure_cnt)
+			return true;
+	return false;
+}
+
 bool probe_reads_memory(const struct probe *p)
 {
 	for (unsigned i = 0; i < p->spec.capture_cnt; i++) {

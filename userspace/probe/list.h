@@ -72,6 +72,21 @@ struct probe_error {
 	struct template message; /* error.message; by default "{function} returned {return}", or the condition */
 };
 
+enum probe_measure_type { MEASURE_COUNT, MEASURE_GAUGE, MEASURE_HISTOGRAM, MEASURE_DISTRIBUTION };
+#define MEASURES_MAX	 8    /* of one probe */
+#define MEASURE_MAX_TAGS 16   /* of one of them */
+#define MEASURE_ONE	 0xff /* in place of a value: 1 for each call */
+#define MEASURE_DURATION 0xfe /* milliseconds */
+
+/* A metric that each call adds to. */
+struct probe_measure {
+	struct template name;
+	uint8_t type;  /* enum probe_measure_type */
+	uint8_t value; /* index into call_values.v, or one of the above */
+	uint16_t tag_cnt;
+	const struct probe_tag *tags;
+};
+
 struct probe {
 	struct source_pos pos;
 	struct sv canonical; /* equal for probes that mean the same; of one that is no file's, its option */
@@ -91,6 +106,9 @@ struct probe {
 	uint8_t return_type; /* enum sh_type of the return register, for call_values_read(); SH_I32 unless declared */
 	struct probe_span span;
 	struct probe_error error;
+	const struct probe_measure *measures;
+	uint16_t measure_cnt;
+	bool no_span; /* its calls are measured, and are no spans */
 };
 
 /* One side of a hand-off. */
@@ -220,6 +238,7 @@ bool probe_list_reads_memory(const struct probe_list *list);
 bool probe_has_spec(const struct probe *p);
 bool probe_list_has_specs(const struct probe_list *list);
 bool probe_list_captures(const struct probe_list *list);
+bool probe_list_measures(const struct probe_list *list);
 
 /* The reference of all keys, for people. */
 void probe_list_schema(struct sbuf *out);

@@ -18,7 +18,7 @@ struct error_draft {
 /* A probe while it is read: what needs the arguments' names waits as nodes until they are known. */
 struct probe_draft {
 	struct probe probe;
-	const struct yaml_node *node, *function, *address, *args, *ret, *span, *when, *error;
+	const struct yaml_node *node, *function, *address, *args, *ret, *span, *when, *error, *metric;
 };
 
 /* --- tables --------------------------------------------------------------------------------------------------------
@@ -34,12 +34,11 @@ static LIST_READER(read_kind)
 		list_expected(r, key, value);
 }
 
-#define FORM_TEMPLATE  "text or a template (\"{argument}\")"
-
 #define IN_SPAN(field) offsetof(struct span_draft, field)
 static const struct list_key span_keys[] = {
-	LIST_KEY("name", list_read_node, IN_SPAN(name), FORM_TEMPLATE, "default: the function's unqualified name"),
-	LIST_KEY("resource", list_read_node, IN_SPAN(resource), FORM_TEMPLATE, "default: the function's full name"),
+	LIST_KEY("name", list_read_node, IN_SPAN(name), LIST_FORM_TEMPLATE, "default: the function's unqualified name"),
+	LIST_KEY("resource", list_read_node, IN_SPAN(resource), LIST_FORM_TEMPLATE,
+		 "default: the function's full name"),
 	LIST_KEY("service", list_read_string, IN_SPAN(service), "text", "default: that of the process"),
 	LIST_KEY("type", list_read_string, IN_SPAN(type), "text", "web, worker, db, cache, ..."),
 	LIST_KEY("kind", read_kind, IN_SPAN(kind), "server, client, producer, consumer or internal", ""),
@@ -53,7 +52,7 @@ const struct list_map list_span_map = {"span:", span_keys, COUNT(span_keys)};
 static const struct list_key error_keys[] = {
 	LIST_KEY("when", list_read_node, IN_ERROR(when), "a condition", "required"),
 	LIST_KEY("type", list_read_string, IN_ERROR(type), "text", "error.type; default: the condition"),
-	LIST_KEY("message", list_read_node, IN_ERROR(message), FORM_TEMPLATE,
+	LIST_KEY("message", list_read_node, IN_ERROR(message), LIST_FORM_TEMPLATE,
 		 "error.message; default: \"{function} returned {return}\""),
 };
 const struct list_map list_error_map = {"error:", error_keys, COUNT(error_keys)};
@@ -70,7 +69,10 @@ static const struct list_key probe_keys[] = {
 		 "instead of function:"),
 	LIST_KEY("optional", list_read_bool, IN_PROBE(probe.optional), "true or false",
 		 "finding nothing is a warning, not an error"),
-	LIST_KEY("span", list_read_node, IN_PROBE(span), "a map", "what its spans look like", .inner = &list_span_map),
+	LIST_KEY("span", list_read_node, IN_PROBE(span), "a map, or false",
+		 "what its spans look like; false: none, with metric:", .inner = &list_span_map),
+	LIST_KEY("metric", list_read_node, IN_PROBE(metric), "a map, or a list of them",
+		 "metrics that its calls add to, sent to DogStatsD", .inner = &list_metric_map),
 	LIST_KEY("args", list_read_node, IN_PROBE(args), "a map of names to {at: 1, type: i64}",
 		 "arguments to capture; each becomes a tag", .inner = &list_arg_map),
 	LIST_KEY("return", list_read_node, IN_PROBE(ret), "a type, or a map", "the return value; becomes a tag",
@@ -129,8 +131,8 @@ struct span_builder {
 	VEC(struct probe_metric) metrics;
 };
 
-static void compile_template(struct list_reader *r, const struct list_key *key, const struct yaml_node *node,
-			     struct value_names *names, struct template *ret)
+void list_compile_template(struct list_reader *r, const struct list_key *key, const struct yaml_node *node,
+			   struct value_names *names, struct template *ret)
 {
 	struct sv text;
 	if (node && list_read_text(r, key, node, &text) &&
@@ -141,7 +143,7 @@ static void compile_template(struct list_reader *r, const struct list_key *key, 
 static void add_tag(struct list_reader *r, const struct yaml_node *value, void *arg)
 {
 	struct span_builder *b = arg;
-	struct list_key key = {.form = FORM_TEMPLATE};
+	struct list_key key = {.form = LIST_FORM_TEMPLATE};
 	struct probe_tag tag = {.key = arena_dup(&r->list->arena, value->key->text)};
 	struct sv constant;
 	key.name = tag.key.data;
@@ -149,7 +151,7 @@ static void add_tag(struct list_reader *r, const struct yaml_node *value, void *
 		r->no_memory = true;
 		return;
 	}
-	compile_template(r, &key, value, &b->values->names, &tag.value);
+	list_compile_template(r, &key, value, &b->values->names, &tag.value);
 	if (template_is_constant(&tag.value, &constant))
 		r->no_memory |= vec_push(&b->constants, ((struct tag){tag.key, constant})) < 0;
 	else if (tag.value.cnt)
@@ -227,9 +229,9 @@ static void compile_span(struct list_reader *r, struct probe_draft *draft, struc
 	struct span_draft written = {0};
 	struct span_builder b = {.span = span, .values = values};
 	if (draft->span && list_read_map(r, &list_span_map, draft->span, &written, NULL)) {
-		compile_template(r, key_of(&list_span_map, "name"), written.name, &values->names, &span->name);
-		compile_template(r, key_of(&list_span_map, "resource"), written.resource, &values->names,
-				 &span->resource);
+		list_compile_template(r, key_of(&list_span_map, "name"), written.name, &values->names, &span->name);
+		list_compile_template(r, key_of(&list_span_map, "resource"), written.resource, &values->names,
+				      &span->resource);
 		span->service = written.service;
 		span->type = written.type;
 		span->kind = written.kind;
@@ -300,8 +302,8 @@ static void compile_error(struct list_reader *r, struct probe_draft *draft, stru
 	error->type = written.type.len ? written.type : arena_dup(&r->list->arena, written.when->text);
 	r->no_memory |= !error->type.data;
 	if (written.message) {
-		compile_template(r, key_of(&list_error_map, "message"), written.message, &values->names,
-				 &error->message);
+		list_compile_template(r, key_of(&list_error_map, "message"), written.message, &values->names,
+				      &error->message);
 		return;
 	}
 	if (!error->when.cnt)
@@ -320,6 +322,18 @@ static void compile_error(struct list_reader *r, struct probe_draft *draft, stru
 		values->names.used |= (uint16_t)(1u << name->index);
 }
 
+static bool is_false(const struct yaml_node *node)
+{
+	return node && node->kind == YAML_SCALAR && !node->quoted && sv_eq(node->text, SV("false"));
+}
+
+static void compile_no_span(struct list_reader *r, struct probe_draft *draft)
+{
+	draft->probe.no_span = true;
+	if (!draft->metric)
+		yaml_error(&r->src, draft->span, "span: false leaves nothing of this probe: it goes with metric:");
+}
+
 static void compile_probe(struct list_reader *r, struct probe_draft *draft)
 {
 	struct list_values values = {0};
@@ -334,7 +348,12 @@ static void compile_probe(struct list_reader *r, struct probe_draft *draft)
 	}
 	if (draft->error)
 		compile_error(r, draft, &values);
-	compile_span(r, draft, &values);
+	if (draft->metric)
+		list_compile_measures(r, probe, draft->metric, &values);
+	if (is_false(draft->span))
+		compile_no_span(r, draft);
+	else
+		compile_span(r, draft, &values);
 	list_hide_unused(&values, probe);
 }
 
