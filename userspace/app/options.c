@@ -22,6 +22,7 @@
 #define IN_CHECK       IN(check)
 #define IN_JSON	       (IN(functions) | IN(info) | IN(ps))
 #define IN_PS	       IN(ps)
+#define IN_CORRELATE   IN(correlate)
 #define IN_CHOICE      (IN_TARGETS | IN(serve))
 #define IN_ALL	       ((1u << COMMANDS) - 1)
 
@@ -113,6 +114,13 @@ void options_help(enum command_id command)
 		     "  spanhound attach --no-http --name redis-server -f 'z*' functions alone\n"
 		     "  spanhound attach -c spanhound.yaml --export datadog    targets, routes and a probe list from a file\n"
 		     "  spanhound attach -p 4242 -f 'libssl.so*:SSL_*' -d 10s  a library's functions, for ten seconds");
+	if (command == COMMAND_correlate)
+		puts("\nA line gets ids when it has a time, in most usual forms, and exactly one span fits: of the process, the thread or the\n"
+		     "HTTP request that the line names, the innermost one under way then. JSON lines get members, others\n"
+		     "[dd.service=... dd.trace_id=... dd.span_id=...] at their end, as ddtrace writes them. Times without a zone are in TZ.\n"
+		     "\nExample:\n"
+		     "  spanhound attach --name gunicorn --export datadog --export json:spans.json -d 60s\n"
+		     "  spanhound correlate --spans spans.json --only gunicorn app.log");
 }
 
 void options_help_all(void)
@@ -290,6 +298,15 @@ static int apply_option(struct options *o, enum command_id command, int id, char
 		return add_export(o, value);
 	case OPTION_JSON:
 		o->json = true;
+		return 0;
+	case OPTION_SPANS:
+		o->spans = value;
+		return 0;
+	case OPTION_ONLY:
+		o->only = value;
+		return 0;
+	case OPTION_ANY_PID:
+		o->any_pid = true;
 		return 0;
 	case OPTION_ALL:
 		o->all = true;

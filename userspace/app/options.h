@@ -24,11 +24,12 @@ extern const struct command commands[COMMANDS];
 struct options {
 	struct session_options session;
 	struct diagnostics diagnostics;
-	struct probe_list *list; /* from --config and -f; always there after options_parse() */
-	struct sv_vec functions; /* -f, as given */
-	struct tag_vec flags;	 /* every option given, by its long name; "true" where it takes no value */
-	const char *summary;	 /* file, or NULL */
-	bool json, all, keys, settings_table;
+	struct probe_list *list;  /* from --config and -f; always there after options_parse() */
+	struct sv_vec functions;  /* -f, as given */
+	struct tag_vec flags;	  /* every option given, by its long name; "true" where it takes no value */
+	const char *summary;	  /* file, or NULL */
+	const char *spans, *only; /* of correlate: a file, a service; or NULL */
+	bool json, all, keys, settings_table, any_pid;
 	char **rest; /* what is no option */
 	int rest_cnt;
 };
