@@ -386,6 +386,7 @@ void session_free(struct session *s)
 	recorder_close(s->recorder, NULL, NULL);
 	health_metrics_close(&s->health);
 	probe_metrics_close(&s->probe_metrics);
+	runtime_metrics_close(&s->runtime_metrics);
 	if (s->queue)
 		export_queue_free(s->queue);
 	pipeline_free(s->pipeline);

@@ -11,6 +11,7 @@
 #include "app/policy.h"
 #include "app/probe_metrics.h"
 #include "app/recorder.h"
+#include "app/runtime_metrics.h"
 #include "app/service.h"
 #include "app/session.h"
 #include "export/datadog.h"
@@ -41,6 +42,7 @@ struct session {
 	struct pipeline *pipeline;
 	struct export_queue *queue;
 	struct health_metrics health;
+	struct runtime_metrics runtime_metrics;
 	struct probe_metrics probe_metrics; /* the consumer's */
 	bool any_agent;			    /* a Datadog Agent gets the spans */
 	bool only_agent;		    /* and nobody else */

@@ -187,6 +187,7 @@ static bool handle_signals(struct session *s, struct child *c)
 static void wait_for_events(struct session *s, struct child *c)
 {
 	uint64_t end = s->options.duration_ns ? clock_mono_ns() + s->options.duration_ns : UINT64_MAX;
+	runtime_metrics_tick(&s->runtime_metrics, s, clock_mono_ns(), false);
 	for (;;) {
 		struct pollfd fds[4 + SERVICE_POLLFDS] = {
 			{.fd = s->signal_fd, .events = POLLIN},
@@ -209,6 +210,7 @@ static void wait_for_events(struct session *s, struct child *c)
 			service_tick(s->service, clock_mono_ns());
 		}
 		health_metrics_tick(&s->health, s, clock_mono_ns(), false);
+		runtime_metrics_tick(&s->runtime_metrics, s, clock_mono_ns(), false);
 		if (fds[2].revents || (c->pid && c->ended))
 			return;
 		pthread_mutex_lock(&s->lock);
@@ -231,6 +233,7 @@ static void wind_up(struct session *s)
 	struct sbuf err = {0};
 
 	s->end_ns = clock_mono_ns();
+	runtime_metrics_tick(&s->runtime_metrics, s, s->end_ns, true);
 	if (s->service)
 		service_stopping(s->service);
 	if (s->started)

@@ -13,6 +13,7 @@
 #include "target/text.h"
 #include "trace/normalize.h"
 #include "trace/request_settings.h"
+#include "trace/settings.h"
 
 void uuid_make(char out[UUID_LEN + 1])
 {
@@ -346,7 +347,7 @@ static bool identity_normalize(struct identity *id, struct sv language)
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
-	struct sv vars = SV_NULL, external = SV_NULL;
+	struct sv vars = SV_NULL, external = SV_NULL, metrics;
 	struct container container = {0};
 	const struct proc_status *status = NULL;
 	struct sbuf fallback = {0}, settings = {0};
@@ -387,6 +388,8 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.tag_cnt = (uint32_t)id.tags.cnt,
 		.sampling = sampling_vars_of(o, vars),
 		.settings = sbuf_sv(&settings),
+		.runtime_metrics =
+			setting_of(o, vars, "DD_RUNTIME_METRICS_ENABLED", &metrics) && setting_is_true(metrics),
 	};
 	if (o->spec) {
 		info.target = o->spec->number;
