@@ -337,6 +337,38 @@ static void check_where(const char *url, uint16_t agent_port, const char *want)
 	dogstatsd_close(d);
 }
 
+/* What the Agent says counts where nobody said anything, and nowhere else. */
+static void agent_port(void **state)
+{
+	(void)state;
+	struct sbuf err = {0};
+	struct dogstatsd *d;
+	int port, fd = udp_server(&port);
+	char want[64];
+	setenv("DD_DOGSTATSD_HOST", "127.0.0.1", 1);
+	assert_int_equal(dogstatsd_open(&d, &(struct dogstatsd_options){0}, &err), 0);
+	dogstatsd_agent_port(d, 0);
+	assert_string_equal(dogstatsd_shown(d), "udp://127.0.0.1:8125");
+	dogstatsd_agent_port(d, (uint16_t)port);
+	snprintf(want, sizeof(want), "udp://127.0.0.1:%d", port);
+	assert_string_equal(dogstatsd_shown(d), want);
+	dogstatsd_count(d, SV("there"), 1);
+	dogstatsd_close(d);
+	check(fd, "there:1|c");
+	setenv("DD_DOGSTATSD_PORT", "9", 1);
+	assert_int_equal(dogstatsd_open(&d, &(struct dogstatsd_options){0}, &err), 0);
+	dogstatsd_agent_port(d, (uint16_t)port);
+	assert_string_equal(dogstatsd_shown(d), "udp://127.0.0.1:9");
+	dogstatsd_close(d);
+	unsetenv("DD_DOGSTATSD_HOST");
+	unsetenv("DD_DOGSTATSD_PORT");
+	d = client("unix://" SOCKET_PATH, NULL);
+	dogstatsd_agent_port(d, (uint16_t)port);
+	assert_string_equal(dogstatsd_shown(d), "unix://" SOCKET_PATH);
+	dogstatsd_close(d);
+	close(fd);
+}
+
 static void where(void **state)
 {
 	(void)state;
@@ -374,7 +406,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages),    cmocka_unit_test(udp_packets),	 cmocka_unit_test(unix_datagrams),
 		cmocka_unit_test(unix_stream), cmocka_unit_test(comes_and_goes), cmocka_unit_test(telemetry),
-		cmocka_unit_test(health),      cmocka_unit_test(where),
+		cmocka_unit_test(health),      cmocka_unit_test(agent_port),	 cmocka_unit_test(where),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ static bool consumer_pass(struct consumer *c)
 	size_t cnt = ring_set_drain(kernel_rings(s->kernel), consumer_record, c, &pass);
 	c->more = pass.more;
 	c->unpassed += cnt;
-	probe_metrics_tick(&s->probe_metrics, c->now_ns, false);
+	probe_metrics_tick(&s->probe_metrics, c->now_ns, false, session_statsd_port(s));
 	pipeline_pass(s->pipeline, c->now_ns, c->unix_minus_mono_ns);
 	if (pass.whole) {
 		flow_pass(s->flow, c->now_ns);

@@ -24,6 +24,7 @@ void health_metrics_tick(struct health_metrics *h, struct session *s, uint64_t n
 	const char *reasons[HEALTH_MAX_REASONS] = {0};
 	if (!h->client || (!end && now_ns < h->due_ns))
 		return;
+	dogstatsd_agent_port(h->client, session_statsd_port(s));
 	h->due_ns = now_ns + HEALTH_INTERVAL_S * NSEC_PER_SEC;
 	session_account(s, &account);
 	export_queue_sink(s->queue, 0, &now.exporter, NULL);

@@ -85,11 +85,12 @@ void probe_metrics_call(struct probe_metrics *m, const struct probe *probe, cons
 		measure(m, probe, &probe->measures[i], values, record, who);
 }
 
-void probe_metrics_tick(struct probe_metrics *m, uint64_t now_ns, bool end)
+void probe_metrics_tick(struct probe_metrics *m, uint64_t now_ns, bool end, uint16_t agent_port)
 {
 	if (!m->client || (!end && now_ns < m->due_ns))
 		return;
 	m->due_ns = now_ns + PROBE_METRICS_INTERVAL_S * NSEC_PER_SEC;
+	dogstatsd_agent_port(m->client, agent_port);
 	aggregate_flush(m->aggregate, m->client);
 	dogstatsd_flush(m->client, now_ns);
 }

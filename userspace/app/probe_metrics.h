@@ -21,8 +21,8 @@ int probe_metrics_open(struct probe_metrics *m, const struct probe_list *list, s
  * value of a call that did not return) add nothing. */
 void probe_metrics_call(struct probe_metrics *m, const struct probe *probe, const struct call_values *values,
 			const struct sh_ev_call *record, struct process_info *who);
-/* At any pace; sends when it is due, or when it is the end. */
-void probe_metrics_tick(struct probe_metrics *m, uint64_t now_ns, bool end);
+/* At any pace; sends when it is due, or when it is the end. `agent_port`: for dogstatsd_agent_port(). */
+void probe_metrics_tick(struct probe_metrics *m, uint64_t now_ns, bool end, uint16_t agent_port);
 void probe_metrics_close(struct probe_metrics *m);
 
 #endif

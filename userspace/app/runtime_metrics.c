@@ -156,6 +156,8 @@ void runtime_metrics_tick(struct runtime_metrics *m, struct session *s, uint64_t
 	forget_others(m);
 	if (m->cnt && !m->client)
 		open_client(m);
+	if (m->client)
+		dogstatsd_agent_port(m->client, session_statsd_port(s));
 	if (due)
 		m->due_ns = now_ns + RUNTIME_METRICS_INTERVAL_S * NSEC_PER_SEC;
 	for (uint32_t i = 0; i < m->cnt && m->client; i++)

@@ -79,6 +79,12 @@ struct session {
 	enum session_end failure;
 };
 
+/* dogstatsd_agent_port() of what the Agent said last. */
+static inline uint16_t session_statsd_port(const struct session *s)
+{
+	return __atomic_load_n(&s->agent.statsd_port, __ATOMIC_RELAXED);
+}
+
 /* First of all, before there is a thread that would not inherit it, or anything to undo: from here on signals wait for
  * the supervisor. 0 or -errno. */
 int session_take_signals(struct session *s);

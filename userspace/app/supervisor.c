@@ -247,7 +247,7 @@ static void wind_up(struct session *s)
 	flow_flush(s->flow, clock_mono_ns());
 	pipeline_flush(s->pipeline);
 	export_queue_stop(s->queue, FLUSH_TIMEOUT_NS);
-	probe_metrics_tick(&s->probe_metrics, clock_mono_ns(), true);
+	probe_metrics_tick(&s->probe_metrics, clock_mono_ns(), true, session_statsd_port(s));
 	health_metrics_tick(&s->health, s, clock_mono_ns(), true);
 	if (s->recorder) {
 		struct capture_account account = {.seen = s->seen};

@@ -73,6 +73,11 @@ int dogstatsd_open(struct dogstatsd **ret, const struct dogstatsd_options *o, st
 	return 0;
 }
 
+void dogstatsd_agent_port(struct dogstatsd *d, uint16_t port)
+{
+	dogstatsd_socket_agent_port(&d->socket, port);
+}
+
 /* --- a message ---------------------------------------------------------------------------------------------------- */
 
 static void add_name(struct sbuf *out, struct sv name)

@@ -29,6 +29,9 @@ struct dogstatsd_options {
 int dogstatsd_open(struct dogstatsd **ret, const struct dogstatsd_options *o, struct sbuf *err);
 void dogstatsd_close(struct dogstatsd *d); /* NULL is fine; what is buffered is sent */
 
+/* The Agent said its port at /info: used where nothing else says one. 0: it did not. */
+void dogstatsd_agent_port(struct dogstatsd *d, uint16_t port);
+
 enum dogstatsd_type {
 	DOGSTATSD_COUNT,
 	DOGSTATSD_GAUGE,

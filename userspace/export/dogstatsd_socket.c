@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -113,7 +114,22 @@ int dogstatsd_socket_init(struct dogstatsd_socket *s, const char *url, uint16_t 
 		 port	      ? port
 		 : agent_port ? number
 			      : DEFAULT_PORT);
-	return set_url(s, text, err);
+	int r = set_url(s, text, err);
+	s->port_assumed = !port;
+	return r;
+}
+
+void dogstatsd_socket_agent_port(struct dogstatsd_socket *s, uint16_t port)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)&s->address;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&s->address;
+	in_port_t *at = s->address.ss_family == AF_INET6 ? &in6->sin6_port : &in->sin_port;
+	char *colon = strrchr(s->shown, ':');
+	if (!s->port_assumed || !port || *at == htons(port) || !colon)
+		return;
+	*at = htons(port);
+	snprintf(colon, sizeof(s->shown) - (size_t)(colon - s->shown), ":%u", port);
+	dogstatsd_socket_release(s);
 }
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */

@@ -11,6 +11,7 @@ bool agent_link_info(struct agent_link *l, struct agent_info *info)
 	sbuf_release(&err);
 	if (!info)
 		return false;
+	__atomic_store_n(&l->statsd_port, info->statsd_port, __ATOMIC_RELAXED);
 	agent_info_unref(__atomic_exchange_n(&l->info, info, __ATOMIC_ACQ_REL));
 	return true;
 }

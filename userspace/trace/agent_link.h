@@ -13,6 +13,7 @@ struct agent_link {
 	struct stats_box stats;	     /* for the Agent */
 	struct stats_payload *taken; /* out of the box, not yet sent: the second thread's */
 	bool obfuscated;	     /* atomic; the Agent obfuscates as we do: what is counted is ready */
+	uint16_t statsd_port;	     /* atomic; of the last answer; 0: not said */
 	struct agent_info *info;     /* atomic; from the Agent, left and not yet taken: a reference */
 };
 
