@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """metric: of the probe list, at real sockets."""
+import json
 import os
 import re
 import socket
 
 import pytest
 
-from harness import spanhound_once, target_environment, write
+import agents
+from harness import spanhound_once, target_environment, wait_for, write
 
 
 class Receiver:
@@ -121,6 +123,22 @@ probes:
     lines = receiver.lines()
     assert one(lines, "outer").startswith("outer:20|c|#")
     assert re.match(r"leaf:\d+\|c\|@0\.5\|#", one(lines, "leaf"))
+    receiver.socket.close()
+
+
+def test_port_of_the_agent(spanhound, program, tmp_path):
+    """What /info says about DogStatsD is used where nobody else says it."""
+    receiver = Receiver()
+    port = receiver.socket.getsockname()[1]
+    agent = agents.FaultAgent(info=lambda _: json.dumps({**agents.FaultAgent.INFO, "config": {"statsd_port": port}}).encode())
+    p = program("args", "values")
+    s = spanhound("--pid", p.pid, "-c", write(tmp_path, "m.yaml", "probes: [{function: p_six, metric: {name: a.b}}]"),
+                  "--export", f"datadog:{agent.url}", env={"DD_DOGSTATSD_HOST": "127.0.0.1"})
+    wait_for(lambda: agent.infos, "a look at /info")
+    p.run()
+    s.stop()
+    assert one(receiver.lines(), "a.b").startswith("a.b:1|c|#service:")
+    agent.stop()
     receiver.socket.close()
 
 
