@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define NO_VALUES_FIRST 16 /* room for values of a new series */
 
 struct series {
@@ -25,7 +27,7 @@ struct aggregate {
 	struct series **buckets;
 	uint32_t bucket_cnt; /* a power of two */
 	uint32_t max;
-	uint64_t random;
+	uint64_t random, seed; /* of the choice of values; of the hash, as tags come from the traced processes */
 	struct aggregate_stats stats;
 };
 
@@ -36,6 +38,7 @@ struct aggregate *aggregate_new(uint32_t max_series)
 		return NULL;
 	a->max = max_series ? max_series : AGGREGATE_MAX_SERIES;
 	a->random = 0x9e3779b97f4a7c15ULL;
+	a->seed = clock_mono_ns() * a->random ^ (uintptr_t)a;
 	a->bucket_cnt = 1;
 	while (a->bucket_cnt < a->max)
 		a->bucket_cnt *= 2;
@@ -71,15 +74,24 @@ void aggregate_free(struct aggregate *a)
 
 static uint64_t mix(uint64_t h, struct sv s)
 {
-	/* FNV-1a; a length between texts keeps "a","bc" and "ab","c" apart. */
-	for (size_t i = 0; i < s.len; i++)
-		h = (h ^ (unsigned char)s.data[i]) * 0x100000001b3ULL;
-	return (h ^ s.len) * 0x100000001b3ULL;
+	const uint64_t factor = 0x9e3779b97f4a7c15ULL;
+	uint64_t word = 0;
+	for (; s.len >= sizeof(word); s = (struct sv){s.data + sizeof(word), s.len - sizeof(word)}) {
+		memcpy(&word, s.data, sizeof(word));
+		h = (h ^ word) * factor;
+		h ^= h >> 32;
+	}
+	/* The rest and its length, which keeps "a","bc" and "ab","c" apart. */
+	word = s.len << 56;
+	if (s.len)
+		memcpy(&word, s.data, s.len);
+	h = (h ^ word) * factor;
+	return h ^ h >> 32;
 }
 
-static uint64_t metric_hash(const struct dogstatsd_metric *m)
+static uint64_t metric_hash(const struct aggregate *a, const struct dogstatsd_metric *m)
 {
-	uint64_t h = mix(0xcbf29ce484222325ULL ^ (uintptr_t)m->origin, m->name) ^ m->type;
+	uint64_t h = mix(a->seed ^ (uintptr_t)m->origin, m->name) ^ m->type;
 	for (unsigned i = 0; i < m->tag_cnt; i++)
 		h = mix(mix(h, m->tags[i].key), m->tags[i].value);
 	return h ^ h >> 29;
@@ -129,7 +141,7 @@ static struct series *series_new(const struct dogstatsd_metric *m, uint64_t hash
 
 static struct series *series_of(struct aggregate *a, const struct dogstatsd_metric *m)
 {
-	uint64_t hash = metric_hash(m);
+	uint64_t hash = metric_hash(a, m);
 	struct series **bucket = &a->buckets[hash & (a->bucket_cnt - 1)];
 	for (struct series *s = *bucket; s; s = s->next)
 		if (is_series(s, m, hash))
