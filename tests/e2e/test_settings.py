@@ -119,12 +119,13 @@ def test_wrong_values_of_ours():
 
 def test_unknown_and_wrong_ones(spanhound, program):
     p = program("args", "values", env={"DD_TRACE_SAMPLE_RATE": "often", "DD_LOGS_INJECTION": "true", "DD_SERVIC": "x"})
-    s = spanhound("--pid", p.pid, "-f", "p_six", env={"DD_LOGS_INJECTION": "true", "DD_TRACE_SAMPLING_RULE": "[]",
+    s = spanhound("--pid", p.pid, "-f", "p_six", env={"DD_LOGS_INJECTION": "true", "DD_PROFILING_ENABLED": "1", "DD_TRACE_SAMPLING_RULE": "[]",
                                                       "DD_OF_SOMEBODY_ELSE": "1"})
     p.run()
     r = s.stop()
     assert len(r.spans) == 1
-    assert r.stderr.count("DD_LOGS_INJECTION is not supported by spanhound: ignored") == 1
+    assert r.stderr.count("not supported here, ignored: DD_LOGS_INJECTION, DD_PROFILING_ENABLED\n") == 1
+    assert r.stderr.count("DD_LOGS_INJECTION") == 1
     assert "DD_TRACE_SAMPLING_RULE is no variable that is known; did you mean DD_TRACE_SAMPLING_RULES?" in r.stderr
     assert "DD_OF_SOMEBODY_ELSE" not in r.stderr
     theirs = f"in the environment of process {p.pid} (args): "

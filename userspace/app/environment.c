@@ -59,15 +59,11 @@ struct look {
 	struct environment *environment;
 	uint32_t pid; /* 0: ours */
 	struct sv name;
+	struct sbuf unsupported; /* names, by commas */
 };
 
-static void look_say(void *arg, bool serious, struct sv variable, const char *sentence)
+static void look_write(const struct look *look, int level, const char *sentence)
 {
-	struct look *look = arg;
-	/* What is not supported is said of the first who has it, whatever the value. */
-	if (!say_first(look->environment, serious ? sv_of(sentence) : variable))
-		return;
-	int level = serious ? LOG_WARN : LOG_INFO;
 	if (look->pid)
 		log_write(level, "in the environment of process %u (" SV_FMT "): %s", look->pid, SV_ARG(look->name),
 			  sentence);
@@ -75,10 +71,35 @@ static void look_say(void *arg, bool serious, struct sv variable, const char *se
 		log_write(level, "%s", sentence);
 }
 
+static void look_say(void *arg, struct sv variable, const char *mistake)
+{
+	struct look *look = arg;
+	/* What is not supported is said of the first who has it, whatever the value. */
+	if (!say_first(look->environment, mistake ? sv_of(mistake) : variable))
+		return;
+	if (mistake) {
+		look_write(look, LOG_WARN, mistake);
+		return;
+	}
+	sbuf_adds(&look->unsupported, look->unsupported.len ? ", " : "");
+	sbuf_addsv(&look->unsupported, variable);
+}
+
+static void look_end(struct look *look)
+{
+	struct sbuf text = {0};
+	sbuf_addf(&text, "not supported here, ignored: %s", sbuf_str(&look->unsupported));
+	if (look->unsupported.len)
+		look_write(look, LOG_INFO, sbuf_str(&text));
+	sbuf_release(&text);
+	sbuf_release(&look->unsupported);
+}
+
 void environment_of_process(struct environment *e, uint32_t pid, struct sv name, struct sv vars)
 {
-	struct look look = {e, pid, name};
+	struct look look = {e, pid, name, {0}};
 	settings_look(vars, true, look_say, &look);
+	look_end(&look);
 }
 
 static void environment_look(struct environment *e)
@@ -87,6 +108,7 @@ static void environment_look(struct environment *e)
 	struct look look = {.environment = e};
 	for (char **at = environ; *at; at++)
 		settings_look(sv_of(*at), false, look_say, &look);
+	look_end(&look);
 }
 
 int environment_read(struct environment *e, struct sbuf *err)

@@ -212,34 +212,45 @@ static struct sv nearest_variable(struct sv name)
 	return near.best;
 }
 
-/* A sentence about one variable, or nothing. */
-static bool look_at(struct sv name, struct sv value, bool of_process, struct sbuf *out)
+enum look { LOOK_FINE, LOOK_UNSUPPORTED, LOOK_MISTAKE };
+
+/* Of a mistake, a sentence. */
+static enum look look_at(struct sv name, struct sv value, bool of_process, struct sbuf *mistake)
 {
 	const struct setting *s = setting_of_variable(name);
 	if (s) {
 		/* Numbers and rules are sampling's, which says what is wrong with them. */
 		bool is_word = s->kind == SETTING_BOOL || s->kind == SETTING_CHOICE;
 		if (!of_process || s->scope != SETTING_PROCESS || !is_word || !value.len ||
-		    setting_check(s, value, out))
-			return false;
-		sbuf_adds(out, ": ignored");
-		return true;
+		    setting_check(s, value, mistake))
+			return LOOK_FINE;
+		sbuf_adds(mistake, ": ignored");
+		return LOOK_MISTAKE;
 	}
-	if (bsearch(&name, known_variables, KNOWN_CNT, sizeof(known_variables[0]), compare_known)) {
-		sbuf_addf(out, SV_FMT " is not supported by spanhound: ignored", SV_ARG(name));
-		return false;
-	}
+	if (bsearch(&name, known_variables, KNOWN_CNT, sizeof(known_variables[0]), compare_known))
+		return LOOK_UNSUPPORTED;
 	struct sv meant = sv_starts(name, SV("DD_")) ? nearest_variable(name) : SV_NULL;
 	if (!meant.len)
-		return false;
-	sbuf_addf(out, SV_FMT " is no variable that is known; did you mean " SV_FMT "?", SV_ARG(name), SV_ARG(meant));
-	return true;
+		return LOOK_FINE;
+	sbuf_addf(mistake, SV_FMT " is no variable that is known; did you mean " SV_FMT "?", SV_ARG(name),
+		  SV_ARG(meant));
+	return LOOK_MISTAKE;
 }
 
-void settings_look(struct sv environ, bool of_process,
-		   void (*say)(void *arg, bool serious, struct sv variable, const char *sentence), void *arg)
+/* One that may be Datadog's, and harmless on a terminal. */
+static bool is_datadog_name(struct sv name)
 {
-	struct sbuf text = {0};
+	for (size_t i = 0; i < name.len; i++)
+		if (!(name.data[i] >= 'A' && name.data[i] <= 'Z') && !(name.data[i] >= '0' && name.data[i] <= '9') &&
+		    name.data[i] != '_')
+			return false;
+	return sv_starts(name, SV("DD_")) || sv_starts(name, SV("DATADOG_"));
+}
+
+void settings_look(struct sv environ, bool of_process, void (*say)(void *arg, struct sv variable, const char *mistake),
+		   void *arg)
+{
+	struct sbuf mistake = {0};
 	while (environ.len) {
 		size_t len = strnlen(environ.data, environ.len);
 		const char *equals = memchr(environ.data, '=', len);
@@ -247,14 +258,13 @@ void settings_look(struct sv environ, bool of_process,
 		struct sv value = {environ.data + name.len + (equals != NULL), len - name.len - (equals != NULL)};
 		size_t skip = len < environ.len ? len + 1 : len;
 		environ = (struct sv){environ.data + skip, environ.len - skip};
-		if (!equals || !(sv_starts(name, SV("DD_")) || sv_starts(name, SV("DATADOG_"))))
-			continue;
-		sbuf_reset(&text);
-		bool serious = look_at(name, value, of_process, &text);
-		if (text.len)
-			say(arg, serious, name, sbuf_str(&text));
+		sbuf_reset(&mistake);
+		enum look look =
+			equals && is_datadog_name(name) ? look_at(name, value, of_process, &mistake) : LOOK_FINE;
+		if (look != LOOK_FINE)
+			say(arg, name, look == LOOK_MISTAKE ? sbuf_str(&mistake) : NULL);
 	}
-	sbuf_release(&text);
+	sbuf_release(&mistake);
 }
 
 /* --- for `info` --------------------------------------------------------------------------------------------------- */

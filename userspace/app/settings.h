@@ -24,9 +24,9 @@ void settings_origin(const struct options *o, const struct setting *s, const str
 
 /* What is to be said about the variables of an environment: known to ddtrace and not obeyed here, unknown and like one
  * that is, wrong values of what a process may set (`of_process`; ours are checked by settings_apply()). Calls back for
- * each with a sentence; `serious`: somebody made a mistake. */
-void settings_look(struct sv environ, bool of_process,
-		   void (*say)(void *arg, bool serious, struct sv variable, const char *sentence), void *arg);
+ * each: `mistake` is a sentence, or NULL where nobody made one. */
+void settings_look(struct sv environ, bool of_process, void (*say)(void *arg, struct sv variable, const char *mistake),
+		   void *arg);
 
 /* For `info`. */
 void settings_print(const struct options *o, const struct settings_process *p, struct sbuf *out);
