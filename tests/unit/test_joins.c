@@ -14,7 +14,7 @@ static struct join_key key_of(uint32_t seq)
 		.client = {[15] = 1}, .server = {[15] = 1}, .client_port = 4000, .server_port = 80, .seq = seq};
 }
 
-static const struct sh_span_context writer = {7, 8, 9};
+static const struct join_writer writer = {{7, 8, 9}, 77};
 
 static void stats_are(struct joins *j, uint64_t joined, uint64_t waiting, uint64_t traces)
 {
@@ -29,11 +29,11 @@ static void either_end_first(void **state)
 {
 	(void)state;
 	struct joins *j = joins_new(10);
-	struct sh_span_context got = {0};
+	struct join_writer got = {0};
 	struct join_key a = key_of(1), b = key_of(2);
 	assert_int_equal(joins_written(j, &a, &writer), JOINS_NONE);
 	assert_true(joins_read(j, &a, 5, &got));
-	assert_int_equal(got.span_id, 9);
+	assert_int_equal(got.self.span_id, 9);
 	/* Once. */
 	assert_false(joins_read(j, &a, 6, &got));
 	assert_false(joins_read(j, &b, 7, &got));
@@ -47,7 +47,7 @@ static void waits_or_not(void **state)
 {
 	(void)state;
 	struct joins *j = joins_new(10);
-	struct sh_span_context got;
+	struct join_writer got;
 	struct join_key a = key_of(1);
 	assert_false(joins_read(j, &a, JOINS_NONE, &got));
 	assert_int_equal(joins_written(j, &a, &writer), JOINS_NONE);
@@ -68,7 +68,7 @@ static void keys_differ(void **state)
 {
 	(void)state;
 	struct joins *j = joins_new(10);
-	struct sh_span_context got;
+	struct join_writer got;
 	struct join_key a = key_of(1);
 	joins_written(j, &a, &writer);
 	for (size_t i = 0; i < sizeof(a); i++) {
@@ -84,10 +84,10 @@ static void oldest_halves_go(void **state)
 {
 	(void)state;
 	struct joins *j = joins_new(100);
-	struct sh_span_context got;
+	struct join_writer got;
 	for (uint32_t i = 0; i < 1000; i++) {
 		struct join_key k = key_of(i);
-		struct sh_span_context w = {1, 1, i};
+		struct join_writer w = {{1, 1, i}, 1};
 		assert_int_equal(joins_written(j, &k, &w), JOINS_NONE);
 	}
 	stats_are(j, 0, 100, 0);
@@ -95,7 +95,7 @@ static void oldest_halves_go(void **state)
 		struct join_key k = key_of(i);
 		assert_int_equal(joins_read(j, &k, JOINS_NONE, &got), i >= 900);
 		if (i >= 900)
-			assert_int_equal(got.span_id, i);
+			assert_int_equal(got.self.span_id, i);
 	}
 	stats_are(j, 100, 0, 0);
 	joins_free(j);
@@ -104,7 +104,8 @@ static void oldest_halves_go(void **state)
 static void resolves(struct joins *j, uint64_t lo, uint64_t now, int64_t expected)
 {
 	uint64_t hi = 3, at = lo;
-	bool done = joins_resolve(j, &hi, &at, now);
+	uint32_t tgid;
+	bool done = joins_resolve(j, &hi, &at, now, &tgid);
 	assert_int_equal(done, expected >= 0);
 	assert_int_equal(at, done ? (uint64_t)expected : lo);
 	assert_int_equal(hi, at == lo ? 3 : 3 + (uint64_t)expected);
@@ -117,12 +118,12 @@ static void chains(void **state)
 	resolves(j, 42, 0, 42);
 	joins_begin(j, 1, 100);
 	joins_begin(j, 2, 0);
-	joins_same(j, 2, 3 + 1, 1);
+	joins_same(j, 2, 3 + 1, 1, 0);
 	resolves(j, 1, 99, -1);
 	resolves(j, 2, 99, -1);
 	resolves(j, 1, 100, 1);
 	resolves(j, 2, 100, 1);
-	joins_same(j, 1, 3 + 50, 50);
+	joins_same(j, 1, 3 + 50, 50, 0);
 	resolves(j, 1, 0, 50);
 	resolves(j, 2, 0, 50);
 	/* Settled: its own, and nothing remembered. */
@@ -132,8 +133,30 @@ static void chains(void **state)
 	stats_are(j, 0, 0, 2);
 	/* The real trace has low bits of zero. */
 	joins_begin(j, 5, 0);
-	joins_same(j, 5, 3, 0);
+	joins_same(j, 5, 3, 0, 0);
 	resolves(j, 5, 0, 0);
+	joins_free(j);
+}
+
+/* Whose the trace is: of the last process that is known on the way to it. */
+static void whose(void **state)
+{
+	(void)state;
+	struct joins *j = joins_new(10);
+	static const struct {
+		uint64_t lo, real;
+		uint32_t tgid, whose;
+	} links[] = {{3, 2, 20, 10}, {2, 1, 10, 10}, {5, 4, 40, 40}, {4, 100, 0, 0}, {6, 6, 60, 0}};
+	for (size_t i = 0; i < 5; i++) {
+		joins_begin(j, links[i].lo, 0);
+		joins_same(j, links[i].lo, 3, links[i].real, links[i].tgid);
+	}
+	for (size_t i = 0; i < 5; i++) {
+		uint64_t hi = 3, lo = links[i].lo;
+		uint32_t tgid = 99;
+		assert_true(joins_resolve(j, &hi, &lo, 0, &tgid));
+		assert_int_equal(tgid, links[i].whose);
+	}
 	joins_free(j);
 }
 
@@ -142,14 +165,15 @@ static void circles_end(void **state)
 	(void)state;
 	struct joins *j = joins_new(10);
 	uint64_t hi = 0, lo = 1;
+	uint32_t tgid;
 	joins_begin(j, 1, 0);
-	joins_same(j, 1, 0, 1);
-	assert_true(joins_resolve(j, &hi, &lo, 0));
+	joins_same(j, 1, 0, 1, 0);
+	assert_true(joins_resolve(j, &hi, &lo, 0, &tgid));
 	assert_int_equal(lo, 1);
-	joins_same(j, 1, 0, 2);
+	joins_same(j, 1, 0, 2, 0);
 	joins_begin(j, 2, 0);
-	joins_same(j, 2, 0, 1);
-	assert_true(joins_resolve(j, &hi, &lo, 0));
+	joins_same(j, 2, 0, 1, 0);
+	assert_true(joins_resolve(j, &hi, &lo, 0, &tgid));
 	joins_begin(j, 1, 0); /* again, by damaged records */
 	stats_are(j, 0, 0, 2);
 	joins_free(j);
@@ -162,7 +186,7 @@ static void ended_ones_are_forgotten_first(void **state)
 	struct joins_stats s;
 	for (uint64_t i = 1; i <= 10; i++) {
 		joins_begin(j, i, 0);
-		joins_same(j, i, 3 + 100 + i, 100 + i);
+		joins_same(j, i, 3 + 100 + i, 100 + i, 0);
 	}
 	joins_begin(j, 11, 0); /* no room: nothing has ended */
 	joins_stats(j, &s);
@@ -170,7 +194,7 @@ static void ended_ones_are_forgotten_first(void **state)
 	joins_end(j, 5);
 	joins_end(j, 3);
 	joins_begin(j, 12, 0);
-	joins_same(j, 12, 3 + 112, 112);
+	joins_same(j, 12, 3 + 112, 112, 0);
 	resolves(j, 5, 0, 5);
 	for (uint64_t i = 1; i <= 12; i++)
 		if (i != 5 && i != 11)
@@ -265,15 +289,11 @@ static void ages_at_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(either_end_first),
-		cmocka_unit_test(waits_or_not),
-		cmocka_unit_test(keys_differ),
-		cmocka_unit_test(oldest_halves_go),
-		cmocka_unit_test(chains),
-		cmocka_unit_test(circles_end),
-		cmocka_unit_test(ended_ones_are_forgotten_first),
-		cmocka_unit_test(decisions),
-		cmocka_unit_test(ages_at_random),
+		cmocka_unit_test(either_end_first), cmocka_unit_test(waits_or_not),
+		cmocka_unit_test(keys_differ),	    cmocka_unit_test(oldest_halves_go),
+		cmocka_unit_test(chains),	    cmocka_unit_test(whose),
+		cmocka_unit_test(circles_end),	    cmocka_unit_test(ended_ones_are_forgotten_first),
+		cmocka_unit_test(decisions),	    cmocka_unit_test(ages_at_random),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "trace/assembly.h"
 #include "trace/sampling/sampler.h"
+#include "trace/tags.h"
 #include "trace/sampling/threshold.h"
 
 #define ROOT   1
@@ -126,7 +127,7 @@ static void agent_rates(void **state)
 	expect(c, 1, MECHANISM_DEFAULT, 0);
 	chunk_pool_put(pool, c);
 	/* Unlisted: the default. Of the root's own service, not of the process's. */
-	c = decided(s, &other, DROPPED_ID, ROOT, 1);
+	c = decided(s, &other, DROPPED_ID + 200, ROOT, 1);
 	expect(c, 1, MECHANISM_AGENT_RATE, RATE_AGENT);
 	assert_true(c->agent_rate == 1);
 	chunk_pool_put(pool, c);
@@ -140,7 +141,7 @@ static void agent_rates(void **state)
 	c = decided(s, &shop, KEPT_ID, ROOT, 1);
 	expect(c, 0, MECHANISM_AGENT_RATE, RATE_AGENT);
 	chunk_pool_put(pool, c);
-	c = decided(s, &other, KEPT_ID, ROOT, 1);
+	c = decided(s, &other, KEPT_ID + 100, ROOT, 1);
 	expect(c, 1, MECHANISM_DEFAULT, 0);
 	chunk_pool_put(pool, c);
 	sampler_free(s);
@@ -219,7 +220,7 @@ static void rules_of_a_process(void **state)
 	c = decided(s, &own, 6, ROOT, 1);
 	assert_int_equal(said.len, strlen("DD_TRACE_SAMPLE_RATE: 'x' is not a rate from 0 to 1: ignored"));
 	chunk_pool_put(pool, c);
-	c = decided(s, &shop, 6, ROOT, 1);
+	c = decided(s, &shop, 7, ROOT, 1);
 	expect(c, 1, MECHANISM_DEFAULT, 0);
 	chunk_pool_put(pool, c);
 	sampler_free(s);
@@ -288,6 +289,44 @@ static void orders(void **state)
 	sampler_free(s);
 }
 
+/* Who is called is done first; who called decides, by what is known of it then. */
+static void the_owner_decides(void **state)
+{
+	(void)state;
+	struct process_info front = {.refs = 1,
+				     .service = SV("front"),
+				     .sampling = {.rules = SV("[{\"service\":\"front\",\"sample_rate\":0},"
+							      "{\"sample_rate\":1}]")}};
+	struct process_info back = {
+		.refs = 1, .service = SV("back"), .sampling = {.rules = SV("[{\"sample_rate\":1}]")}};
+	struct sampler *s = make(NULL, NULL, NULL, NULL);
+	struct tags t = {0};
+	struct chunk *c = chunk_of(&back, 1, 2, ROOT);
+	c->owner = process_info_ref(&front);
+	sampler_chunk(s, c, 1);
+	expect(c, -1, MECHANISM_RULE, RATE_RULE);
+	/* As if it had come in a header: the decision and its rate, but nothing of how it was taken. */
+	tags_start(&t, c);
+	tags_of(&t, t.head);
+	bool ksr = false;
+	vec_foreach (m, &t.meta)
+		ksr |= sv_eq(m->key, SV("_dd.p.ksr"));
+	vec_foreach (m, &t.metrics)
+		assert_false(sv_eq(m->key, SV("_dd.rule_psr")));
+	assert_true(ksr);
+	tags_release(&t);
+	chunk_pool_put(pool, c);
+	c = decided(s, &front, 1, ROOT, 1);
+	expect(c, -1, MECHANISM_RULE, RATE_RULE);
+	chunk_pool_put(pool, c);
+	c = decided(s, &back, 2, ROOT, 1);
+	expect(c, 2, MECHANISM_RULE, RATE_RULE | RATE_LIMIT);
+	chunk_pool_put(pool, c);
+	sampler_free(s);
+	assert_int_equal(front.refs, 1);
+	assert_int_equal(back.refs, 1);
+}
+
 static void decisions_stand(void **state)
 {
 	(void)state;
@@ -300,9 +339,12 @@ static void decisions_stand(void **state)
 	c = decided(s, &shop, 1, ROOT, 1);
 	expect(c, 1, MECHANISM_DEFAULT, 0);
 	chunk_pool_put(pool, c);
-	/* Another process of the trace decides for itself. */
+	/* And for every other process of the trace. */
 	struct process_info second = {.refs = 1, .service = SV("shop")};
 	c = decided(s, &second, 1, ROOT, 1);
+	expect(c, 1, MECHANISM_DEFAULT, 0);
+	chunk_pool_put(pool, c);
+	c = decided(s, &second, 2, ROOT, 1);
 	expect(c, -1, MECHANISM_RULE, RATE_RULE);
 	chunk_pool_put(pool, c);
 	/* Rates come with the root, though a piece before it took the decision. */
@@ -463,9 +505,16 @@ static void left_out(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_known),   cmocka_unit_test(agent_rates), cmocka_unit_test(rules_and_limit),
-		cmocka_unit_test(rules_of_a_process), cmocka_unit_test(orders),	     cmocka_unit_test(decisions_stand),
-		cmocka_unit_test(memory_is_bounded),  cmocka_unit_test(span_rules),  cmocka_unit_test(left_out),
+		cmocka_unit_test(nothing_is_known),
+		cmocka_unit_test(agent_rates),
+		cmocka_unit_test(rules_and_limit),
+		cmocka_unit_test(rules_of_a_process),
+		cmocka_unit_test(orders),
+		cmocka_unit_test(decisions_stand),
+		cmocka_unit_test(the_owner_decides),
+		cmocka_unit_test(memory_is_bounded),
+		cmocka_unit_test(span_rules),
+		cmocka_unit_test(left_out),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

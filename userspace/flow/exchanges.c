@@ -189,7 +189,7 @@ void exchanges_mistaken(struct exchanges *x, struct exchange *e, const struct sh
 	if (fake->trace_lo == e->self.trace_lo)
 		return;
 	joins_begin(x->options.joins, fake->trace_lo, 0);
-	joins_same(x->options.joins, fake->trace_lo, e->self.trace_hi, e->self.trace_lo);
+	joins_same(x->options.joins, fake->trace_lo, e->self.trace_hi, e->self.trace_lo, 0);
 	joins_end(x->options.joins, fake->trace_lo);
 }
 
@@ -216,11 +216,11 @@ static struct exchange *exchanges_by_token(struct exchanges *x, uint64_t token)
 	return s->generation == token >> 32 ? s->exchange : NULL;
 }
 
-static void exchange_joined(struct exchanges *x, struct exchange *e, const struct sh_span_context *writer)
+static void exchange_joined(struct exchanges *x, struct exchange *e, const struct join_writer *writer)
 {
-	e->writer = *writer;
+	e->writer = writer->self;
 	e->joined = true;
-	joins_same(x->options.joins, e->self.trace_lo, writer->trace_hi, writer->trace_lo);
+	joins_same(x->options.joins, e->self.trace_lo, writer->self.trace_hi, writer->self.trace_lo, writer->tgid);
 }
 
 static void exchange_tell_decision(struct exchanges *x, const struct propagation_context *r)
@@ -258,7 +258,7 @@ static void exchange_settle(struct exchanges *x, struct exchange *e)
 		joins_settle(x->options.joins, e->self.trace_lo);
 		return;
 	}
-	joins_same(x->options.joins, e->self.trace_lo, e->remote->trace_hi, e->remote->trace_lo);
+	joins_same(x->options.joins, e->self.trace_lo, e->remote->trace_hi, e->remote->trace_lo, 0);
 	exchange_tell_decision(x, e->remote);
 }
 
@@ -293,10 +293,11 @@ static void exchanges_searched(struct exchanges *x, struct exchange *e, uint64_t
 static void exchanges_written(struct exchanges *x, const struct exchange *e, const struct join_key *key,
 			      uint64_t now_ns)
 {
-	struct exchange *reader = exchanges_by_token(x, joins_written(x->options.joins, key, &e->self));
+	struct join_writer writer = {e->self, e->tgid};
+	struct exchange *reader = exchanges_by_token(x, joins_written(x->options.joins, key, &writer));
 	if (!reader || !reader->searching)
 		return;
-	exchange_joined(x, reader, &e->self);
+	exchange_joined(x, reader, &writer);
 	exchanges_searched(x, reader, now_ns);
 }
 
@@ -304,7 +305,7 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 		    uint64_t now_ns)
 {
 	struct joins *j = x->options.joins;
-	struct sh_span_context writer;
+	struct join_writer writer;
 	if (!e->facts.server) {
 		if (key)
 			exchanges_written(x, e, key, now_ns);

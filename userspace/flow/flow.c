@@ -38,11 +38,21 @@ static void flow_give(struct flow *f, struct chunk *chunk)
 	f->options.assembly.sink(f->options.assembly.sink_arg, chunk);
 }
 
+/* The process that its trace came from decides about it. */
+static void flow_own(struct flow *f, struct chunk *chunk, uint32_t tgid)
+{
+	const struct actor *actor = tgid ? actors_get(f->actors, tgid) : NULL;
+	if (actor && actor_info(actor) != chunk->process)
+		chunk->owner = process_info_ref(actor_info(actor));
+}
+
 /* A chunk leaves under the name of the trace that its own turned out to be part of. */
 static void flow_sink(void *arg, struct chunk *chunk)
 {
 	struct flow *f = arg;
-	if (joins_resolve(f->joins, &chunk->trace_hi, &chunk->trace_lo, f->now_ns)) {
+	uint32_t tgid;
+	if (joins_resolve(f->joins, &chunk->trace_hi, &chunk->trace_lo, f->now_ns, &tgid)) {
+		flow_own(f, chunk, tgid);
 		flow_give(f, chunk);
 	} else if (f->late_cnt < MAX_LATE) {
 		chunk->next = NULL;

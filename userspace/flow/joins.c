@@ -12,8 +12,8 @@
 /* One end of a message that waits for the other. */
 struct half {
 	struct join_key key;
-	struct sh_span_context writer; /* of the writer's end */
-	uint64_t token;		       /* of the reader's end; JOINS_NONE: this is the writer's */
+	struct join_writer writer; /* of the writer's end */
+	uint64_t token;		   /* of the reader's end; JOINS_NONE: this is the writer's */
 	uint32_t hash;
 };
 
@@ -24,6 +24,7 @@ struct begun {
 	uint64_t deadline_ns;	   /* 0: settled */
 	struct joins_decision decision;
 	uint32_t hash;
+	uint32_t tgid; /* whose the real one is */
 	bool same;
 };
 
@@ -105,7 +106,7 @@ static struct half *half_add(struct joins *j, const struct join_key *key, uint32
 	return &j->halves[i];
 }
 
-uint64_t joins_written(struct joins *j, const struct join_key *key, const struct sh_span_context *self)
+uint64_t joins_written(struct joins *j, const struct join_key *key, const struct join_writer *writer)
 {
 	uint32_t hash = join_key_hash(key);
 	struct half *h = joins_find(j, key, hash);
@@ -118,11 +119,11 @@ uint64_t joins_written(struct joins *j, const struct join_key *key, const struct
 	if (!h)
 		h = half_add(j, key, hash);
 	if (h)
-		h->writer = *self;
+		h->writer = *writer;
 	return JOINS_NONE;
 }
 
-bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, struct sh_span_context *ret_writer)
+bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, struct join_writer *ret_writer)
 {
 	uint32_t hash = join_key_hash(key);
 	struct half *h = joins_find(j, key, hash);
@@ -186,7 +187,7 @@ void joins_begin(struct joins *j, uint64_t lo, uint64_t deadline_ns)
 	j->traces[i] = (struct begun){.lo = lo, .deadline_ns = deadline_ns, .hash = hash};
 }
 
-void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo)
+void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo, uint32_t tgid)
 {
 	struct begun *t = joins_trace(j, lo);
 	if (!t)
@@ -194,6 +195,7 @@ void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo
 	t->same = lo != real_lo;
 	t->real_hi = real_hi;
 	t->real_lo = real_lo;
+	t->tgid = tgid;
 	t->deadline_ns = 0;
 }
 
@@ -232,9 +234,10 @@ const struct joins_decision *joins_decision(struct joins *j, uint64_t lo)
 	return t && t->decision.decided ? &t->decision : NULL;
 }
 
-bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns)
+bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns, uint32_t *ret_tgid)
 {
 	uint64_t at_hi = *hi, at_lo = *lo;
+	uint32_t tgid = 0;
 	for (int step = 0; step < MAX_STEPS; step++) {
 		const struct begun *t = joins_trace(j, at_lo);
 		if (t && now_ns < t->deadline_ns)
@@ -243,7 +246,9 @@ bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns)
 			break;
 		at_hi = t->real_hi;
 		at_lo = t->real_lo;
+		tgid = t->tgid ? t->tgid : tgid;
 	}
+	*ret_tgid = tgid;
 	*hi = at_hi;
 	*lo = at_lo;
 	return true;

@@ -40,18 +40,24 @@ uint32_t join_key_hash(const struct join_key *key);
 
 #define JOINS_NONE UINT64_MAX
 
-/* A request was written for span `self`. Returns the token of the reader that waited for it, or JOINS_NONE. */
-uint64_t joins_written(struct joins *j, const struct join_key *key, const struct sh_span_context *self);
+/* Who wrote a request: the span that it was written for, and its process. */
+struct join_writer {
+	struct sh_span_context self;
+	uint32_t tgid;
+};
+
+/* Returns the token of the reader that waited for it, or JOINS_NONE. */
+uint64_t joins_written(struct joins *j, const struct join_key *key, const struct join_writer *writer);
 /* A request was read. True: *ret_writer wrote it; else `token` waits for the writer, unless it is JOINS_NONE. */
-bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, struct sh_span_context *ret_writer);
+bool joins_read(struct joins *j, const struct join_key *key, uint64_t token, struct join_writer *ret_writer);
 /* Nobody waits for this writer any more. */
 void joins_give_up(struct joins *j, const struct join_key *key, uint64_t token);
 
 /* Trace `lo` was begun for a request that was read; until `deadline_ns` its writer may turn up. Traces that were not
  * begun here are their own. */
 void joins_begin(struct joins *j, uint64_t lo, uint64_t deadline_ns);
-/* It is part of another one. */
-void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo);
+/* It is part of another one: of a process on this host, or (tgid 0) nobody knows whose. */
+void joins_same(struct joins *j, uint64_t lo, uint64_t real_hi, uint64_t real_lo, uint32_t tgid);
 /* What was said of trace `lo`, for all processes it goes through. */
 void joins_decide(struct joins *j, uint64_t lo, const struct joins_decision *decision);
 /* It is one of its own, as far as will ever be known. */
@@ -59,9 +65,10 @@ void joins_settle(struct joins *j, uint64_t lo);
 /* Its request is answered: from now on it may be forgotten when there is no room, the longest ended one first. */
 void joins_end(struct joins *j, uint64_t lo);
 
-/* Follows the trace to the one it is part of. False: what that is may still change, at the latest at a deadline; *hi
- * and *lo are untouched. */
-bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns);
+/* Follows the trace to the one it is part of. *ret_tgid: the process it came from here, the first one of those it went
+ * through; 0: none is known. False: what that is may still change, at the latest at a deadline; *hi and *lo are
+ * untouched. */
+bool joins_resolve(struct joins *j, uint64_t *hi, uint64_t *lo, uint64_t now_ns, uint32_t *ret_tgid);
 /* NULL: nothing was said of the trace. Valid until the next call. */
 const struct joins_decision *joins_decision(struct joins *j, uint64_t lo);
 

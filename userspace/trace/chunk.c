@@ -36,6 +36,7 @@ static uint32_t chunk_weight(const struct chunk *c)
 static void chunk_free(struct chunk *c)
 {
 	process_info_unref(c->process);
+	process_info_unref(c->owner);
 	arena_release(&c->arena);
 	free(c->spans);
 	free(c);
@@ -78,6 +79,7 @@ struct chunk *chunk_pool_get(struct chunk_pool *p)
 static void chunk_clear(struct chunk *c)
 {
 	process_info_unref(c->process);
+	process_info_unref(c->owner);
 	if (c->span_cnt > CHUNK_KEEP_SPANS)
 		arena_release(&c->arena);
 	else

@@ -122,7 +122,9 @@ struct chunk {
 	struct chunk *next;
 	uint64_t trace_hi, trace_lo;
 	struct process_info *process; /* a reference is held */
-	struct span *spans;	      /* local roots last, as they end last */
+	/* Another one of this host that the trace came from: whose sampling decides about it. A reference; NULL: itself. */
+	struct process_info *owner;
+	struct span *spans; /* local roots last, as they end last */
 	uint32_t span_cnt, span_cap;
 	uint8_t partial; /* flushed before its local root ended */
 	/* The sampling decision. flow/ sets what came over the wire, trace/sampling/ the rest; it stands for all
@@ -148,6 +150,11 @@ struct chunk {
 static inline int chunk_priority(const struct chunk *c)
 {
 	return c->decided ? c->priority : PRIORITY_AUTO_KEEP;
+}
+
+static inline struct process_info *chunk_owner(const struct chunk *c)
+{
+	return c->owner ? c->owner : c->process;
 }
 
 #endif

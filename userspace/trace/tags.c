@@ -199,7 +199,7 @@ static void tags_of_head(struct tags *t, const struct span *s)
 		tags_meta(t, SV("_dd.origin"), c->origin);
 	if (c->process->language.len)
 		tags_meta(t, SV("language"), c->process->language);
-	if (!c->rates || !s->local_root)
+	if (!c->rates || !s->local_root || c->owner)
 		return;
 	if (c->rates & RATE_RULE)
 		tags_metric(t, SV("_dd.rule_psr"), c->rule_rate);

@@ -21,7 +21,7 @@ void decisions_release(struct decisions *d)
 
 static uint32_t chunk_hash(const struct chunk *c)
 {
-	return hindex_hash(c->trace_lo, c->trace_hi ^ (uintptr_t)c->process);
+	return hindex_hash(c->trace_lo, c->trace_hi);
 }
 
 static struct decision *decisions_find(const struct decisions *d, const struct chunk *c)
@@ -31,7 +31,7 @@ static struct decision *decisions_find(const struct decisions *d, const struct c
 	uint32_t hash = chunk_hash(c), ref;
 	for (uint32_t i = hash; (ref = hindex_at(&d->by_trace, &i, hash)) != HINDEX_NONE; i++) {
 		struct decision *x = &d->items.data[ref];
-		if (x->trace_lo == c->trace_lo && x->trace_hi == c->trace_hi && x->process == c->process)
+		if (x->trace_lo == c->trace_lo && x->trace_hi == c->trace_hi)
 			return x;
 	}
 	return NULL;
@@ -85,11 +85,11 @@ static struct decision *decisions_room(struct decisions *d, uint32_t *ret_index)
 	*ret_index = d->oldest;
 	d->oldest = (d->oldest + 1) % d->max;
 	struct decision *x = &d->items.data[*ret_index];
-	if (x->process) {
+	if (x->used) {
 		hindex_del(&d->by_trace, x->hash, *ret_index);
 		d->forgotten++;
 	}
-	x->process = NULL;
+	x->used = false;
 	return x;
 }
 
@@ -101,7 +101,7 @@ static struct decision *decisions_make(struct decisions *d, const struct chunk *
 		return NULL;
 	x->trace_hi = c->trace_hi;
 	x->trace_lo = c->trace_lo;
-	x->process = c->process;
+	x->used = true;
 	x->hash = hash;
 	return x;
 }

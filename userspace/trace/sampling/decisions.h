@@ -7,13 +7,12 @@
 #include "trace/hindex.h"
 #include "trace/span.h"
 
-/* A bounded memory of sampling decisions by trace and process, with what the trace carries besides: for the pieces that
- * follow the first one. When it is full the decision remembered first is forgotten. Nothing is allocated once it was
+/* A bounded memory of sampling decisions by trace, with what the trace carries besides: for the pieces that
+ * follow the first one, in all processes of this host. When it is full the decision remembered first is forgotten. Nothing is allocated once it was
  * full, unless a trace carries more text than those before. */
 struct decision {
 	uint64_t trace_hi, trace_lo;
-	const struct process_info *process; /* only compared */
-	double rate;			    /* rule_rate or agent_rate, as `rates` says */
+	double rate; /* rule_rate or agent_rate, as `rates` says */
 	double limit_rate;
 	/* Origin, then key and value of each propagated tag, each with a NUL behind it. NULL: nothing ever was. */
 	struct sbuf *carried;
@@ -22,6 +21,7 @@ struct decision {
 	uint16_t propagated_cnt;
 	uint8_t decided, rates;
 	int8_t priority;
+	bool used;
 }; /* a cache line: one of them is touched for every trace */
 
 struct decisions {

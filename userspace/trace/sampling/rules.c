@@ -281,7 +281,7 @@ static bool rule_tag_matches(const struct rule_tag *t, const struct chunk *c, co
 	double number;
 	if (s && span_metric(s, t->key, &number))
 		return pattern_match_number(&t->value, number);
-	return (s ? span_tag(c, s, t->key, &value) : process_tag(c->process, t->key, &value)) &&
+	return (s ? span_tag(c, s, t->key, &value) : process_tag(chunk_owner(c), t->key, &value)) &&
 	       pattern_match(&t->value, value);
 }
 
@@ -293,7 +293,7 @@ static bool pattern_takes_anything(const struct pattern *p)
 
 bool sampling_rule_matches(const struct sampling_rule *r, const struct chunk *c, const struct span *s)
 {
-	if (!pattern_match(&r->service, s ? span_service(c, s) : c->process->service))
+	if (!pattern_match(&r->service, s ? span_service(c, s) : chunk_owner(c)->service))
 		return false;
 	if (s ? !pattern_match(&r->name, s->name) || !pattern_match(&r->resource, span_resource(s))
 	      : !pattern_takes_anything(&r->name) || !pattern_takes_anything(&r->resource))

@@ -231,7 +231,7 @@ static const struct rate *agent_rate(struct sampler *s, struct sampled_process *
 
 static void sampler_decide(struct sampler *s, struct sampled_process *p, struct chunk *c, uint64_t now_ns)
 {
-	const struct span *root = chunk_root(c);
+	const struct span *root = c->owner ? NULL : chunk_root(c);
 	const struct sampling_rules *rules = &p->settings->rules;
 	for (uint32_t i = 0; i < rules->cnt; i++) {
 		if (!sampling_rule_matches(&rules->items[i], c, root))
@@ -308,10 +308,13 @@ void sampler_chunk(struct sampler *s, struct chunk *c, uint64_t now_ns)
 	struct sampled_process *p = sampler_process(s, c->process, now_ns);
 	take_rates(s);
 	if (!decide_by_order(c) && !c->decided && !decisions_recall(&s->open, c) && !decisions_recall(&s->ended, c)) {
-		if (p)
-			sampler_decide(s, p, c, now_ns);
-		else
+		struct sampled_process *owner = c->owner ? sampler_process(s, c->owner, now_ns) : p;
+		if (owner) {
+			owner->last_ns = now_ns;
+			sampler_decide(s, owner, c, now_ns);
+		} else {
 			decide(c, PRIORITY_AUTO_KEEP, MECHANISM_DEFAULT);
+		}
 	}
 	decisions_remember(c->partial ? &s->open : &s->ended, c);
 	if (c->priority > 0)

@@ -5,7 +5,7 @@
 #include "trace/sampling/rates.h"
 #include "trace/sampling/settings.h"
 
-/* Decides about traces as Datadog's tracers do, once per trace and process, lazily: when a chunk is about to be sent.
+/* Decides about traces as Datadog's tracers do, once per trace, lazily: when a chunk is about to be sent.
  * What comes first decides:
  *   1. manual.keep or manual.drop, a tag of any span of the chunk, whatever was decided before (keep wins)
  *   2. a decision that came with the trace's context, or that an earlier chunk of the trace got
@@ -13,6 +13,8 @@
  *   4. the Agent's rate for the root's service and its env; for services the Agent does not list, the Agent's default
  *      (as all of Datadog's tracers do but that for Python)
  *   5. keep
+ * There is one decision for all of a trace on this host, whoever is done first: that of the process the trace came from
+ * (chunk.owner), with its rules, rates and limit.
  * In a piece of a trace whose local root has not ended, rules see the process's service and tags alone.
  * Spans of a dropped trace that a span rule keeps get _dd.span_sampling.*, and `kept` is set in them.
  *
