@@ -217,3 +217,35 @@ def test_summary(spanhound, server, tmp_path):
     assert {k: v for k, v in result.summary["links"].items() if v} == {"none": 5, "header": 1}
     assert "requests linked by header 1; 5 without a parent" in result.stderr
     assert "           4        0" in result.stderr
+
+
+def test_span_rules(spanhound, server, tmp_path):
+    """Finished spans are changed and left out by what the file says, and every one is accounted for."""
+    pid, port = server(DD_SERVICE="shop", DD_ENV="prod")
+    path = write(tmp_path, f"""
+targets:
+  - pid: {pid}
+    span_rules:
+      - match: {{resource: "GET /health"}}
+        drop: true
+span_rules:
+  - match: {{name: http.server.*, tags: {{http.status_code: "5??", env: PROD}}, peer: 127.0.0.1}}
+    set:
+      resource: "{{http.method}} failed with {{http.status_code}}"
+      service: Broken Shop
+      tags: {{team: "{{service}}-{{env}}"}}
+      metrics: {{weight: 2.5}}
+    rename: {{http.useragent: agent}}
+    remove: [component, http.version]
+""")
+    s = spanhound("-c", path, env={"DD_TRACE_CLIENT_IP_ENABLED": "true"})
+    for what in ("/health", "/fail", "/cart", "/health"):
+        get(port, what, **{"User-Agent": "curl"})
+    r = s.stop()
+    assert r.dropped == {"span_rule": 2} and r.summary["seen"] == 4
+    cart, failed = sorted(r.spans, key=lambda x: x["resource"])
+    assert cart["service"] == "shop" and cart["resource"] == "GET /cart" and cart["meta"]["component"] == "http"
+    assert failed["resource"] == "GET failed with 500" and failed["service"] == "broken_shop"
+    assert failed["meta"]["team"] == "shop-prod" and failed["metrics"]["weight"] == 2.5
+    assert failed["meta"]["agent"] == "curl" and failed["meta"]["_dd.base_service"] == "shop"
+    assert not {"component", "http.version", "http.useragent"} & set(failed["meta"])

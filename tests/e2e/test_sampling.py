@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sampling and statistics of real programs, as the real test agent receives them."""
 import json
+import subprocess
+import sys
 import urllib.parse
 import urllib.request
 
@@ -227,3 +229,63 @@ def test_others_get_everything(spanhound, hot, agent):
     assert "unsampled" not in r.dropped
     assert len(r.spans) == r.summary["exported"] == r.summary["seen"]
     assert sum(g["Hits"] for g in groups(agent)) > 0
+
+
+CHAIN = """
+import http.client, sys
+import http.server, threading
+if sys.argv[1] == "serve":
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+        def log_message(self, *_): pass
+    s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(s.server_port, flush=True)
+    s.serve_forever()
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(int(sys.argv[3])):
+    c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[2]))
+    c.request("GET", "/cart")
+    c.getresponse().read()
+    c.close()
+"""
+
+
+def test_one_decision_for_all_processes(spanhound, background):
+    """Who asks keeps half of its traces, who answers would keep all: no trace is kept by halves, though who answers is
+    done first."""
+    cnt = 60
+    fake = agents.FakeAgent()
+    env = {"DD_SERVICE": "back", "DD_TRACE_SAMPLE_RATE": "1"}
+    back = background(sys.executable, "-c", CHAIN, "serve", stdout=subprocess.PIPE, text=True,
+                      env=harness.target_environment(env))
+    port = back.stdout.readline().strip()
+    env = {"DD_SERVICE": "front", "DD_TRACE_SAMPLE_RATE": "0.5", "DD_TRACE_RATE_LIMIT": "-1"}
+    front = background(sys.executable, "-c", CHAIN, "ask", port, str(cnt), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                       text=True, env=harness.target_environment(env))
+    front.stdout.readline()
+    s = spanhound("--pid", f"{front.pid},{back.pid}", "--export", f"datadog:{fake.url}", export=False)
+    front.stdin.write("go\n")
+    front.stdin.flush()
+    front.wait(harness.PATIENCE_S)
+    s.stop()
+    traces = {}
+    for chunk in fake.chunks():
+        traces.setdefault(chunk[0]["trace_id"], {})[chunk[0]["service"]] = chunk[0]
+    fake.stop()
+    joined = [t for t in traces.values() if len(t) == 2]
+    assert len(joined) == len(traces) == cnt
+    for trace_id, t in traces.items():
+        want = 2 if keeps(trace_id, 0.5) else -1
+        assert {h["metrics"]["_sampling_priority_v1"] for h in t.values()} == {want}
+        assert {h["meta"]["_dd.p.dm"] for h in t.values()} == {"-3"}
+        assert t["front"]["meta"]["_dd.p.tid"] == t["back"]["meta"]["_dd.p.tid"]
+        assert {h["meta"]["_dd.p.ksr"] for h in t.values()} == {"0.5"}
+        assert "_dd.rule_psr" in t["front"]["metrics"] and "_dd.rule_psr" not in t["back"]["metrics"]
+    kept = sum(t["back"]["metrics"]["_sampling_priority_v1"] > 0 for t in joined)
+    assert 0 < kept < cnt
