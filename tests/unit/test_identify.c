@@ -161,6 +161,62 @@ static void test_tags(void **state)
 	process_info_unref(info);
 }
 
+static void test_source(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *environ, *commit, *repository, *process_tags, *service;
+		bool hostname;
+		unsigned tags;
+	} cases[] = {
+		{"X=1", "", "",
+		 "entrypoint.basedir:bin,entrypoint.name:shop,entrypoint.type:executable,entrypoint.workdir:my_shop,"
+		 "svc.auto:shop",
+		 "shop", false, 0},
+		{"DD_GIT_COMMIT_SHA=abc|DD_GIT_REPOSITORY_URL=https://me:token@git.example.org/a@b/c.git|DD_SERVICE=cart|"
+		 "DD_TAGS=git.commit.sha:older,team:x|DD_TRACE_REPORT_HOSTNAME=True|DD_SERVICE_MAPPING=shop:no,cart:My Cart",
+		 "abc", "https://git.example.org/a@b/c.git",
+		 "entrypoint.basedir:bin,entrypoint.name:shop,entrypoint.type:executable,entrypoint.workdir:my_shop,svc.user:true",
+		 "my_cart", true, 1},
+		{"DD_TAGS=git.commit.sha:older,git.repository_url:git@example.org:a/b|DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED=0",
+		 "older", "git@example.org:a/b", "", "shop", false, 0},
+		{"DD_GIT_COMMIT_SHA=abc|DD_TAGS=git.commit.sha:older|DD_TRACE_GIT_METADATA_ENABLED=false|"
+		 "DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED=false|DD_TRACE_REPORT_HOSTNAME=no",
+		 "", "", "", "shop", false, 0},
+	};
+	unlink(in_dir("proc/9/exe"));
+	unlink(in_dir("proc/9/cwd"));
+	fake_process(root, 9, "shop", "/usr/bin/shop", "shop", 5);
+	assert_int_equal(symlink("/srv/My Shop", in_dir("proc/9/cwd")), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct process_info *info = identity_of(cases[i].environ, NULL), *child = identify_fork(info, 5, 5);
+		for (int who = 0; who < 2; who++) {
+			const struct process_info *p = who ? child : info;
+			assert_sv(p->commit, cases[i].commit);
+			assert_sv(p->repository, cases[i].repository);
+			assert_sv(p->process_tags, cases[i].process_tags);
+			assert_sv(p->service, cases[i].service);
+			assert_int_equal(p->report_hostname, cases[i].hostname);
+			assert_int_equal(p->tag_cnt, cases[i].tags);
+		}
+		process_info_unref(info);
+		process_info_unref(child);
+	}
+	/* Scripts by their names, modules by theirs. */
+	unlink(in_dir("proc/9/exe"));
+	fake_process(root, 9, "python3", "/usr/bin/python3.11", "", 0);
+	set_strings("cmdline", "python3|flask_app.py");
+	struct process_info *info = identity_of("", NULL);
+	assert_sv(info->process_tags, "entrypoint.basedir:my_shop,entrypoint.name:flask_app,entrypoint.type:script,"
+				      "entrypoint.workdir:my_shop,svc.auto:flask_app");
+	process_info_unref(info);
+	set_strings("cmdline", "python3|-m|shop.worker");
+	info = identity_of("", NULL);
+	assert_sv(info->process_tags, "entrypoint.name:shop.worker,entrypoint.type:module,entrypoint.workdir:my_shop,"
+				      "svc.auto:shop.worker");
+	process_info_unref(info);
+}
+
 static void test_default_service(void **state)
 {
 	(void)state;
@@ -354,7 +410,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_precedence),	      TEST(test_dd_tags), TEST(test_tags), TEST(test_default_service),
 		TEST(test_embedded_language), TEST(test_real),	  TEST(test_uuid), TEST(test_cgroup_inode),
-		TEST(test_request_settings),
+		TEST(test_request_settings),  TEST(test_source),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,43 @@ static void test_go_files(void **state)
 	assert_language(of_file("go4", RUNTIME_UNKNOWN), RUNTIME_GO, "1.23-0123abc", "gc-amd64-linux");
 }
 
+/* A version of no length, then a module's lines between 16 bytes before and behind them. */
+#define GO_MODULE(length, lines)                                                                           \
+	GO_SECTION("2", ".byte 0\\n .byte " length "\\n .zero 16\\n .ascii \\\"" lines "\\\"\\n .zero 16") \
+	"int main(void) { "                                                                                \
+	"return 0; }\n"
+
+static void test_go_source(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *source, *package, *commit;
+	} cases[] = {
+		{GO_MODULE("0xdf, 0x00",
+			   "path\\\\texample.org/shop\\\\nbuild\\\\tvcs=git\\\\nbuild\\\\tvcs.revision=0123abc\\\\n"),
+		 "example.org/shop", "0123abc"},
+		/* Of another system's working tree; a length beyond the section. */
+		{GO_MODULE("0xde, 0x00",
+			   "path\\\\texample.org/shop\\\\nbuild\\\\tvcs=hg\\\\nbuild\\\\tvcs.revision=0123abc\\\\n"),
+		 "example.org/shop", ""},
+		{GO_MODULE("0xff, 0x7f", "path\\\\texample.org/shop\\\\n"), "", ""},
+		{GO_MODULE("0xff, 0xff, 0xff, 0xff, 0xff", "path\\\\tx\\\\n"), "", ""},
+		{GO_MODULE("4", "path\\\\tx\\\\n"), "", ""},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char file[16], command[64];
+		snprintf(file, sizeof(file), "gm%zu.c", i);
+		compiled_source(file, cases[i].source);
+		snprintf(command, sizeof(command), "gcc -o gm%zu gm%zu.c", i, i);
+		compiled_run(command);
+		file[strlen(file) - 2] = '\0';
+		struct language l = of_file(file, RUNTIME_UNKNOWN);
+		assert_int_equal(l.runtime, RUNTIME_GO);
+		assert_string_equal(l.package, cases[i].package);
+		assert_string_equal(l.commit, cases[i].commit);
+	}
+}
+
 static void test_programs(void **state)
 {
 	(void)state;
@@ -232,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_other_runtimes),
 		cmocka_unit_test(test_hostile_constants),
 		cmocka_unit_test(test_go_files),
+		cmocka_unit_test(test_go_source),
 		cmocka_unit_test(test_programs),
 		cmocka_unit_test(test_words),
 		cmocka_unit_test_setup_teardown(test_real, make_test_dir, remove_test_dir),

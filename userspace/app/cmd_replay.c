@@ -187,6 +187,11 @@ static int add_process(struct replay *r, const struct capture_entry *e, const vo
 	info->runtime_id = arena_dup(a, capture_text(body, e->size, "runtime_id"));
 	info->container_id = arena_dup(a, capture_text(body, e->size, "container_id"));
 	info->hostname = arena_dup(a, capture_text(body, e->size, "hostname"));
+	info->report_hostname = text_number(capture_text(body, e->size, "report_hostname")) == 1;
+	info->commit = arena_dup(a, capture_text(body, e->size, "commit"));
+	info->repository = arena_dup(a, capture_text(body, e->size, "repository"));
+	info->go_path = arena_dup(a, capture_text(body, e->size, "go_path"));
+	info->process_tags = arena_dup(a, capture_text(body, e->size, "process_tags"));
 	info->target = text_number(capture_text(body, e->size, "target"));
 	add_settings(r, info, e, body);
 	add_routes(r, info);

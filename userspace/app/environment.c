@@ -6,6 +6,7 @@
 
 #include "app/settings.h"
 #include "base/log.h"
+#include "target/source.h"
 #include "trace/request_settings.h"
 
 #define SAID_MAX 65536 /* bytes; what is wrong beyond that may be said again */
@@ -117,6 +118,11 @@ int environment_read(struct environment *e, struct sbuf *err)
 	pthread_mutex_init(&e->lock, NULL);
 	environment_look(e);
 	for (const char *const *name = request_variables; *name; name++) {
+		const char *value = getenv(*name);
+		if (value)
+			request_settings_put(&e->requests, *name, sv_of(value));
+	}
+	for (const char *const *name = source_variables; *name; name++) {
 		const char *value = getenv(*name);
 		if (value)
 			request_settings_put(&e->requests, *name, sv_of(value));

@@ -95,6 +95,11 @@ static void recorder_write_process(struct recorder *r, uint32_t tgid, const stru
 	capture_add_text(&r->text, "runtime_id", p->runtime_id);
 	capture_add_text(&r->text, "container_id", p->container_id);
 	capture_add_text(&r->text, "hostname", p->hostname);
+	capture_add_text(&r->text, "report_hostname", p->report_hostname ? SV("1") : SV("0"));
+	capture_add_text(&r->text, "commit", p->commit);
+	capture_add_text(&r->text, "repository", p->repository);
+	capture_add_text(&r->text, "go_path", p->go_path);
+	capture_add_text(&r->text, "process_tags", p->process_tags);
 	capture_add_text(&r->text, "ns_pid", sv_of(ns_pid));
 	char target[16];
 	snprintf(target, sizeof(target), "%u", p->target);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "target/entry.h"
 #include "target/match.h"
+#include "target/source.h"
 #include "target/text.h"
 #include "trace/normalize.h"
 #include "trace/request_settings.h"
@@ -245,6 +246,10 @@ static void pack_all(struct packer *k, const struct process_info *from, struct p
 	to->container_id = pack(k, from->container_id);
 	to->external_env = pack(k, from->external_env);
 	to->hostname = pack(k, from->hostname);
+	to->commit = pack(k, from->commit);
+	to->repository = pack(k, from->repository);
+	to->go_path = pack(k, from->go_path);
+	to->process_tags = pack(k, from->process_tags);
 	to->sampling.sample_rate = pack(k, from->sampling.sample_rate);
 	to->sampling.rules = pack(k, from->sampling.rules);
 	to->sampling.rate_limit = pack(k, from->sampling.rate_limit);
@@ -322,6 +327,18 @@ static void settings_of(const struct identify_options *o, struct sv vars, struct
 	}
 }
 
+/* For source_find(). */
+struct lookup {
+	const struct identify_options *options;
+	struct sv vars;
+};
+
+static bool lookup_variable(void *arg, const char *name, struct sv *ret)
+{
+	const struct lookup *l = arg;
+	return setting_of(l->options, l->vars, name, ret);
+}
+
 static struct sv kept_text(struct identity *id, struct sbuf *text)
 {
 	struct sv copy = arena_dup(&id->arena, sbuf_sv(text));
@@ -364,7 +381,18 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		identify_default_service(p, runtime_word(language.runtime), &fallback);
 		id.service = sbuf_sv(&fallback);
 	}
-	bool good = identity_normalize(&id, runtime_word(language.runtime));
+	struct lookup lookup = {o, vars};
+	struct source_options source = {.variable = lookup_variable,
+					.arg = &lookup,
+					.language = &language,
+					.service = id.service,
+					.service_told = id.service_told};
+	struct source built;
+	bool good = source_find(p, &source, &id.tags, &id.arena, &built);
+	struct sv text = SV_NULL;
+	if (setting_of(o, vars, "DD_SERVICE_MAPPING", &text) && source_map_service(text, &id.service) < 0)
+		good = false;
+	good &= identity_normalize(&id, runtime_word(language.runtime));
 	environ_get(vars, "DD_EXTERNAL_ENV", &external);
 	settings_of(o, vars, &settings);
 	uuid_make(uuid);
@@ -384,6 +412,11 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.external_env = external,
 		.cgroup_inode = container.id.len ? 0 : proc_cgroup_inode(p),
 		.hostname = o->hostname,
+		.commit = built.commit,
+		.repository = built.repository,
+		.go_path = built.go_path,
+		.process_tags = built.process_tags,
+		.report_hostname = setting_of(o, vars, "DD_TRACE_REPORT_HOSTNAME", &text) && source_is_true(text),
 		.tags = id.tags.data,
 		.tag_cnt = (uint32_t)id.tags.cnt,
 		.sampling = sampling_vars_of(o, vars),

@@ -49,6 +49,10 @@ struct language {
 	/* Datadog-Meta-Lang-Interpreter where it is certain, else empty: "CPython", "PyPy", "v8", "gc-amd64-linux",
 	 * "OpenJDK 64-Bit Server VM". */
 	char interpreter[64];
+	/* What the Go compiler wrote down (runtime/debug.BuildInfo), else empty: the commit, where it built from a git
+	 * working tree, and the path of the main package; longer ones are left out. */
+	char commit[65];
+	char package[128];
 };
 
 const char *runtime_title(enum runtime runtime);

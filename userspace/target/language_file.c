@@ -117,6 +117,37 @@ static struct sv symbol_bytes(struct elf *elf, struct sv name, uint64_t len)
 
 /* --- each runtime ------------------------------------------------------------------------------------------------- */
 
+/* The text of a line that begins with `key`, among those of a Go program's module information. */
+static struct sv go_line(struct sv lines, struct sv key)
+{
+	while (lines.len) {
+		struct sv line = text_line(&lines);
+		if (sv_starts(line, key))
+			return behind(line, key.len);
+	}
+	return SV_NULL;
+}
+
+/* Behind the version, as a varint's length and text: 16 bytes, lines of words between tabs, 16 bytes. */
+static void go_module(struct sv info, struct language *ret)
+{
+	uint64_t len = 0;
+	size_t at = 0;
+	for (unsigned shift = 0; at < info.len && shift < 28; shift += 7) {
+		len |= (uint64_t)(info.data[at] & 0x7f) << shift;
+		if (!(info.data[at++] & 0x80))
+			break;
+	}
+	if (len < 32 || len > info.len - at)
+		return;
+	struct sv lines = {info.data + at + 16, len - 32};
+	struct sv package = go_line(lines, SV("path\t")), commit = go_line(lines, SV("build\tvcs.revision="));
+	if (package.len < sizeof(ret->package))
+		set(ret->package, sizeof(ret->package), package);
+	if (sv_eq(go_line(lines, SV("build\tvcs=")), SV("git")) && commit.len < sizeof(ret->commit))
+		set(ret->commit, sizeof(ret->commit), commit);
+}
+
 /* Go, debug/buildinfo: "\xff Go buildinf:", pointer size, flags; since 1.18 (flag 2) at offset 32 the version's length
  * as a varint, and the version. Before, a pointer to a string header, which needs no relocation in position-dependent
  * programs only. */
@@ -132,6 +163,8 @@ static void go_version(struct elf *elf, struct language *ret)
 		uint64_t len = info.len > 32 ? (unsigned char)info.data[32] : 0;
 		if (len < 128 && len <= info.len - 33)
 			version = (struct sv){info.data + 33, len};
+		if (version.data)
+			go_module(behind(info, 33 + len), ret);
 	} else if (info.data[14] == 8) {
 		uint64_t at[2];
 		memcpy(at, info.data + 16, 8);

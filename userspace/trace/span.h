@@ -47,7 +47,10 @@ struct process_info {
 	struct sv external_env;	    /* its DD_EXTERNAL_ENV, as it is; may be empty */
 	uint64_t cgroup_inode; /* of its cgroup, when there is no container id and it is not the host's; 0: not known */
 	struct sv hostname;
-	struct tag *tags; /* DD_TAGS and the like: on every span */
+	/* With each chunk; may be empty: what it was built from, and how it was started, as target/source.h has it. */
+	struct sv commit, repository, go_path, process_tags;
+	bool report_hostname; /* DD_TRACE_REPORT_HOSTNAME */
+	struct tag *tags;     /* DD_TAGS and the like: on every span */
 	uint32_t tag_cnt;
 	struct sampling_vars sampling; /* of its own environment */
 	struct sv settings;	       /* how it wants its requests traced: trace/request_settings.h */

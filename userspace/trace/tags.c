@@ -184,6 +184,18 @@ bool tags_is_foreign(const struct tags *t, uint32_t i)
 	return service.len && !sv_same_service(service, t->chunk->process->service);
 }
 
+static void tags_of_source(struct tags *t, const struct process_info *p)
+{
+	if (p->process_tags.len)
+		tags_meta(t, SV("_dd.tags.process"), p->process_tags);
+	if (p->commit.len)
+		tags_meta(t, SV("_dd.git.commit.sha"), p->commit);
+	if (p->repository.len)
+		tags_meta(t, SV("_dd.git.repository_url"), p->repository);
+	if (p->go_path.len)
+		tags_meta(t, SV("_dd.go_path"), p->go_path);
+}
+
 static void tags_of_head(struct tags *t, const struct span *s)
 {
 	const struct chunk *c = t->chunk;
@@ -199,6 +211,7 @@ static void tags_of_head(struct tags *t, const struct span *s)
 		tags_meta(t, SV("_dd.origin"), c->origin);
 	if (c->process->language.len)
 		tags_meta(t, SV("language"), c->process->language);
+	tags_of_source(t, c->process);
 	if (!c->rates || !s->local_root || c->owner)
 		return;
 	if (c->rates & RATE_RULE)
@@ -246,6 +259,8 @@ void tags_of(struct tags *t, uint32_t i)
 	if (s->local_root) {
 		if (p->runtime_id.len)
 			tags_meta(t, SV("runtime-id"), p->runtime_id);
+		if (p->report_hostname && p->hostname.len)
+			tags_meta(t, SV("_dd.hostname"), p->hostname);
 		tags_metric(t, SV("process_id"), p->ns_pid ? p->ns_pid : p->pid);
 	}
 	if (tags_is_top_level(t, i))

@@ -147,7 +147,7 @@ static void put_payload(msgpack_packer *p, const struct stats_bucket *b, size_t 
 	put_key_str(p, "GitCommitSha", SV(""));
 	put_key_str(p, "ImageTag", SV(""));
 	put_key_u64(p, "ProcessTagsHash", 0);
-	put_key_str(p, "ProcessTags", SV(""));
+	put_key_str(p, "ProcessTags", o->who->process_tags);
 }
 
 struct stats_payload *stats_payload_new(const struct stats_bucket *b, size_t *first,
