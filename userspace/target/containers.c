@@ -2,11 +2,11 @@
 #include "target/containers.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <pthread.h>
 
 #include "base/arena.h"
 #include "base/glob.h"
-#include "base/json.h"
 
 #define BUCKETS 1024
 
@@ -182,65 +182,42 @@ bool containers_next(struct containers *t, uint64_t now_ns, char ret_id[CONTAINE
 	return next;
 }
 
-static void read_labels(struct json *j, struct known *k, struct sbuf *key, struct sbuf *value)
+static struct sv text_of(const json_t *v)
 {
-	size_t bytes = 0;
-	if (json_peek(j) != '{') { /* null: none */
-		json_skip(j);
-		return;
-	}
-	for (json_enter(j, '{'); json_key(j, key);) {
-		if (json_peek(j) != '"') {
-			json_skip(j);
-			continue;
-		}
-		json_string(j, value);
-		bytes += key->len + value->len;
-		if (k->labels.cnt >= CONTAINER_LABELS_MAX || bytes > CONTAINER_LABELS_BYTES)
-			continue;
-		struct tag label = {arena_dup(&k->arena, sbuf_sv(key)), arena_dup(&k->arena, sbuf_sv(value))};
-		if (vec_push(&k->labels, label) < 0)
-			j->failed = true;
-	}
+	return (struct sv){json_string_value(v), json_string_length(v)};
 }
 
-static void read_config(struct json *j, struct known *k, struct sbuf *key, struct sbuf *value)
+/* False: memory is out. null: there are none. */
+static bool read_labels(json_t *labels, struct known *k)
 {
-	if (json_peek(j) != '{') {
-		json_skip(j);
-		return;
+	size_t bytes = 0;
+	const char *name;
+	json_t *value;
+	json_object_foreach(labels, name, value)
+	{
+		struct sv key = sv_of(name);
+		bytes += key.len + json_string_length(value);
+		if (!json_is_string(value) || k->labels.cnt >= CONTAINER_LABELS_MAX || bytes > CONTAINER_LABELS_BYTES)
+			continue;
+		struct tag label = {arena_dup(&k->arena, key), arena_dup(&k->arena, text_of(value))};
+		if (!label.key.data || !label.value.data || vec_push(&k->labels, label) < 0)
+			return false;
 	}
-	for (json_enter(j, '{'); json_key(j, key);) {
-		if (sv_eq(sbuf_sv(key), SV("Labels")))
-			read_labels(j, k, key, value);
-		else
-			json_skip(j);
-	}
+	return true;
 }
 
 static bool read_container(struct sv text, struct known *k)
 {
-	struct sbuf key = {0}, value = {0};
-	struct json j = json_start(text);
-	for (json_enter(&j, '{'); json_key(&j, &key);) {
-		if (sv_eq(sbuf_sv(&key), SV("Name"))) {
-			json_maybe_string(&j, &value);
-			struct sv name = sbuf_sv(&value);
-			if (name.len && name.data[0] == '/')
-				name = (struct sv){name.data + 1, name.len - 1};
-			if (name.len > CONTAINER_NAME_MAX)
-				name.len = CONTAINER_NAME_MAX;
-			k->name = arena_dup(&k->arena, name);
-		} else if (sv_eq(sbuf_sv(&key), SV("Config"))) {
-			read_config(&j, k, &key, &value);
-		} else {
-			json_skip(&j);
-		}
-	}
-	bool good = json_end(&j) && !key.failed && !value.failed && (k->name.len || k->labels.cnt);
-	sbuf_release(&key);
-	sbuf_release(&value);
-	return good;
+	json_t *root = text.len ? json_loadb(text.data, text.len, JSON_DECODE_INT_AS_REAL, NULL) : NULL;
+	struct sv name = text_of(json_object_get(root, "Name"));
+	if (name.len && name.data[0] == '/')
+		name = (struct sv){name.data + 1, name.len - 1};
+	if (name.len > CONTAINER_NAME_MAX)
+		name.len = CONTAINER_NAME_MAX;
+	k->name = name.len ? arena_dup(&k->arena, name) : SV_NULL;
+	bool good = read_labels(json_object_get(json_object_get(root, "Config"), "Labels"), k);
+	json_decref(root);
+	return good && (k->name.len || k->labels.cnt);
 }
 
 int containers_answer(struct containers *t, const char *id, struct sv json)

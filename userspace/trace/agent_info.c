@@ -2,9 +2,9 @@
 #include "trace/agent_info.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 
-#include "base/json.h"
 #include "base/vec.h"
 
 /* --- fields, by their names --------------------------------------------------------------------------------------- */
@@ -126,10 +126,7 @@ static const struct field info_fields[] = {
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
 struct reader {
-	struct json j;
 	struct agent_info *info;
-	struct sbuf key, text;
-	VEC(struct sv) list;
 	bool no_memory;
 };
 
@@ -140,78 +137,71 @@ static struct sv reader_dup(struct reader *r, struct sv s)
 	return copy;
 }
 
-static struct agent_list read_list(struct reader *r, bool paths)
+/* Empty when it is no text. */
+static struct sv text_of(const json_t *v)
+{
+	return json_is_string(v) ? (struct sv){json_string_value(v), json_string_length(v)} : SV("");
+}
+
+static struct agent_list read_list(struct reader *r, const json_t *array, bool paths)
 {
 	struct agent_list l = {0};
-	if (json_peek(&r->j) != '[') {
-		json_skip(&r->j);
-		return l;
-	}
-	r->list.cnt = 0;
-	for (json_enter(&r->j, '['); json_item(&r->j);) {
-		if (json_peek(&r->j) != '"') {
-			json_skip(&r->j);
+	size_t cnt = json_array_size(array), max = cnt < AGENT_INFO_MAX_LIST ? cnt : AGENT_INFO_MAX_LIST;
+	l.data = arena_alloc(&r->info->arena, (max + 1) * sizeof(*l.data));
+	r->no_memory |= !l.data;
+	for (size_t i = 0; l.data && i < cnt && l.cnt < max; i++) {
+		const json_t *item = json_array_get(array, i);
+		struct sv s = text_of(item);
+		if (!json_is_string(item))
 			continue;
-		}
-		if (!json_string(&r->j, &r->text) || r->list.cnt == AGENT_INFO_MAX_LIST)
-			continue;
-		struct sv s = r->text.len ? sbuf_sv(&r->text) : SV("");
 		if (paths && s.len && s.data[0] == '/')
 			s = (struct sv){s.data + 1, s.len - 1};
-		r->no_memory |= vec_push(&r->list, reader_dup(r, s)) < 0;
+		l.data[l.cnt++] = reader_dup(r, s);
 	}
-	l.cnt = (uint32_t)r->list.cnt;
-	l.data = arena_alloc(&r->info->arena, (l.cnt + 1) * sizeof(*l.data));
-	if (!l.data)
-		r->no_memory = true;
-	else if (l.cnt)
-		memcpy(l.data, r->list.data, l.cnt * sizeof(*l.data));
-	return l.data ? l : (struct agent_list){0};
+	return l;
 }
 
-static uint64_t read_number(struct reader *r, uint64_t max)
+static uint64_t read_number(const json_t *v, uint64_t max)
 {
-	double v = 0;
-	json_maybe_number(&r->j, &v);
-	return v >= 0 && v <= (double)max ? (uint64_t)v : 0;
+	double n = json_number_value(v);
+	return n >= 0 && n <= (double)max ? (uint64_t)n : 0;
 }
 
-static void read_object(struct reader *r, const struct field *fields);
+static void read_object(struct reader *r, json_t *object, const struct field *fields);
 
-static void read_field(struct reader *r, const struct field *f)
+static void read_field(struct reader *r, json_t *v, const struct field *f)
 {
 	char *to = (char *)r->info + f->offset;
 	switch (f->kind) {
 	case KIND_BOOL:
-		json_maybe_bool(&r->j, (bool *)to);
+		if (json_is_boolean(v))
+			*(bool *)to = json_is_true(v);
 		break;
 	case KIND_STRING:
-		sbuf_reset(&r->text);
-		json_maybe_string(&r->j, &r->text);
-		*(struct sv *)to = reader_dup(r, r->text.len ? sbuf_sv(&r->text) : SV(""));
+		*(struct sv *)to = reader_dup(r, text_of(v));
 		break;
 	case KIND_LIST:
 	case KIND_PATHS:
-		*(struct agent_list *)to = read_list(r, f->kind == KIND_PATHS);
+		*(struct agent_list *)to = read_list(r, v, f->kind == KIND_PATHS);
 		break;
 	case KIND_U16:
-		*(uint16_t *)to = (uint16_t)read_number(r, UINT16_MAX);
+		*(uint16_t *)to = (uint16_t)read_number(v, UINT16_MAX);
 		break;
 	case KIND_U32:
-		*(uint32_t *)to = (uint32_t)read_number(r, UINT32_MAX);
+		*(uint32_t *)to = (uint32_t)read_number(v, UINT32_MAX);
 		break;
 	case KIND_U64:
-		*(uint64_t *)to = read_number(r, 1ULL << 53);
+		*(uint64_t *)to = read_number(v, 1ULL << 53);
 		break;
 	case KIND_FLAGS: {
-		struct agent_list flags = read_list(r, false);
+		struct agent_list flags = read_list(r, v, false);
 		r->info->big_resource = agent_list_has(&flags, SV("big_resource"));
 		break;
 	}
 	case KIND_OBJECT:
 		if (f->offset)
 			*(bool *)to = true;
-		read_object(r, f->fields);
+		read_object(r, v, f->fields);
 		break;
 	}
 }
@@ -231,39 +221,35 @@ static bool same_name(struct sv key, const char *name)
 }
 
 /* Anything but an object is skipped. The tables are three deep, and so is this. */
-static void read_object(struct reader *r, const struct field *fields)
+static void read_object(struct reader *r, json_t *object, const struct field *fields)
 {
-	if (json_peek(&r->j) != '{') {
-		json_skip(&r->j);
-		return;
-	}
-	for (json_enter(&r->j, '{'); json_key(&r->j, &r->key);) {
+	const char *key;
+	json_t *value;
+	json_object_foreach(object, key, value)
+	{
 		const struct field *f = fields;
-		while (f->name && !same_name(sbuf_sv(&r->key), f->name))
+		while (f->name && !same_name(sv_of(key), f->name))
 			f++;
 		if (f->name)
-			read_field(r, f);
-		else
-			json_skip(&r->j);
+			read_field(r, value, f);
 	}
 }
 
 static int agent_info_read(struct agent_info *i, struct sbuf *err)
 {
-	struct reader r = {.j = json_start(i->json), .info = i};
+	struct reader r = {.info = i};
+	json_error_t e;
 	i->version = i->default_env = i->obfuscation.sql_mode = SV("");
-	bool object = json_peek(&r.j) == '{';
-	read_object(&r, info_fields);
-	bool good = json_end(&r.j);
-	sbuf_release(&r.key);
-	sbuf_release(&r.text);
-	vec_release(&r.list);
-	if (r.no_memory)
-		return -ENOMEM;
-	if (object && good)
-		return 0;
-	sbuf_addf(err, object ? "/info is no JSON: stopped at byte %zu" : "/info is no JSON object", r.j.at);
-	return -EINVAL;
+	json_t *root = json_loadb(i->json.data, i->json.len, JSON_DECODE_INT_AS_REAL, &e);
+	int rc = json_is_object(root) ? 0 : -EINVAL;
+	if (!root)
+		sbuf_addf(err, "/info is no JSON: line %d, column %d: %s", e.line, e.column, e.text);
+	else if (rc < 0)
+		sbuf_adds(err, "/info is no JSON object");
+	else
+		read_object(&r, root, info_fields);
+	json_decref(root);
+	return r.no_memory ? -ENOMEM : rc;
 }
 
 int agent_info_parse(struct agent_info **ret, struct sv json, struct sbuf *err)
