@@ -281,3 +281,22 @@ def test_two_exporters(spanhound, program, fake):
     p.run()
     r = s.stop()
     assert {x["span_id"] for x in r.spans} == {x["span_id"] for x in a.accepted}
+
+
+def test_as_the_agent_would(spanhound, program, fake, tmp_path):
+    """For an Agent spans are obfuscated and normalised here, and every exporter shows that; without one, what was captured."""
+    rules = harness.write(tmp_path, "sql.yaml", """
+probes:
+  - function: p_string
+    span: {name: "pay::{currency}!", type: sql, service: My Bank, resource: "SELECT * FROM t WHERE c = '{currency}' LIMIT {n}"}
+    args: {currency: {at: 1, type: string, max: 16}, n: {at: 2, type: i32}}
+""")
+    seen = {}
+    for where in ("agent", "file"):
+        p = program("args", "values")
+        s = spanhound("--pid", p.pid, "-c", rules, *(to(fake().url) if where == "agent" else ()))
+        p.run()
+        seen[where] = next(x for x in s.stop().spans if "EUR" in x["name"])
+    assert (seen["agent"]["name"], seen["agent"]["resource"]) == ("pay_EUR", "SELECT * FROM t WHERE c = ? LIMIT ?")
+    assert seen["file"]["name"] == "pay::EUR!" and "'EUR' LIMIT 1" in seen["file"]["resource"]
+    assert seen["agent"]["service"] == seen["file"]["service"] == "my_bank"

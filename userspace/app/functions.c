@@ -174,6 +174,18 @@ static int function_tags(struct functions *f, struct function_entry *e)
 	return 0;
 }
 
+/* Services have one name everywhere: that of Datadog. False: memory is out. */
+static bool function_service(struct functions *f, struct sv *service)
+{
+	struct sbuf text = {0};
+	if (!service->len || normalize_is_service(*service))
+		return true;
+	normalize_service(&text, *service, SV_NULL);
+	*service = text.failed ? SV_NULL : arena_dup(&f->arena, sbuf_sv(&text));
+	sbuf_release(&text);
+	return service->data;
+}
+
 int functions_publish(struct functions *f, const struct plan_function *plan)
 {
 	struct function_entry *e = arena_alloc(&f->arena, sizeof(*e));
@@ -192,8 +204,10 @@ int functions_publish(struct functions *f, const struct plan_function *plan)
 		.measure = f->metrics && e->probe->measure_cnt ? function_measure : NULL,
 		.no_span = e->probe->no_span,
 	};
-	struct sv service = e->info.service, type = e->info.type;
-	e->info.normal = normalize_is_name(plan->name) && (!service.len || normalize_is_service(service));
+	struct sv type = e->info.type;
+	if (!function_service(f, &e->info.service))
+		return -ENOMEM;
+	e->info.normal = normalize_is_name(plan->name);
 	e->info.clean = e->info.normal && plan->display.len <= NORMALIZE_MAX_RESOURCE &&
 			type.len <= NORMALIZE_MAX_NAME && !obfuscate_touches(type);
 	e->metrics = f->metrics;
