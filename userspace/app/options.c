@@ -380,9 +380,11 @@ static int find_config(struct options *o, enum command_id command, int argc, cha
 		       const char *shorts)
 {
 	int rc = 0, c;
+	bool help = false;
 	optind = 1;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		help |= c == OPTION_HELP || option_of_letter(c) == OPTION_HELP;
 		if (c != OPTION_CONFIG && option_of_letter(c) != OPTION_CONFIG)
 			continue;
 		if (o->list)
@@ -391,7 +393,7 @@ static int find_config(struct options *o, enum command_id command, int argc, cha
 		if (rc < 0)
 			return rc;
 	}
-	if (!o->list && command == COMMAND_serve)
+	if (!o->list && command == COMMAND_serve && !help)
 		return load_config(o, command, DEFAULT_CONFIG);
 	if (!o->list)
 		o->list = probe_list_new();
