@@ -25,7 +25,7 @@ struct seen {
 	bool error, local_root, partial;
 	char name[40], resource[80], status[8], link[16], url[120];
 	char error_type[32], aborted[16], unfinished[8], truncated[8], thread[20];
-	double request_sz, response_sz, connect_ns; /* -1: not there */
+	int64_t request_sz, response_sz, connect_ns; /* -1: not there */
 };
 
 struct world {

@@ -461,6 +461,7 @@ int main(void)
 #else
 int main(void)
 {
+	puts("1..1\nok 1 - ends_run # SKIP steps x86-64 code under breakpoints of its own");
 	return 0;
 }
 #endif
