@@ -5,17 +5,32 @@
 #   make test       install what is needed, build, run every test
 #   make help       the rest
 #
-# O=dir (output), V=1 (commands), DEBUG=1 (-O0 -g3), SAN=address|undefined, WERROR=1, CC=clang
+# O=dir (output), V=1 (commands), DEBUG=1 (-O0 -g3), SAN=address|undefined, WERROR=1, CC=clang, ARCH=arm64 (cross)
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .DEFAULT_GOAL := all
 
-O      ?= .output
+# Debian's names of architectures. Another one than this machine's is cross-compiled, into a folder of its own.
+HOST_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+ARCH      ?= $(HOST_ARCH)
+GNU_ARCH  := $(patsubst arm64,aarch64,$(patsubst amd64,x86_64,$(ARCH)))
+ifeq ($(ARCH),$(HOST_ARCH))
+  O ?= .output
+else
+  O ?= .output-$(ARCH)
+  CROSS := $(GNU_ARCH)-linux-gnu-
+  # Runs a program of that architecture here.
+  EMULATOR := qemu-$(GNU_ARCH)-static
+endif
 PREFIX ?= /usr/local
 ifeq ($(origin CC),default)
-CC := gcc
+CC := $(CROSS)gcc
 endif
+ifeq ($(origin AR),default)
+AR := $(CROSS)ar
+endif
+STRIP   ?= $(CROSS)strip
 CLANG   ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 
@@ -34,8 +49,12 @@ DEMO_DEBS := redis-server procps
 # Who has a Rust of their own (rustup) needs no other. Asked when it matters, not at every make.
 TEST_DEBS  = $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3 python3-venv ca-certificates \
              redis-tools gdb binutils xz-utils strace mount util-linux curl iproute2 wrk apache2-bin apache2-utils \
-             media-types \
+             media-types mandoc dpkg-dev systemd \
              $(if $(shell rustc --version 2>/dev/null),,rustc)
+# Of the other architecture; headers are those of DEBS.
+ARM64_DEBS := gcc-aarch64-linux-gnu qemu-user-static \
+              $(patsubst %,%:arm64,$(filter lib%-dev zlib1g-dev,$(filter-out linux-libc-dev uthash-dev,$(DEBS)) libcmocka-dev) libc6-dev)
+PACKAGE_DEBS := podman buildah runc
 KERNEL_DEBS := qemu-system-x86 seabios busybox-static
 
 # --- flags -----------------------------------------------------------------------------------------------------------
@@ -48,12 +67,18 @@ ifneq ($(SAN),)
 OPT += -fsanitize=$(SAN) -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=$(SAN)
 endif
+# What a privileged program that reads foreign bytes owes its host; tests/lint/hardening looks whether the binary has it.
+# _FORTIFY_SOURCE needs an optimising compiler, and hides from a sanitizer what it would report.
+HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection \
+          $(if $(filter amd64,$(ARCH)),-fcf-protection=full) $(if $(filter arm64,$(ARCH)),-mbranch-protection=standard) \
+          $(if $(DEBUG)$(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
 PKGS     := libbpf libelf zlib liblzma capstone libfyaml jansson msgpack libcurl libpcre2-8
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -Iuserspace -I$(O) -I/usr/include/libiberty
-CFLAGS   += -std=gnu11 $(OPT) $(WARN) -fvisibility=hidden
+CFLAGS   += -std=gnu11 $(OPT) $(HARDEN) $(WARN) -fvisibility=hidden
 LDLIBS   += -lbpf -lelf -lz -llzma -lcapstone -lfyaml -ljansson -lmsgpackc -lcurl -lpcre2-8 -liberty -lpthread -lm
-BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
-BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf -I/usr/include/$(shell uname -m)-linux-gnu \
+BPF_ARCH := $(patsubst amd64,x86,$(ARCH))
+BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf -I/usr/include/$(GNU_ARCH)-linux-gnu \
               -Wall -Wextra -Wno-unused-parameter $(if $(WERROR)$(CI),-Werror)
 
 # --- sources, by wildcard --------------------------------------------------------------------------------------------
@@ -89,7 +114,7 @@ $(O)/flags: force
 GIT_VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
 $(O)/version.h: force
 	@mkdir -p $(@D)
-	@echo '#define SPANHOUND_VERSION "0.1.0"' >$@.new
+	@echo '#define SPANHOUND_VERSION "$(VERSION)"' >$@.new
 	@echo '#define SPANHOUND_COMMIT "$(GIT_VERSION)"' >>$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
@@ -114,10 +139,10 @@ $(SKEL): $(O)/spanhound.bpf.o
 $(patsubst %.c,$(O)/%.o,$(wildcard userspace/kernel/*.c)): | $(SKEL)
 $(APP_OBJ) $(patsubst %.c,$(O)/%.o,$(wildcard userspace/export/*.c)): | $(O)/version.h
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(O)/,userspace bpf unit fuzz) -type f -name '*.d' 2>/dev/null)
 
 # --- dependencies ----------------------------------------------------------------------------------------------------
-.PHONY: deps deps-demo deps-test deps-kernels
+.PHONY: deps deps-demo deps-test deps-kernels deps-arm64 deps-packages
 deps:
 	@tests/install-debs $(DEBS)
 deps-demo:
@@ -126,6 +151,13 @@ deps-test:
 	@tests/install-debs $(DEBS) $(TEST_DEBS)
 deps-kernels:
 	@tests/install-debs $(DEBS) $(TEST_DEBS) $(KERNEL_DEBS)
+
+deps-packages:
+	@tests/install-debs $(DEBS) $(TEST_DEBS) $(PACKAGE_DEBS)
+deps-arm64:
+	@tests/install-debs $(DEBS) libcmocka-dev python3
+	@dpkg --print-foreign-architectures | grep -qx arm64 || { dpkg --add-architecture arm64 && apt-get update -qq; }
+	@tests/install-debs $(ARM64_DEBS)
 
 VENV := $(O)/venv
 $(VENV)/.done: tests/requirements.txt
@@ -180,6 +212,23 @@ fuzz: deps-test
 	@$(MAKE) --no-print-directory fuzzers
 	@for f in $(FUZZ_BIN); do tests/fuzz/run $$f $${FUZZ_SECONDS:-300} || exit 1; done
 
+# Packages, archives and images are made; containers run.
+.PHONY: test-packages
+test-packages: deps-packages
+	@$(MAKE) --no-print-directory WERROR=1 $(O)/spanhound programs $(VENV)/.done
+	@SPANHOUND_PACKAGES=1 $(MAKE) --no-print-directory WERROR=1 test-packages-built
+.PHONY: test-packages-built
+test-packages-built:
+	@$(VENV)/bin/python tests/run.py --output $(O) --only packages
+
+# Another architecture: everything is compiled, and what is pure runs in QEMU's user mode.
+.PHONY: test-arm64
+test-arm64: deps-arm64
+	@$(MAKE) --no-print-directory ARCH=arm64 WERROR=1 test-emulated
+.PHONY: test-emulated
+test-emulated: $(O)/spanhound unit
+	@python3 tests/run.py --output $(O) --only unit $(if $(EMULATOR),--emulator $(EMULATOR))
+
 # Kernels of distributions, from their packages, in QEMU: the newest of each pattern that the package sources have.
 TEST_KERNEL_DEBS ?= linux-image-6.1.0-*[0-9]-amd64-unsigned linux-image-6.12.*[0-9]-amd64-unsigned
 .PHONY: test-kernels
@@ -205,11 +254,7 @@ lint:
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
-.PHONY: install
-install: $(O)/spanhound
-	install -D -m 755 $(O)/spanhound $(DESTDIR)$(PREFIX)/bin/spanhound
-	@mkdir -p $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	$(O)/spanhound completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/spanhound
+include deploy/package.mk
 
 .PHONY: clean help
 clean:
@@ -218,9 +263,12 @@ help:
 	@sed -n '2,8s/^# \{0,1\}//p' Makefile
 	@echo '  make deps       install the packages the build needs (Debian)'
 	@echo '  make test-kernels  the kernels of Debian 12 in QEMU (TEST_KERNEL_DEBS=)'
+	@echo '  make test-packages  make deb, tarball and image, run the image in containers'
+	@echo '  make test-arm64  cross-compile for arm64, run the unit tests in QEMU (user mode)'
 	@echo '  make bench      the figures, as ratios measured in one run'
 	@echo '  make soak       the tests with their full counts'
 	@echo '  make fuzz       every fuzz target for FUZZ_SECONDS (300)'
 	@echo '  make lint       include direction, formatting, licence lines'
 	@echo '  make format     clang-format over the tree'
-	@echo '  make install    DESTDIR= PREFIX=/usr/local'
+	@echo '  make install    DESTDIR= PREFIX=/usr/local: binary, manual pages, completion, systemd unit'
+	@echo '  make deb, tarball, image   packages, in $(PACKAGES)'
