@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image in containers, with no more privilege than deploy/ gives it: for all of the host, and as the sidecar of one
+application whose PID namespace it shares."""
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import urllib.request
+
+import harness
+import pytest
+
+from conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# The limits that crun and runc would raise need a capability that a build machine may lack.
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
+# deploy/compose.yaml
+LEAST = ("--cap-drop", "all", "--cap-add", "BPF,PERFMON,SYS_PTRACE,DAC_READ_SEARCH", "--security-opt", "seccomp=unconfined",
+         "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp", "-v", "/sys/kernel/btf:/sys/kernel/btf:ro")
+NGINX = """daemon off; user root; worker_processes 1; error_log stderr; pid /tmp/nginx.pid;
+events {}
+http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u;
+       scgi_temp_path /tmp/s; server { listen 127.0.0.1:%d; root /srv; } }
+"""
+REQUESTS = 5
+
+
+class Podman:
+    """With a store of its own."""
+
+    def __init__(self, folder):
+        self.command = ["podman", "--root", f"{folder}/storage", "--runroot", f"{folder}/run", "--tmpdir", f"{folder}/tmp",
+                        "--runtime", "runc", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]
+        self.running = []
+
+    def __call__(self, *words, check=True, **kwargs):
+        p = subprocess.run([*self.command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=not kwargs,
+                           timeout=harness.PATIENCE_S * 2, **kwargs)
+        assert p.returncode == 0 or not check, f"podman {' '.join(words)}\n{p.stderr}"
+        return p.stdout
+
+    def run(self, name, *words):
+        self.running.append(name)
+        return self("run", "-d", "--name", name, *LIMITS, *words).strip()
+
+    def logs(self, name):
+        p = subprocess.run([*self.command, "logs", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return p.stdout
+
+    def inspect(self, name, what):
+        return self("inspect", "-f", "{{%s}}" % what, name).strip()
+
+    def end(self):
+        for name in self.running:
+            self("rm", "-f", "-t", "5", name, check=False)
+
+
+@pytest.fixture(scope="module")
+def podman(make, tmp_path_factory):
+    missing = [t for t in ("podman", "runc", "nginx") if not shutil.which(t)]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"needs {', '.join(missing) or 'root'}")
+    make("image")
+    p = Podman(tmp_path_factory.mktemp("podman"))
+    image, = glob.glob(os.path.join(harness.OUTPUT, "packages", "*.oci.tar"))
+    p.image = p("load", "-q", "-i", image).split()[-1]
+    yield p
+    p.end()
+
+
+@pytest.fixture(scope="module")
+def port():
+    return 18900 + os.getpid() % 90
+
+
+@pytest.fixture(scope="module")
+def app(podman, port, tmp_path_factory):
+    """nginx from a root that holds it and nothing else; (name, container id)."""
+    root = tmp_path_factory.mktemp("app")
+    nginx = shutil.which("nginx")
+    listed = subprocess.run([os.path.join(ROOT, "deploy", "libraries"), nginx], capture_output=True, text=True, check=True)
+    for path in (nginx, *listed.stdout.split()):
+        os.makedirs(f"{root}{os.path.dirname(path)}", exist_ok=True)
+        shutil.copy(path, f"{root}{path}")
+    for folder in ("etc", "tmp", "srv", "var/log/nginx", "var/lib/nginx", "run"):
+        os.makedirs(root / folder, exist_ok=True)
+    (root / "etc/passwd").write_text("root:x:0:0::/:\n", encoding="utf-8")
+    (root / "etc/group").write_text("root:x:0:\n", encoding="utf-8")
+    (root / "etc/nginx.conf").write_text(NGINX % port, encoding="utf-8")
+    (root / "srv/index.html").write_text("hello\n", encoding="utf-8")
+    tar = subprocess.run(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE, check=True).stdout
+    podman("import", "-q", "-", "app:test", input=tar)
+    container = podman.run("app", "--network", "host", "--cap-drop", "all", "--cap-add", "DAC_OVERRIDE", "app:test", nginx,
+                           "-c", "/etc/nginx.conf")
+    harness.wait_for(lambda: asked(port), "nginx")
+    return "app", container
+
+
+def asked(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=harness.PATIENCE_S) as r:
+            return r.read()
+    except OSError:
+        return None
+
+
+def trace(podman, port, out, name, *words):
+    """Runs spanhound in a container while requests are made; its spans, once it ended well."""
+    os.makedirs(out, exist_ok=True)
+    podman.run(name, "-v", f"{out}:/out", *words, "--export", "json:/out/spans.json", "--summary", "json:/out/summary.json")
+
+    def ready():
+        assert podman.inspect(name, ".State.Running") == "true", podman.logs(name)
+        return "spanhound: ready:" in podman.logs(name)
+    harness.wait_for(ready, "spanhound in its container")
+    for _ in range(REQUESTS):
+        assert asked(port) == b"hello\n"
+    podman("kill", "-s", str(int(signal.SIGTERM)), name)
+    assert podman("wait", name).strip() == "0", podman.logs(name)
+    with open(f"{out}/summary.json", encoding="utf-8") as f:
+        harness.assert_identity(json.load(f))
+    spans = harness.read_spans(f"{out}/spans.json")
+    harness.assert_well_formed(spans)
+    return spans
+
+
+def assert_spans(spans, container):
+    served = [s for s in spans if s["name"] == "http.server.request" and s["service"] == "nginx"]
+    assert len(served) == REQUESTS, spans
+    for s in served:
+        assert s["resource"] == "GET /" and s["meta"]["http.status_code"] == "200", s
+        assert CONTAINER_TAG not in s["meta"] or s["meta"][CONTAINER_TAG] == container, s
+
+
+CONTAINER_TAG = "container_id"
+
+
+def test_for_the_host(podman, app, port, tmp_path):
+    """deploy/kubernetes/daemonset.yaml, deploy/compose.yaml"""
+    spans = trace(podman, port, tmp_path / "out", "host", *LEAST, "--network", "host", "--pid", "host", podman.image,
+                  "attach", "--port", str(port))
+    assert_spans(spans, app[1])
+
+
+def test_for_the_host_as_a_daemon(podman, app, port, tmp_path):
+    """By the configuration file; who else listens on this host is left alone."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"targets: [{{port: {port}}}]\n", encoding="utf-8")
+    spans = trace(podman, port, tmp_path / "out", "daemon", *LEAST, "--network", "host", "--pid", "host",
+                  "-v", f"{config}:/etc/spanhound/config.yaml:ro", podman.image, "serve")
+    assert_spans(spans, app[1])
+
+
+def test_as_a_sidecar(podman, app, port, tmp_path):
+    """deploy/kubernetes/sidecar.yaml: the default configuration, in the application's own PID namespace."""
+    spans = trace(podman, port, tmp_path / "out", "sidecar", *LEAST, "--network", f"container:{app[0]}", "--pid",
+                  f"container:{app[0]}", podman.image, "serve")
+    assert_spans(spans, app[1])
+
+
+def test_privileged(podman, app, port, tmp_path):
+    """With everything, as well."""
+    spans = trace(podman, port, tmp_path / "out", "privileged", "--privileged", "--network", "host", "--pid", "host",
+                  podman.image, "attach", "--port", str(port))
+    assert_spans(spans, app[1])
+
+
+def test_without_privilege(podman):
+    """What is missing is said, and it ends at once."""
+    podman.run("bare", "--cap-drop", "all", podman.image, "attach", "--name", "nobody")
+    assert podman("wait", "bare").strip() == "1"
+    assert "CAP_BPF" in podman.logs("bare")
