@@ -9,12 +9,13 @@ import signal
 import subprocess
 import urllib.request
 
+import agents
 import harness
 import pytest
 
 from conftest import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 # The limits that crun and runc would raise need a capability that a build machine may lack.
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
 # deploy/compose.yaml
@@ -107,10 +108,19 @@ def asked(port):
         return None
 
 
-def trace(podman, port, out, name, *words):
-    """Runs spanhound in a container while requests are made; its spans, once it ended well."""
+@pytest.fixture
+def agent():
+    a = agents.FakeAgent()
+    yield a
+    a.stop()
+
+
+def trace(podman, port, agent, out, name, *words):
+    """Runs spanhound in a container while requests are made; its spans, once it ended well, and what the Agent was told
+    their container is."""
     os.makedirs(out, exist_ok=True)
-    podman.run(name, "-v", f"{out}:/out", *words, "--export", "json:/out/spans.json", "--summary", "json:/out/summary.json")
+    podman.run(name, "-v", f"{out}:/out", *words, "--export", "json:/out/spans.json", "--export",
+               f"datadog:http://127.0.0.1:{agent.port}", "--summary", "json:/out/summary.json")
 
     def ready():
         assert podman.inspect(name, ".State.Running") == "true", podman.logs(name)
@@ -124,46 +134,45 @@ def trace(podman, port, out, name, *words):
         harness.assert_identity(json.load(f))
     spans = harness.read_spans(f"{out}/spans.json")
     harness.assert_well_formed(spans)
-    return spans
+    told = [{k.lower(): v for k, v in headers.items()} for path, headers, _, _ in agent.requests if path.endswith("/traces")]
+    return spans, {headers.get("datadog-container-id") for headers in told}
 
 
-def assert_spans(spans, container):
+def assert_spans(traced, container):
+    spans, containers = traced
     served = [s for s in spans if s["name"] == "http.server.request" and s["service"] == "nginx"]
     assert len(served) == REQUESTS, spans
     for s in served:
         assert s["resource"] == "GET /" and s["meta"]["http.status_code"] == "200", s
-        assert CONTAINER_TAG not in s["meta"] or s["meta"][CONTAINER_TAG] == container, s
+    assert containers == {container}
 
 
-CONTAINER_TAG = "container_id"
-
-
-def test_for_the_host(podman, app, port, tmp_path):
+def test_for_the_host(podman, app, agent, port, tmp_path):
     """deploy/kubernetes/daemonset.yaml, deploy/compose.yaml"""
-    spans = trace(podman, port, tmp_path / "out", "host", *LEAST, "--network", "host", "--pid", "host", podman.image,
+    spans = trace(podman, port, agent, tmp_path / "out", "host", *LEAST, "--network", "host", "--pid", "host", podman.image,
                   "attach", "--port", str(port))
     assert_spans(spans, app[1])
 
 
-def test_for_the_host_as_a_daemon(podman, app, port, tmp_path):
+def test_for_the_host_as_a_daemon(podman, app, agent, port, tmp_path):
     """By the configuration file; who else listens on this host is left alone."""
     config = tmp_path / "config.yaml"
     config.write_text(f"targets: [{{port: {port}}}]\n", encoding="utf-8")
-    spans = trace(podman, port, tmp_path / "out", "daemon", *LEAST, "--network", "host", "--pid", "host",
+    spans = trace(podman, port, agent, tmp_path / "out", "daemon", *LEAST, "--network", "host", "--pid", "host",
                   "-v", f"{config}:/etc/spanhound/config.yaml:ro", podman.image, "serve")
     assert_spans(spans, app[1])
 
 
-def test_as_a_sidecar(podman, app, port, tmp_path):
+def test_as_a_sidecar(podman, app, agent, port, tmp_path):
     """deploy/kubernetes/sidecar.yaml: the default configuration, in the application's own PID namespace."""
-    spans = trace(podman, port, tmp_path / "out", "sidecar", *LEAST, "--network", f"container:{app[0]}", "--pid",
+    spans = trace(podman, port, agent, tmp_path / "out", "sidecar", *LEAST, "--network", f"container:{app[0]}", "--pid",
                   f"container:{app[0]}", podman.image, "serve")
     assert_spans(spans, app[1])
 
 
-def test_privileged(podman, app, port, tmp_path):
+def test_privileged(podman, app, agent, port, tmp_path):
     """With everything, as well."""
-    spans = trace(podman, port, tmp_path / "out", "privileged", "--privileged", "--network", "host", "--pid", "host",
+    spans = trace(podman, port, agent, tmp_path / "out", "privileged", "--privileged", "--network", "host", "--pid", "host",
                   podman.image, "attach", "--port", str(port))
     assert_spans(spans, app[1])
 
