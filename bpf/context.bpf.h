@@ -13,9 +13,15 @@
 /* The execution context: which trace this thread is in and which probed calls are open in it.
  * A context belongs to the thread that runs, so nothing in it needs an atomic. */
 
+/* 0: of a process outside of the PID namespace that is looked at. The branch is decided when the program is loaded. */
 static __always_inline u64 execution_key(void)
 {
-	return bpf_get_current_pid_tgid();
+	struct bpf_pidns_info in_ns = {};
+	if (!settings.pid_ns_ino)
+		return bpf_get_current_pid_tgid();
+	if (bpf_get_ns_current_pid_tgid(settings.pid_ns_dev, settings.pid_ns_ino, &in_ns, sizeof(in_ns)))
+		return 0;
+	return (u64)in_ns.tgid << 32 | in_ns.pid;
 }
 
 static __always_inline u64 random_u64(void)

@@ -127,7 +127,22 @@ struct thread_struct {
 	unsigned long fsbase; /* x86 */
 };
 
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 struct task_struct {
+	struct pid *thread_pid;
 	int pid;
 	int tgid;
 	int exit_code;

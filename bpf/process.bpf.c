@@ -14,6 +14,23 @@ static __always_inline void context_retire(u64 key)
 	bpf_map_delete_elem(&contexts, &key);
 }
 
+/* The number of a new process as execution_key() will say it; 0: it is in another PID namespace. */
+static __always_inline u32 child_tgid(struct task_struct *child)
+{
+	if (!settings.pid_ns_ino)
+		return BPF_CORE_READ(child, tgid);
+	struct pid *pid = BPF_CORE_READ(child, thread_pid);
+	u32 level = BPF_CORE_READ(pid, level);
+	struct upid number = {};
+	if (level > 32) /* MAX_PID_NS_LEVEL, include/linux/pid_namespace.h */
+		return 0;
+	void *at = (void *)pid + bpf_core_field_offset(struct pid, numbers) + level * sizeof(number);
+	if (bpf_probe_read_kernel(&number, sizeof(number), at) ||
+	    BPF_CORE_READ(number.ns, ns.inum) != settings.pid_ns_ino)
+		return 0;
+	return number.nr;
+}
+
 /* trace_sched_process_fork(parent, child): in the parent, before the child runs for the first time. A child process is
  * chosen with its parent, and goes on inside the calls that were open at the fork. */
 SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_args *ctx)
@@ -21,14 +38,14 @@ SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_arg
 	struct task_struct *child = (void *)ctx->args[1];
 	u64 key = execution_key();
 	u32 parent = key >> 32;
-	u32 pid = BPF_CORE_READ(child, pid);
-	u32 tgid = BPF_CORE_READ(child, tgid);
 
-	if (tgid == parent)
+	if (BPF_CORE_READ(child, tgid) == bpf_get_current_pid_tgid() >> 32) /* a thread */
 		return 0;
 	struct sh_process *p = bpf_map_lookup_elem(&processes, &parent);
-	if (!p)
+	u32 tgid = p ? child_tgid(child) : 0;
+	if (!tgid)
 		return 0;
+	u32 pid = tgid; /* its first thread's */
 	struct sh_process copy = *p;
 	bpf_map_update_elem(&processes, &tgid, &copy, BPF_ANY);
 	emit_process(SH_EV_FORK, tgid, pid, parent);
@@ -64,7 +81,9 @@ SEC("?raw_tp/sched_process_exec") int process_exec(struct bpf_raw_tracepoint_arg
 {
 	u64 key = execution_key();
 	u32 tgid = key >> 32;
-	u64 old_key = (u64)tgid << 32 | (u32)ctx->args[1];
+	/* What another thread than the first was called in an inner PID namespace is not known any more: what was open in
+	 * it is then reported at the end. */
+	u64 old_key = !settings.pid_ns_ino ? (u64)tgid << 32 | (u32)ctx->args[1] : key;
 
 	if (shared.stop_at_exec && shared.stop_at_exec == tgid) {
 		shared.stop_at_exec = 0;
@@ -76,7 +95,7 @@ SEC("?raw_tp/sched_process_exec") int process_exec(struct bpf_raw_tracepoint_arg
 		if (!(p->flags & SH_PROCESS_KEEP_EXEC))
 			bpf_map_delete_elem(&processes, &tgid);
 	}
-	if (p || shared.watch_exec)
+	if (p || (shared.watch_exec && tgid))
 		emit_process(SH_EV_EXEC, tgid, (u32)key, 0);
 	/* At once, for its first calls; user space looks at it in its own time and may decide otherwise. */
 	struct sh_process *image = image_chosen();

@@ -68,6 +68,9 @@ struct sh_settings {
 	__u32 specs;			/* some call is not simply recorded */
 	__u32 captures;			/* some value is recorded: contexts have a struct sh_arena behind them */
 	__u32 head;			/* bytes copied of each message on a socket; at most SH_MAX_HEAD */
+	/* The PID namespace whose numbers name processes, by the device (as the kernel writes it) and inode of
+	 * /proc/PID/ns/pid; inode 0: the initial one. Processes that are not in that very namespace are not seen. */
+	__u64 pid_ns_dev, pid_ns_ino;
 	__u8 syscalls[SH_MAX_SYSCALLS]; /* by number: SH_SYS_*, 0 for those that do not matter */
 };
 

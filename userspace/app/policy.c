@@ -2,13 +2,17 @@
 #include "app/policy.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "target/procfs.h"
+#include "target/scan.h"
 
 #define INITIAL_PID_NAMESPACE 0xEFFFFFFC /* include/linux/proc_ns.h, PROC_PID_INIT_INO */
 
@@ -16,6 +20,59 @@ const char *proc_root(void)
 {
 	const char *root = getenv("HOST_PROC");
 	return root && *root ? root : "/proc";
+}
+
+static bool pid_namespace(const char *root, const char *process, struct stat *ret)
+{
+	char path[PATH_MAX];
+	snprintf(path, sizeof(path), "%s/%s/ns/pid", root, process);
+	return stat(path, ret) == 0;
+}
+
+/* The kernel lists a process's numbers from the namespace of the mount inwards: one alone says that it is in that. */
+static int is_of_the_mount(void *arg, struct proc *p)
+{
+	const struct proc_status *status;
+	return p->dir >= 0 && proc_status(p, &status) == 0 && status->ns_depth == 0 &&
+	       fstatat(p->dir, "ns/pid", arg, 0) == 0;
+}
+
+int policy_pid_namespace(dev_t *ret_dev, ino_t *ret_ino, struct sbuf *err)
+{
+	const char *root = proc_root();
+	char path[PATH_MAX];
+	struct stat st;
+	*ret_dev = 0;
+	*ret_ino = 0;
+	snprintf(path, sizeof(path), "%s/1/stat", root);
+	if (access(path, F_OK) < 0) {
+		sbuf_addf(err, "%s shows no processes (%s): HOST_PROC is to name a mount of proc", root,
+			  strerror(errno));
+		return -EINVAL;
+	}
+	/* The first process is of the namespace of the mount, but may not be ours to look at. */
+	if (!pid_namespace(root, "1", &st)) {
+		int code = errno;
+		if (scan_each(root, is_of_the_mount, &st, err) <= 0) {
+			sbuf_reset(err);
+			sbuf_addf(err,
+				  "which PID namespace %s shows cannot be told: %s/1/ns/pid: %s (needs CAP_SYS_PTRACE)",
+				  root, root, strerror(code));
+			return -EINVAL;
+		}
+	}
+	if (st.st_ino == INITIAL_PID_NAMESPACE)
+		return 0;
+	*ret_dev = st.st_dev;
+	*ret_ino = st.st_ino;
+	return 0;
+}
+
+bool policy_pids_are_ours(ino_t pid_ns_ino)
+{
+	struct stat st;
+	return pid_namespace("/proc", "self", &st) &&
+	       st.st_ino == (pid_ns_ino ? pid_ns_ino : (ino_t)INITIAL_PID_NAMESPACE);
 }
 
 static bool needs_names(const struct probe_list *list)

@@ -26,8 +26,10 @@ void policy_release(struct policy *p);
 /* Waits until what was wanted so far is known: at most timeout_ms. False: it took longer. */
 bool policy_wait(struct policy *p, int timeout_ms);
 
-/* Whether pids that the kernel tells us are those of proc_root(): the root shows the initial PID namespace. 0; else -EINVAL
- * and what is to be done, in err. */
-int policy_check_pids(struct sbuf *err);
+/* Which PID namespace proc_root() shows: the kernel half is to speak of processes by the same numbers. *ret_ino is 0 for
+ * the initial one. 0; -EINVAL with what is missing, and what is to be done, in err. */
+int policy_pid_namespace(dev_t *ret_dev, ino_t *ret_ino, struct sbuf *err);
+/* Whether it is ours, so that the pids of our children are its numbers, too. */
+bool policy_pids_are_ours(ino_t pid_ns_ino);
 
 #endif

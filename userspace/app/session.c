@@ -171,6 +171,22 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.handoffs = list->handoffs.cnt > 0,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
 	};
+	rc = policy_pid_namespace(&options.pid_ns_dev, &options.pid_ns_ino, err);
+	if (rc == 0 && s->options.has_child && !policy_pids_are_ours(options.pid_ns_ino)) {
+		sbuf_addf(
+			err,
+			"%s shows another PID namespace than ours, and a program of ours has another number there: `run` "
+			"needs a /proc of its own PID namespace (unshare --mount-proc; HOST_PROC unset)",
+			proc_root());
+		rc = -EINVAL;
+	}
+	if (rc < 0)
+		return rc;
+	if (options.pid_ns_ino)
+		log_info(
+			"%s shows an inner PID namespace: processes outside of it are not seen; for the whole host mount the "
+			"host's /proc and set HOST_PROC, or share its PID namespace (hostPID, --pid host)",
+			proc_root());
 	return kernel_open(&s->kernel, &options, err);
 }
 

@@ -197,6 +197,12 @@ static size_t kernel_context_sz(const struct kernel *k)
 	return sizeof(struct sh_context) + (k->options.captures ? sizeof(struct sh_arena) : 0);
 }
 
+/* As the kernel itself writes a device number (include/linux/kdev_t.h). */
+static uint32_t kernel_dev(dev_t dev)
+{
+	return major(dev) << 20 | minor(dev);
+}
+
 static int kernel_load(struct kernel *k, struct sbuf *err)
 {
 	int cpu_cnt = libbpf_num_possible_cpus();
@@ -216,6 +222,8 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 		bpf_map__set_max_entries(k->skel->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
 		bpf_map__set_value_size(k->skel->maps.contexts, (uint32_t)kernel_context_sz(k));
 		k->skel->rodata->settings.specs = k->options.specs;
+		k->skel->rodata->settings.pid_ns_ino = k->options.pid_ns_ino;
+		k->skel->rodata->settings.pid_ns_dev = kernel_dev(k->options.pid_ns_dev);
 		k->skel->rodata->settings.captures = k->options.captures;
 		k->skel->rodata->settings.head = k->options.head ? k->options.head : SH_HEAD_DEFAULT;
 		syscalls_fill(k->skel->rodata->settings.syscalls);
@@ -334,7 +342,7 @@ int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags)
 
 int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags)
 {
-	struct sh_image key = {.ino = ino, .dev = major(dev) << 20 | minor(dev)};
+	struct sh_image key = {.ino = ino, .dev = kernel_dev(dev)};
 	struct sh_process p = {.flags = flags};
 	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.images), &key, &p, BPF_ANY) < 0 ? -errno : 0;
 }

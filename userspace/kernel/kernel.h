@@ -25,6 +25,8 @@ struct kernel_options {
 	bool handoffs;		/* the probe list declares some */
 	bool sockets;		/* follow the sockets of chosen processes */
 	uint32_t head;		/* bytes copied of each message on them; 0: SH_HEAD_DEFAULT */
+	dev_t pid_ns_dev;	/* of /proc/1/ns/pid below the /proc that names processes */
+	ino_t pid_ns_ino;	/* 0: the initial PID namespace */
 	size_t ring_size;	/* bytes for all CPUs together; 0: default */
 };
 
