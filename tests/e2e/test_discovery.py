@@ -376,3 +376,78 @@ def test_ddtrace_itself_is_recognised(tmp_path):
     finally:
         p.kill()
         p.wait()
+
+
+# --- PID namespaces ----------------------------------------------------------------------------------------------------
+
+def children_of(pid):
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/stat") as f:
+                if int(f.read().rsplit(")", 1)[1].split()[1]) == pid:
+                    found.append(int(name))
+    return found
+
+
+def wrapped(tmp, *before):
+    """A spanhound that is started by another program."""
+    path = write(tmp, f"wrapper-{time.monotonic_ns()}.sh", f'#!/bin/sh\nexec {" ".join(before)} {harness.BINARY} "$@"\n')
+    os.chmod(path, 0o755)
+    return path
+
+
+def stop_wrapped(s):
+    os.kill(wait_for(lambda: children_of(s.pid), "the program in the wrapper")[0], signal.SIGINT)
+    return s.result()
+
+
+@pytest.mark.parametrize("case", ["fork_threads"])
+def test_inside_a_pid_namespace(spanhound, program, tmp_path, case):
+    """As a sidecar in a pod that shares its PID namespace: its numbers are not the kernel's."""
+    path = str(tmp_path / "in-the-pod")
+    shutil.copy(harness.program_path("o2", "calls"), path)
+    # The first process of the namespace, which lives as long as it: a pod's pause container.
+    pod = subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sleep", "1000"])
+    try:
+        pause = str(wait_for(lambda: children_of(pod.pid), "the first process of the pod")[0])
+        wait_for(lambda: os.readlink(f"/proc/{pause}/exe").endswith("/sleep"), "it to run")
+        enter = ("nsenter", "--target", pause, "--pid", "--mount")
+        p = program("calls", case, path=path, prefix=enter)
+        outer = wait_for(lambda: harness.pids_of_exe(path), "the process inside")[0]
+        s = spanhound("--name", "in-the-pod", "-f", "p_*", binary=wrapped(str(tmp_path), *enter))
+        assert "shows an inner PID namespace: processes outside of it are not seen" in s.stderr
+        assert s.ready_line.startswith("spanhound: ready: 1 process,")
+        p.run()
+        result = stop_wrapped(s)
+        assert len(result.spans) == len(p.calls)
+        pids = {int(x["metrics"]["process_id"]) for x in result.spans if "process_id" in x["metrics"]}
+        assert p.said_pid in pids and outer not in pids
+        assert len(pids) == len({c.pid for c in p.calls})
+    finally:
+        pod.kill()
+        pod.wait()
+
+
+def test_proc_of_the_host(spanhound, program, tmp_path):
+    """In a PID namespace of its own, with the host's /proc mounted elsewhere: HOST_PROC."""
+    host_proc = str(tmp_path / "host-proc")
+    os.mkdir(host_proc)
+    if subprocess.run(["mount", "-t", "proc", "proc", host_proc], capture_output=True).returncode:
+        pytest.skip("proc cannot be mounted here")
+    try:
+        p = program("calls", "fork")
+        s = spanhound("--pid", p.pid, "-f", "p_*", env={"HOST_PROC": host_proc},
+                      binary=wrapped(str(tmp_path), "unshare", "--pid", "--fork", "--mount-proc"))
+        p.run()
+        result = stop_wrapped(s)
+        assert len(result.spans) == len(p.calls)
+    finally:
+        subprocess.run(["umount", "-l", host_proc], check=True)
+
+
+def test_wrong_proc_is_said(tmp_path):
+    status, _, err = spanhound_once("attach", "--name", "x", env={**os.environ, "HOST_PROC": str(tmp_path)})
+    assert status == 1 and f"{tmp_path} shows no processes" in err and "HOST_PROC" in err, err
+    status, _, err = spanhound_once("run", "--", "true", binary=wrapped(str(tmp_path), "unshare", "--pid", "--fork"))
+    assert status == 1 and "another PID namespace than ours" in err and "--mount-proc" in err, err

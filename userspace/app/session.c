@@ -172,7 +172,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
 	};
 	rc = policy_pid_namespace(&options.pid_ns_dev, &options.pid_ns_ino, err);
-	if (rc == 0 && s->options.has_child && !policy_pids_are_ours(options.pid_ns_ino)) {
+	s->foreign_pids = rc == 0 && !policy_pids_are_ours(options.pid_ns_ino);
+	if (s->options.has_child && s->foreign_pids) {
 		sbuf_addf(
 			err,
 			"%s shows another PID namespace than ours, and a program of ours has another number there: `run` "
@@ -201,6 +202,7 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.seccomp_return = capability_seccomp_return,
 		.goroutines = !s->options.no_http,
 		.proc_root = proc_root(),
+		.foreign_pids = s->foreign_pids,
 		.max_functions = s->options.max_functions,
 		.publish = session_publish,
 		.skipped = session_skipped,

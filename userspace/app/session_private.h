@@ -27,6 +27,7 @@ struct session {
 	struct plan *plan;
 	struct functions *functions;
 	struct policy policy;
+	bool foreign_pids; /* proc_root() shows another PID namespace than ours */
 	struct skipped_one { /* processes that were said to be skipped */
 		int pid;
 		uint64_t start_ticks;

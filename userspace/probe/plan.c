@@ -234,7 +234,7 @@ static int maps_file(void *arg, struct proc *proc)
 /* Others would pay for an unfiltered probe on a library they map too. A perf event can be filtered by thread only. */
 static bool plan_must_filter(struct plan *p, const struct plan_module *m)
 {
-	if (p->options.link == LINK_PERF)
+	if (p->options.link == LINK_PERF || p->options.foreign_pids)
 		return false;
 	if (m->target >= 0)
 		return true;

@@ -40,6 +40,7 @@ struct plan_options {
 	bool goroutines; /* what Go programs ask for is followed from goroutine to goroutine */
 	bool (*seccomp_return)(enum link_kind link); /* are return probes safe under a seccomp filter? NULL: they are */
 	const char *proc_root;
+	bool foreign_pids; /* proc_root shows another PID namespace than ours: no link can name a process */
 	uint32_t max_functions;
 	/* Called before the function's probes are attached. */
 	void (*publish)(void *arg, const struct plan_function *f);

@@ -180,7 +180,7 @@ static int attach_hook(struct plan *p, struct plan_process *process, struct plan
 	struct symbol_vec found = {0};
 	char path[32];
 	uint64_t cookie = 0;
-	bool for_all = p->options.link == LINK_PERF;
+	bool for_all = p->options.link == LINK_PERF || p->options.foreign_pids;
 	if (for_all && pm->hooked & (1u << hook))
 		return 0;
 	pm->hooked |= for_all ? 1u << hook : 0;
