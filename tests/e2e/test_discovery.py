@@ -451,3 +451,84 @@ def test_wrong_proc_is_said(tmp_path):
     assert status == 1 and f"{tmp_path} shows no processes" in err and "HOST_PROC" in err, err
     status, _, err = spanhound_once("run", "--", "true", binary=wrapped(str(tmp_path), "unshare", "--pid", "--fork"))
     assert status == 1 and "another PID namespace than ours" in err and "--mount-proc" in err, err
+
+
+# --- many processes ----------------------------------------------------------------------------------------------------
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+@pytest.mark.soak
+@pytest.mark.alone
+def test_start_among_2000_processes(spanhound, program, tmp_path, record_property):
+    """From the start to the first attach: a second, as the issue has it; on any machine it stays near."""
+    script = write(str(tmp_path), "many.sh", "#!/bin/sh\ni=0\nwhile [ $i -lt 2000 ]; do sleep 1000 & i=$((i+1)); done\n"
+                                             "echo started\nwait\n")
+    many = subprocess.Popen(["sh", script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    path = str(tmp_path / "one-of-2000")
+    shutil.copy(harness.program_path("o2", "calls"), path)
+    try:
+        assert many.stdout.readline() == "started\n"
+        p = program("calls", "nested", path=path)
+        figures = {}
+        for name, choice in (("name", ("--name", "one-of-2000")), ("name and port", ("--name", "one-of-2000", "--port", "1")),
+                             ("name and container", ("--name", "one-of-2000", "--container", "no-such-container"))):
+            begin = time.monotonic()
+            s = spanhound(*choice, "-f", "p_*")
+            figures[name] = round((time.monotonic() - begin) * 1000)
+            s.stop()
+        begin = time.monotonic()
+        status, out, _ = spanhound_once("ps", "--json")
+        figures["ps"] = round((time.monotonic() - begin) * 1000)
+        assert len(json.loads(out)["processes"]) > 2000
+        print("ms to the first attach among 2,000 processes:", figures)
+        record_property("ms", figures)
+        assert max(figures.values()) < 3000 * harness.PATIENCE, figures
+        p.kill()
+    finally:
+        os.killpg(many.pid, signal.SIGKILL)
+        many.wait()
+
+
+@pytest.mark.soak
+@pytest.mark.alone
+def test_storm_of_short_lived_processes(spanhound, tmp_path, record_property):
+    """1,000 a second for ten seconds, each of them looked at (by name of a script): memory stays, and none that lives is
+    missed."""
+    short = str(tmp_path / "storm-short")
+    long = str(tmp_path / "storm-long")
+    for path in (short, long):
+        shutil.copy("/bin/sleep", path)
+    s = spanhound("--name", "storm-long", "--wait", wait_ready=False)
+    wait_for(lambda: "waiting" in s.stderr or s.process.poll() is not None, "it to wait")
+    before = resident_kib(s.pid)
+    code = ("import os, sys, time\n"
+            "begin, n, long = time.monotonic(), 0, []\n"
+            "while time.monotonic() - begin < 10:\n"
+            "    pid = os.posix_spawn(sys.argv[1], [sys.argv[1], '0'], os.environ)\n"
+            "    os.waitpid(pid, 0)\n"
+            "    n += 1\n"
+            "    if n % 500 == 0: long.append(os.posix_spawn(sys.argv[2], [sys.argv[2], '1000'], os.environ))\n"
+            "    ahead = begin + n / 1000 - time.monotonic()\n"
+            "    if ahead > 0: time.sleep(ahead)\n"
+            "print(n, *long, flush=True)\n"
+            "sys.stdin.read()\n"
+            "for pid in long: os.kill(pid, 9)\n")
+    storm = subprocess.Popen([sys.executable, "-c", code, short, long], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        cnt, *lived = map(int, storm.stdout.readline().split())
+        assert lived
+        wait_for(lambda: s.process.send_signal(signal.SIGUSR1) or f"spanhound: {len(lived)} process" in s.stderr,
+                 "all that live to be attached")
+        after = resident_kib(s.pid)
+        print(f"{cnt} short-lived processes in 10 s, {len(lived)} that lived: all found; RSS {before} -> {after} KiB")
+        record_property("rss_kib", [before, after])
+        assert after - before < 8192
+    finally:
+        storm.kill()
+        storm.wait()
+        for pid in harness.pids_of_exe(long):
+            os.kill(pid, signal.SIGKILL)
+    s.stop()
