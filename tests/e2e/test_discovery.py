@@ -9,6 +9,7 @@ import signal
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -451,6 +452,70 @@ def test_wrong_proc_is_said(tmp_path):
     assert status == 1 and f"{tmp_path} shows no processes" in err and "HOST_PROC" in err, err
     status, _, err = spanhound_once("run", "--", "true", binary=wrapped(str(tmp_path), "unshare", "--pid", "--fork"))
     assert status == 1 and "another PID namespace than ours" in err and "--mount-proc" in err, err
+
+
+# --- a real runtime ----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def podman(tmp_path):
+    """podman(...) -> its command line, and the URL of its service; with an image "shop:1" that holds the program `calls`."""
+    for program in ("podman", "runc"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+    short = tempfile.mkdtemp(prefix="sh-", dir="/tmp")  # podman takes no longer path than 50 characters
+    root = tmp_path / "rootfs"
+    calls = harness.program_path("o2", "calls")
+    libraries = [w for line in subprocess.run(["ldd", calls], capture_output=True, text=True, check=True).stdout.splitlines()
+                 for w in line.split() if w.startswith("/")]
+    for file, to in [(calls, "/calls")] + [(x, x) for x in libraries]:
+        os.makedirs(os.path.dirname(f"{root}{to}"), exist_ok=True)
+        shutil.copy(file, f"{root}{to}")
+    tar = str(tmp_path / "rootfs.tar")
+    subprocess.run(["tar", "-C", root, "-cf", tar, "."], check=True)
+    command = ["podman", "--root", f"{short}/store", "--runroot", f"{short}/run", "--runtime", "runc",
+               "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]
+    made = subprocess.run([*command, "import", tar, "shop:1"], capture_output=True, text=True)
+    if made.returncode:
+        shutil.rmtree(short, ignore_errors=True)
+        pytest.skip(f"podman cannot make an image here: {made.stderr.strip()[-200:]}")
+    socket_path = str(tmp_path / "podman.sock")
+    service = subprocess.Popen([*command, "system", "service", "--time", "0", f"unix://{socket_path}"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: os.path.exists(socket_path) or service.poll() is not None, "podman's service")
+    yield command, f"unix://{socket_path}"
+    subprocess.run([*command, "rm", "--all", "--force", "--time", "0"], capture_output=True)
+    service.kill()
+    service.wait()
+    shutil.rmtree(short, ignore_errors=True)
+
+
+@pytest.mark.parametrize("how", ["name", pytest.param("label", marks=pytest.mark.soak)])
+def test_podman(spanhound, program, tmp_path, podman, how):
+    """A container of the real thing, by what it is called there; its id goes to the Agent."""
+    command, url = podman
+    name = f"shop-{os.getpid()}"
+    run = [*command, "run", "-i", "--name", name, "--label", "app=shop", "--ulimit", "nofile=1024:1024", "--ulimit",
+           "nproc=1000:1000", "--network", "host", "--privileged", "-v", f"{tmp_path}:{tmp_path}", "shop:1"]
+    try:
+        p = program("calls", "nested", path="/calls", prefix=run)
+    except AssertionError as e:
+        pytest.skip(f"podman cannot run a container here: {e}")
+    choice = {"name": f'container: "shop-{os.getpid()}"', "label": "label: {app: shop}, cmdline: \"*" + os.path.basename(p.log) + "*\""}
+    config = write(str(tmp_path), "podman.yaml", f"targets: [{{{choice[how]}}}]\ncontainers: {{socket: \"{url}\"}}\n")
+    agent = FakeAgent()
+    try:
+        status, out, err = spanhound_once("ps", "-c", config, "--json")
+        assert status == 0, err
+        one, = [x for x in json.loads(out)["processes"] if x["exe"] == "/calls"]
+        assert one["container_name"] == name and one["traced"] is True
+        assert len(one["container_id"]) == 64
+        s = spanhound("-c", config, "-f", "p_*", "--export", f"datadog:{agent.url}", export=False)
+        p.run()
+        s.stop()
+        assert len([x for c in agent.chunks() for x in c]) == len(p.calls)
+        assert {h["Datadog-Container-ID"] for path, h, _, _ in agent.requests if "traces" in path} == {one["container_id"]}
+    finally:
+        agent.stop()
 
 
 # --- many processes ----------------------------------------------------------------------------------------------------
