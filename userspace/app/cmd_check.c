@@ -45,6 +45,7 @@ static int check_file(struct options *o, const char *path)
 	if (list) {
 		/* Options choose processes in place of the file's own targets. */
 		struct probe_list *from_options = o->list;
+		list->trace_instrumented |= from_options->trace_instrumented;
 		if (targets_given)
 			for (size_t i = 0; i < from_options->targets.cnt; i++) {
 				if (vec_push(&list->targets, from_options->targets.data[i]) == 0)
