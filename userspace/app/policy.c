@@ -86,22 +86,12 @@ static bool needs_names(const struct probe_list *list)
 	return false;
 }
 
-int policy_open(struct policy *p, const struct probe_list *list, bool names, struct sbuf *err)
+static int policy_ask(struct policy *p, const struct probe_list *list, struct sbuf *err)
 {
-	const char *socket = list->containers.socket.len ? list->containers.socket.data : NULL;
-	*p = (struct policy){.target = {.excludes = list->excludes.data,
-					.exclude_cnt = list->excludes.cnt,
-					.trace_instrumented = list->trace_instrumented}};
-	p->target.languages = languages_new();
-	if (!p->target.languages)
-		return -ENOMEM;
-	if (!names && !needs_names(list))
-		return 0;
-	int rc = container_runtime_start(&p->runtime, socket, err);
-	if (rc < 0) {
-		policy_release(p);
+	int rc = container_runtime_start(&p->runtime, list->containers.socket.len ? list->containers.socket.data : NULL,
+					 err);
+	if (rc < 0)
 		return rc;
-	}
 	if (p->runtime)
 		p->target.containers = container_runtime_containers(p->runtime);
 	else
@@ -109,8 +99,27 @@ int policy_open(struct policy *p, const struct probe_list *list, bool names, str
 	return 0;
 }
 
+int policy_open(struct policy *p, const struct probe_list *list, bool names, struct sbuf *err)
+{
+	*p = (struct policy){.target = {.excludes = list->excludes.data,
+					.exclude_cnt = list->excludes.cnt,
+					.trace_instrumented = list->trace_instrumented}};
+	p->target.languages = languages_new();
+	if (!p->target.languages)
+		return -ENOMEM;
+	int rc = names || needs_names(list) ? policy_ask(p, list, err) : 0;
+	if (rc < 0)
+		policy_release(p);
+	return rc;
+}
+
 void policy_apply(struct policy *p, struct probe_list *list)
 {
+	struct sbuf err = {0};
+	/* A later list may be the first one that needs names. */
+	if (!p->runtime && needs_names(list) && policy_ask(p, list, &err) < 0)
+		log_warn("containers are known by their ids alone: %s", sbuf_str(&err));
+	sbuf_release(&err);
 	vec_foreach (t, &list->targets)
 		t->policy = &p->target;
 }

@@ -18,7 +18,8 @@ const char *proc_root(void);
 /* 0; -EINVAL with a sentence in err; -ENOMEM. A runtime is asked only when a target or an exclusion needs names, or
  * `names` is true. The list's specs are not touched. */
 int policy_open(struct policy *p, const struct probe_list *list, bool names, struct sbuf *err);
-/* Every target and exclusion of the list is judged by it from now on. */
+/* Every target of the list is judged by it from now on: by the exclusions of the list it was opened with. The list may
+ * also be a later one, whose targets take the place of others; a runtime is asked from then on when it needs names. */
 void policy_apply(struct policy *p, struct probe_list *list);
 /* By none any more: before it is released, where the list lives on. */
 void policy_forget(struct probe_list *list);
