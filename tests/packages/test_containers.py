@@ -55,8 +55,8 @@ class Podman:
         return self("inspect", "-f", "{{%s}}" % what, name).strip()
 
     def end(self):
-        for name in self.running:
-            self("rm", "-f", "-t", "5", name, check=False)
+        for name in reversed(self.running):  # a sidecar before whom it stands beside
+            self("rm", "-f", "-t", "5", name)
 
 
 @pytest.fixture(scope="module")
