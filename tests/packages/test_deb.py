@@ -44,6 +44,7 @@ def test_dependencies(deb):
     assert not re.search("@[A-Z]+@", run("dpkg-deb", "-I", deb))
 
 
+@pytest.mark.slow
 def test_same_source_same_bytes(deb, make):
     with open(deb, "rb") as f:
         first = f.read()
