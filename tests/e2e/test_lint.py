@@ -47,6 +47,7 @@ MISTAKES = {
     "pure_libraries": [("userspace/trace/span.h", APACHE + "#include <bpf/bpf.h>\n")],
     "no_printing_below_app": [("userspace/trace/x.c", APACHE + 'void f(void) { printf("x"); }\n'),
                               ("userspace/kernel/x.c", APACHE + "void f(void) { exit(1); }\n")],
+    "settings_have_a_line": [("userspace/app/x.c", APACHE + 'const char *f(void) { return getenv("DD_X"); }\n')],
     "whitespace": [("userspace/base/x.c", APACHE + "int x; \n"), ("userspace/base/y.c", APACHE + "int x;")],
 }
 

@@ -16,7 +16,7 @@ def test_readme_has_the_table():
     assert status == 0, err
     with open(README, encoding="utf-8") as f:
         text = f.read()
-    assert out in text, "the README's table of settings is not what `spanhound info --settings-table` prints"
+    assert out in text, "README.md has another table of settings: tests/tools/readme_settings.py writes it"
 
 
 def settings(*args, env):

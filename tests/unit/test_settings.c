@@ -34,11 +34,11 @@ static bool environment_says(void *arg, const char *variable, struct sv *ret)
 	return w->environment && (!w->variable || !strcmp(variable, w->variable));
 }
 
-static bool file_says(void *arg, const struct setting *s, struct sv *ret, uint32_t *ret_line)
+static bool file_says(void *arg, const struct setting *s, struct setting_value *ret)
 {
 	(void)s;
-	*ret = SV("by file");
-	*ret_line = 7;
+	ret->text = SV("by file");
+	ret->line = 7;
 	return ((struct world *)arg)->file;
 }
 

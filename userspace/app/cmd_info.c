@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "app/cmd.h"
+#include "app/policy.h"
 #include "app/environment.h"
 #include "app/settings.h"
 #include "base/log.h"
@@ -59,11 +60,11 @@ static void info_each(const struct info *i, void (*fn)(void *arg, const struct i
 	const struct probe_list *list = i->options->list;
 	struct scan scan = {0};
 	struct sbuf err = {0};
-	if (list->targets.cnt && scan_processes("/proc", list->targets.data, list->targets.cnt, &scan, &err) < 0)
+	if (list->targets.cnt && scan_processes(proc_root(), list->targets.data, list->targets.cnt, &scan, &err) < 0)
 		log_warn("%s", sbuf_str(&err));
 	for (size_t n = 0; n < scan.cnt && n < INFO_MAX_PROCESSES; n++) {
 		struct proc p = PROC_INIT;
-		if (proc_open(&p, "/proc", scan.data[n].pid) == 0)
+		if (proc_open(&p, proc_root(), scan.data[n].pid) == 0)
 			fn(arg, i, &p, (int)scan.data[n].spec);
 		proc_close(&p);
 	}

@@ -88,8 +88,10 @@ static bool needs_names(const struct probe_list *list)
 
 static int policy_ask(struct policy *p, const struct probe_list *list, struct sbuf *err)
 {
-	int rc = container_runtime_start(&p->runtime, list->containers.socket.len ? list->containers.socket.data : NULL,
-					 err);
+	/* The environment goes before the file (trace/settings.def). */
+	const char *host = getenv("DOCKER_HOST");
+	bool named = list->containers.socket.len && !(host && *host);
+	int rc = container_runtime_start(&p->runtime, named ? list->containers.socket.data : NULL, err);
 	if (rc < 0)
 		return rc;
 	if (p->runtime)

@@ -108,7 +108,7 @@ static void report(struct runtime_metrics *m, struct runtime_process *p, uint64_
 	struct proc proc = PROC_INIT;
 	struct runtime_facts now;
 	bool first = !p->before.time_ns;
-	if (proc_open(&proc, "/proc", (int)p->who->pid) < 0)
+	if (proc_open(&proc, proc_root(), (int)p->who->pid) < 0)
 		return;
 	if (runtime_facts_read(&proc, now_ns, &now) == 0 && (first || now.time_ns > p->before.time_ns)) {
 		struct sending s = {.metrics = first ? NULL : m, .who = p->who};

@@ -45,7 +45,7 @@ static bool said_as(const struct probe_said *said, const struct setting *s)
 }
 
 /* What is said of the target goes before what is said of all. */
-static bool ask_file(void *arg, const struct setting *s, struct sv *ret, uint32_t *ret_line)
+static bool ask_file(void *arg, const struct setting *s, struct setting_value *ret)
 {
 	const struct asked *a = arg;
 	const struct probe_said *found = NULL;
@@ -56,8 +56,9 @@ static bool ask_file(void *arg, const struct setting *s, struct sv *ret, uint32_
 			found = said;
 	if (!found)
 		return false;
-	*ret = found->value;
-	*ret_line = found->pos.line;
+	ret->text = found->value;
+	ret->line = found->pos.line;
+	ret->file = found->pos.file;
 	return true;
 }
 
@@ -269,6 +270,11 @@ void settings_look(struct sv environ, bool of_process, void (*say)(void *arg, st
 
 /* --- for `info` --------------------------------------------------------------------------------------------------- */
 
+static struct sv file_name(const struct diagnostics *d, uint32_t file)
+{
+	return file && file <= d->included.cnt ? d->included.data[file - 1].name : d->name;
+}
+
 void settings_origin(const struct options *o, const struct setting *s, const struct setting_value *v, struct sbuf *out)
 {
 	switch (v->origin) {
@@ -279,7 +285,7 @@ void settings_origin(const struct options *o, const struct setting *s, const str
 		sbuf_addf(out, "%s of our environment", v->variable);
 		break;
 	case SETTING_BY_FILE:
-		sbuf_addf(out, SV_FMT ":%u", SV_ARG(o->diagnostics.name), v->line);
+		sbuf_addf(out, SV_FMT ":%u", SV_ARG(file_name(&o->diagnostics, v->file)), v->line);
 		break;
 	case SETTING_BY_TARGET:
 		sbuf_addf(out, "%s of the process", v->variable);

@@ -108,14 +108,14 @@ static const struct list_key containers_keys[] = {
 	LIST_KEY("socket", read_socket, offsetof(struct probe_containers, socket), "unix:///PATH",
 		 "a Docker-compatible runtime's; default: DOCKER_HOST, /var/run/docker.sock, /run/podman/podman.sock"),
 };
-static const struct list_map containers_map = {"containers:", containers_keys, COUNT(containers_keys)};
+const struct list_map list_containers_map = {"containers:", containers_keys, COUNT(containers_keys)};
 
 static LIST_READER(read_containers)
 {
 	struct probe_containers *c = field;
 	(void)key;
 	c->pos = value->pos;
-	list_read_map(r, &containers_map, value, c, NULL);
+	list_read_map(r, &list_containers_map, value, c, NULL);
 }
 
 static LIST_READER(read_targets);
@@ -144,7 +144,7 @@ static const struct list_key top_keys[] = {
 	LIST_KEY("trace_instrumented", list_read_bool, IN_LIST(trace_instrumented), "true or false",
 		 "also processes that carry a tracer of their own (false)"),
 	LIST_KEY("containers", read_containers, IN_LIST(containers), "a map", "who knows containers by name",
-		 .inner = &containers_map),
+		 .inner = &list_containers_map),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "which functions, in every target",
 		 .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them",

@@ -64,7 +64,8 @@ static const struct {
 	const char *path;
 } setting_maps[] = {
 	{&list_top_map, ""},	       {&list_target_map, ""},		{&list_agent_map, "agent."},
-	{&list_limits_map, "limits."}, {&list_capture_map, "capture."},
+	{&list_limits_map, "limits."}, {&list_capture_map, "capture."}, {&list_containers_map, "containers."},
+	{&list_policy_map, "policy."}, {&list_control_map, "control."}, {&list_health_map, "health."},
 };
 
 static const char *setting_path(const struct list_map *map)
@@ -102,6 +103,8 @@ void list_said(struct list_reader *r, const char *path, const char *name, const 
 				  .value = arena_dup(&r->list->arena, sbuf_sv(&text)),
 				  .pos = value->pos,
 				  .target = r->target};
+	if (!said.pos.file)
+		said.pos.file = r->src.d->reading;
 	r->no_memory |=
 		key.failed || text.failed || !said.key.data || !said.value.data || vec_push(&r->list->said, said) < 0;
 	sbuf_release(&key);

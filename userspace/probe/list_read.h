@@ -89,7 +89,7 @@ bool list_read_text(struct list_reader *r, const struct list_key *key, const str
 
 extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
 	list_span_map, list_metric_map, list_arg_map, list_return_map, list_error_map, list_handoff_map,
-	list_capture_map, list_policy_map, list_control_map, list_health_map, list_span_rule_map;
+	list_capture_map, list_containers_map, list_policy_map, list_control_map, list_health_map, list_span_rule_map;
 
 LIST_READER(list_read_policy);	/* struct probe_service */
 LIST_READER(list_read_control); /* struct probe_service */

@@ -260,9 +260,9 @@ void setting_resolve(const struct setting *s, const struct setting_sources *from
 	if (s->scope != SETTING_THEIRS && ask(s, from->environment, from->arg, ret))
 		return;
 	ret->origin = SETTING_BY_FILE;
-	if (s->key[0] != '-' && from->file && !outranked(s, from) && from->file(from->arg, s, &ret->text, &ret->line))
+	if (s->key[0] != '-' && from->file && !outranked(s, from) && from->file(from->arg, s, ret))
 		return;
-	ret->line = 0;
+	ret->line = ret->file = 0;
 	ret->origin = SETTING_BY_TARGET;
 	if (s->scope != SETTING_OURS && ask(s, from->target, from->arg, ret))
 		return;

@@ -71,20 +71,20 @@ bool setting_is_true(struct sv value);
 
 enum setting_origin { SETTING_BY_DEFAULT, SETTING_BY_TARGET, SETTING_BY_FILE, SETTING_BY_ENVIRONMENT, SETTING_BY_FLAG };
 
-/* Who is asked; each may be NULL. True: it says something. */
-struct setting_sources {
-	bool (*flag)(void *arg, const struct setting *s, struct sv *ret);
-	bool (*environment)(void *arg, const char *variable, struct sv *ret);
-	bool (*file)(void *arg, const struct setting *s, struct sv *ret, uint32_t *ret_line);
-	bool (*target)(void *arg, const char *variable, struct sv *ret);
-	void *arg;
-};
-
 struct setting_value {
 	enum setting_origin origin;
 	struct sv text;	      /* of whoever said it; by default `standard` */
 	const char *variable; /* by which it was said; NULL if by none */
-	uint32_t line;	      /* of the file */
+	uint32_t line, file;  /* where in the file, and which one of those it includes: struct source_pos */
+};
+
+/* Who is asked; each may be NULL. True: it says something. */
+struct setting_sources {
+	bool (*flag)(void *arg, const struct setting *s, struct sv *ret);
+	bool (*environment)(void *arg, const char *variable, struct sv *ret);
+	bool (*file)(void *arg, const struct setting *s, struct setting_value *ret); /* text, line, file */
+	bool (*target)(void *arg, const char *variable, struct sv *ret);
+	void *arg;
 };
 
 void setting_resolve(const struct setting *s, const struct setting_sources *from, struct setting_value *ret);
