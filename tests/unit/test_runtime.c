@@ -130,6 +130,7 @@ static const char *report(const char *language, struct proc *p, int64_t *kept)
 
 static void assert_tells(const char *text, const char *line)
 {
+	assert_non_null(text);
 	if (!strstr(text, line))
 		fail_msg("'%s' is not in\n%s", line, text);
 }
@@ -270,7 +271,8 @@ static void write_file(const char *root, const char *path, const void *data, siz
 	close(fd);
 }
 
-#define STAT "77 (java) S 1 77 77 0 -1 4194304 1 0 0 0 3 4 0 0 20 0 9 0 1000 1 2 18446744073709551615"
+#define STATUS "Name:\tjava\nTgid:\t77\nNSpid:\t77\t5\n"
+#define STAT   "77 (java) S 1 77 77 0 -1 4194304 1 0 0 0 3 4 0 0 20 0 9 0 1000 1 2 18446744073709551615"
 
 static void jvm_counters(struct file *f, int64_t minor, int64_t major)
 {
@@ -308,7 +310,7 @@ static void jvm(void **state)
 	make_dirs(root, "77/root/tmp/hsperfdata_else");
 	make_dirs(root, "77/task/77");
 	write_file(root, "77/stat", STAT, sizeof(STAT) - 1);
-	write_file(root, "77/status", "Name:\tjava\nTgid:\t77\nNSpid:\t77\t5\n", 34);
+	write_file(root, "77/status", STATUS, sizeof(STATUS) - 1);
 	jvm_counters(&f, 10, 1);
 	write_file(root, "77/root/tmp/hsperfdata_someone/5", f.data, f.len);
 	assert_int_equal(proc_open(&p, root, 77), 0);
