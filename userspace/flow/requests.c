@@ -16,6 +16,7 @@ struct requests {
 	struct request_row *rows[REQUESTS_MAX_ROWS];
 	uint32_t row_cnt; /* written last: a row is complete when it is counted */
 	struct hindex by_name;
+	struct request_row *last; /* that was found: many in a row are of one name */
 	struct arena arena;
 	uint64_t others;
 };
@@ -80,15 +81,19 @@ static struct request_row *row_add(struct requests *r, uint32_t hash, const stru
 	return row;
 }
 
+static bool name_is(const struct request_name *a, const struct request_name *b)
+{
+	return a->server == b->server && sv_eq(a->service, b->service) && sv_eq(a->resource, b->resource);
+}
+
 static struct request_row *row_get(struct requests *r, const struct request_name *name)
 {
+	if (r->last && name_is(&r->last->name, name))
+		return r->last;
 	uint32_t hash = name_hash(name), ref;
-	for (uint32_t i = hash; (ref = hindex_at(&r->by_name, &i, hash)) != HINDEX_NONE; i++) {
-		const struct request_name *other = &r->rows[ref]->name;
-		if (other->server == name->server && sv_eq(other->service, name->service) &&
-		    sv_eq(other->resource, name->resource))
-			return r->rows[ref];
-	}
+	for (uint32_t i = hash; (ref = hindex_at(&r->by_name, &i, hash)) != HINDEX_NONE; i++)
+		if (name_is(&r->rows[ref]->name, name))
+			return r->last = r->rows[ref];
 	return row_add(r, hash, name);
 }
 

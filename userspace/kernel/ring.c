@@ -60,7 +60,7 @@ static int ring_open(struct ring_set *s, struct ring *r)
 	r->producer_pos = producer;
 	r->data = (const uint8_t *)producer + s->page;
 	/* Edge: only a wakeup ends the wait, not the mere presence of records. */
-	struct epoll_event e = {.events = EPOLLIN | EPOLLET};
+	struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.fd = r->map_fd};
 	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, r->map_fd, &e) < 0)
 		return -errno;
 	return 0;
@@ -78,7 +78,7 @@ int ring_set_open(struct ring_set **ret, unsigned cnt, size_t size, struct sbuf 
 		s->rings[i].map_fd = -1;
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct epoll_event e = {.events = EPOLLIN};
+	struct epoll_event e = {.events = EPOLLIN, .data.fd = s->wake_fd};
 	int rc = s->epoll_fd < 0 || s->wake_fd < 0 || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->wake_fd, &e) < 0 ? -errno
 														: 0;
 	for (unsigned i = 0; i < cnt && rc == 0; i++)
@@ -290,10 +290,11 @@ void ring_set_wait(struct ring_set *s, int timeout_ms)
 {
 	struct epoll_event e[8];
 	uint64_t n;
-	if (epoll_wait(s->epoll_fd, e, 8, timeout_ms) > 0)
-		s->stats.wakeups++;
-	if (read(s->wake_fd, &n, sizeof(n)) < 0)
-		return; /* EAGAIN: a ring woke us, or the time was up */
+	int cnt = epoll_wait(s->epoll_fd, e, 8, timeout_ms);
+	s->stats.wakeups += cnt > 0;
+	for (int i = 0; i < cnt; i++)
+		if (e[i].data.fd == s->wake_fd && read(s->wake_fd, &n, sizeof(n)) < 0)
+			return; /* EAGAIN: it was read before */
 }
 
 void ring_set_wake(struct ring_set *s)
