@@ -423,17 +423,8 @@ static int replay_open_queue(struct replay *r, const struct options *o, struct s
 /* Sampled as it would be live, but counted by the Agent: what is replayed is long past, and nothing is left out. */
 static int replay_open_pipeline(struct replay *r, struct sbuf *err)
 {
-	struct pipeline_options options = {0};
-	int rc = sampling_environment(&options, &r->span_rules, err);
-	if (rc < 0)
-		return rc;
-	options.pool = r->pool;
-	options.normalize = r->any_agent;
-	options.push = replay_push;
-	options.mistakes = sampling_mistakes;
-	options.arg = r;
-	r->pipeline = pipeline_new(&options);
-	return r->pipeline ? 0 : -ENOMEM;
+	struct pipeline_options options = {.pool = r->pool, .normalize = r->any_agent, .push = replay_push, .arg = r};
+	return sampling_pipeline(&r->pipeline, &options, &r->span_rules, err);
 }
 
 static int replay_file(const struct options *o, const char *path)

@@ -49,7 +49,8 @@ static int boolean(const char *name, bool *ret, struct sbuf *err)
 	return -EINVAL;
 }
 
-int sampling_environment(struct pipeline_options *ret, struct sbuf *file, struct sbuf *err)
+/* The options that it decides. */
+static int sampling_environment(struct pipeline_options *ret, struct sbuf *file, struct sbuf *err)
 {
 	struct sampling_settings tried;
 	const char *path = variable_get("DD_SPAN_SAMPLING_RULES_FILE");
@@ -115,7 +116,7 @@ void sampling_listen(struct datadog_listener *listener, struct agent_link *link)
 	datadog_listen(listener);
 }
 
-void sampling_mistakes(void *arg, const struct process_info *process, struct sv lines)
+static void sampling_mistakes(void *arg, const struct process_info *process, struct sv lines)
 {
 	(void)arg;
 	if (!process)
@@ -128,4 +129,14 @@ void sampling_mistakes(void *arg, const struct process_info *process, struct sv 
 		len += end != NULL;
 		lines = (struct sv){lines.data + len, lines.len - len};
 	}
+}
+
+int sampling_pipeline(struct pipeline **ret, struct pipeline_options *options, struct sbuf *file, struct sbuf *err)
+{
+	int rc = sampling_environment(options, file, err);
+	if (rc < 0)
+		return rc;
+	options->mistakes = sampling_mistakes;
+	*ret = pipeline_new(options);
+	return *ret ? 0 : -ENOMEM;
 }

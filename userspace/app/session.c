@@ -272,20 +272,15 @@ static int session_open_queue(struct session *s, struct sbuf *err)
 
 static int session_open_pipeline(struct session *s, struct sbuf *err)
 {
-	struct pipeline_options options = {0};
-	int rc = sampling_environment(&options, &s->span_rules, err);
+	struct pipeline_options options = {.agent = &s->agent,
+					   .may_drop = s->only_agent,
+					   .normalize = s->any_agent,
+					   .pool = s->pool,
+					   .push = session_push,
+					   .arg = s};
+	int rc = sampling_pipeline(&s->pipeline, &options, &s->span_rules, err);
 	if (rc < 0)
 		return rc;
-	options.agent = &s->agent;
-	options.may_drop = s->only_agent;
-	options.normalize = s->any_agent;
-	options.pool = s->pool;
-	options.push = session_push;
-	options.mistakes = sampling_mistakes;
-	options.arg = s;
-	s->pipeline = pipeline_new(&options);
-	if (!s->pipeline)
-		return -ENOMEM;
 	pipeline_set_span_rules(s->pipeline, &s->options.list->span_rules);
 	return 0;
 }

@@ -130,9 +130,8 @@ static int json_write(struct exporter *e, const struct chunk *chunks)
 	for (const struct chunk *c = chunks; c; c = c->next) {
 		tags_start(&e->tags, c);
 		for (uint32_t n = 0; n < c->span_cnt; n++) {
-			/* The head first, as on the wire: a reader of one chunk meets its tags before the rest. */
-			uint32_t i = n == 0 ? e->tags.head : n <= e->tags.head ? n - 1 : n;
-			json_span(outfile_begin(&e->out), &e->tags, i);
+			/* As on the wire: a reader of one chunk meets the head's tags before the rest. */
+			json_span(outfile_begin(&e->out), &e->tags, tags_nth(&e->tags, n));
 			outfile_commit(&e->out, 1);
 		}
 		/* While it is still in the processor's cache; a slow reader is asked once, at the end. */

@@ -116,10 +116,9 @@ int v04_chunk(struct packer *p, struct tags *t, const struct chunk *c)
 		return -ENOMEM;
 	put_array(&at, c->span_cnt);
 	p->len = (size_t)(at - p->data);
-	bool ok = chunk_span(p, t, t->head);
-	for (uint32_t i = 0; ok && i < c->span_cnt; i++)
-		if (i != t->head)
-			ok = chunk_span(p, t, i);
+	bool ok = true;
+	for (uint32_t n = 0; ok && n < c->span_cnt; n++)
+		ok = chunk_span(p, t, tags_nth(t, n));
 	if (ok)
 		return 0;
 	p->len = before;

@@ -228,10 +228,8 @@ int v05_chunk(struct packer *p, struct v05_strings *strings, struct tags *t, con
 		return -ENOMEM;
 	put_array(&at, c->span_cnt);
 	p->len = (size_t)(at - p->data);
-	r = v05_span(p, strings, t, t->head);
-	for (uint32_t i = 0; r == 0 && i < c->span_cnt; i++)
-		if (i != t->head)
-			r = v05_span(p, strings, t, i);
+	for (uint32_t n = 0; r == 0 && n < c->span_cnt; n++)
+		r = v05_span(p, strings, t, tags_nth(t, n));
 	if (r < 0)
 		p->len = before;
 	return r;

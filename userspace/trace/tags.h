@@ -36,6 +36,11 @@ void tags_start(struct tags *t, const struct chunk *chunk);
 bool tags_is_top_level(const struct tags *t, uint32_t i);
 /* Does its service differ from the process's? Such a span has _dd.base_service and _dd.svc_src. */
 bool tags_is_foreign(const struct tags *t, uint32_t i);
+/* Which span to send as the n-th: the head first, the others in their order. */
+static inline uint32_t tags_nth(const struct tags *t, uint32_t n)
+{
+	return n == 0 ? t->head : n <= t->head ? n - 1 : n;
+}
 /* Fills meta and metrics for span `i`; what they point to lives as long as the chunk and `t`. */
 void tags_of(struct tags *t, uint32_t i);
 void tags_release(struct tags *t);
