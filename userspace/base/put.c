@@ -155,12 +155,12 @@ static char *put_json_character(char *at, struct sv s, size_t *ret_len)
 char *put_json(char *at, struct sv s)
 {
 	*at++ = '"';
-	for (;;) {
+	while (s.len) {
 		size_t n = copy_plain(at, s);
 		at += n;
-		s = (struct sv){s.data + n, s.len - n};
-		if (!s.len)
+		if (n == s.len)
 			break;
+		s = (struct sv){s.data + n, s.len - n};
 		at = put_json_character(at, s, &n);
 		s = (struct sv){s.data + n, s.len - n};
 	}
