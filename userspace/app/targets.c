@@ -166,10 +166,10 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 	struct process *process = NULL;
 	pthread_mutex_lock(&s->lock);
 	int rc = processes_add(s->processes, p, target_spec_of(s, target), &process);
-	flags |= process_flags(process, p);
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		return rc;
+	flags |= process_flags(process, p);
 	targets_look(s, p);
 	targets_watch_sockets(s);
 	rc = targets_probe(s, p, target);
