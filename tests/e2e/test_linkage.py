@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -247,6 +248,23 @@ def test_unix_sockets(spanhound, hops, name, concurrency):
     assert parents.right >= cnt * 0.9999, line
     # Of a connection older than the attach the first request may be read before its writer's system call returns.
     assert joins.right >= cnt * 0.9999 - min(concurrency, 8), line
+
+
+def test_unix_sockets_of_strangers(spanhound, hops):
+    """Clients that are not traced come and go beside one that is: their sockets have the addresses that others had."""
+    last = hops(unix_leaf)
+    first = hops(chain("epoll"), last.port)
+    s = attach(spanhound, first, last)
+    with ThreadPoolExecutor(3) as pool:
+        rounds = [pool.submit(load, last.port, 4, 25, 100_000 + 100 * i) for i in range(16)]
+        load(first.port, 8, 500, 1000)
+        for r in rounds:
+            r.result()
+    spans = s.stop().spans
+    of, joins = score(spans, {x["service"] for x in spans})
+    assert (joins.right, joins.false, joins.missing) == (500, 0, 0), joins
+    strangers = [x for x in spans if int(path_of(x).split("/")[2]) >= 100_000]
+    assert len(strangers) == 400 and not any(x["parent_id"] for x in strangers)
 
 
 @pytest.mark.timeout(1200)
