@@ -13,13 +13,14 @@
 /* False: no goroutine that can be told from others. */
 static __always_inline bool task_here(struct pt_regs *regs, struct sh_task *ret, struct sh_task *ret_given)
 {
-	u32 tgid = execution_key() >> 32;
+	u32 tgid = execution_key() >> 32, space = task_space();
 	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
 
 	if (!process)
 		return false;
-	*ret = (struct sh_task){.id = goroutine_number(goroutine_of_call(regs), process->flags), .tgid = tgid};
-	*ret_given = (struct sh_task){.id = goroutine_argument(regs), .tgid = tgid, .kind = SH_TASK_GIVEN};
+	*ret = (struct sh_task){
+		.id = goroutine_number(goroutine_of_call(regs), process->flags), .tgid = tgid, .space = space};
+	*ret_given = (struct sh_task){.id = goroutine_argument(regs), .tgid = tgid, .space = space | SH_TASK_GIVEN};
 	return ret->id != 0;
 }
 

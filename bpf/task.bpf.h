@@ -66,10 +66,20 @@ static __always_inline u64 goroutine_of_syscall(struct pt_regs *regs)
 }
 #endif
 
+/* Tells one program from the next that the same process executes. */
+static __always_inline u32 task_space(void)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct mm_struct *mm = NULL;
+
+	bpf_core_read(&mm, sizeof(mm), &t->mm);
+	return (u32)((u64)mm >> 6) & ~SH_TASK_GIVEN;
+}
+
 /* Calls, for the stack's sake: half of what a program may have is the system call's. */
 SUBPROGRAM int task_begin(u64 id, u64 key)
 {
-	struct sh_task task = {.id = id, .tgid = key >> 32};
+	struct sh_task task = {.id = id, .tgid = key >> 32, .space = task_space()};
 	struct sh_task_work *work = id ? bpf_map_lookup_elem(&tasks, &task) : NULL;
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	u32 reason;
@@ -89,7 +99,7 @@ SUBPROGRAM int task_begin(u64 id, u64 key)
 
 SUBPROGRAM int task_end(u64 id, u64 key)
 {
-	struct sh_task task = {.id = id, .tgid = key >> 32};
+	struct sh_task task = {.id = id, .tgid = key >> 32, .space = task_space()};
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
 	if (!c)

@@ -144,10 +144,10 @@ struct sh_process {
 struct sh_task {
 	__u64 id; /* number of a goroutine, or what names the work given */
 	__u32 tgid;
-	__u32 kind; /* 0: a goroutine; SH_TASK_GIVEN */
+	__u32 space; /* of the address space: after an exec numbers begin anew. And SH_TASK_GIVEN */
 };
 
-#define SH_TASK_GIVEN 1 /* on its way from one goroutine to another */
+#define SH_TASK_GIVEN 1 /* no goroutine's, but on its way from one to another */
 
 /* What a goroutine works for. */
 struct sh_task_work {
