@@ -124,13 +124,19 @@ static uint64_t *assembly_left(struct assembly *a, uint64_t lo)
 	return &a->left[hindex_hash(lo, 0) & (LEFT - 1)];
 }
 
+/* Small trace ids of tests, too, must not make up for two processes that lie near each other. */
+static uint64_t left_mark(uint64_t lo, const struct process_info *process)
+{
+	return lo ^ (uint64_t)(uintptr_t)process << 16;
+}
+
 static void assembly_close_at(struct assembly *a, uint32_t i)
 {
 	struct open_chunk *o = &a->opens.data[i];
 	if (o->closed)
 		return;
 	assembly_unlink(a, &a->idle, i);
-	*assembly_left(a, o->trace_lo) = o->trace_lo ^ (uintptr_t)o->process;
+	*assembly_left(a, o->trace_lo) = left_mark(o->trace_lo, o->process);
 	o->closed = true;
 	assembly_link(a, &a->closing, i);
 }
@@ -155,7 +161,7 @@ static uint32_t assembly_make(struct assembly *a, uint64_t hi, uint64_t lo, stru
 	o->process = process_info_ref(process);
 	assembly_link(a, &a->idle, i);
 	a->stats.open_chunks++;
-	if (*assembly_left(a, lo) == (lo ^ (uintptr_t)process))
+	if (*assembly_left(a, lo) == left_mark(lo, process))
 		assembly_close_at(a, i);
 	return a->recent = i;
 }
