@@ -213,8 +213,9 @@ static const struct list_key match_keys[] = {
 	LIST_KEY("name", read_pattern, IN_RULE(match.name), FORM_GLOB, "http.client.request, a function's name"),
 	LIST_KEY("resource", read_pattern, IN_RULE(match.resource), FORM_GLOB, "GET /users/*"),
 	LIST_KEY("type", read_pattern, IN_RULE(of_type), FORM_GLOB, "web, http, custom"),
-	LIST_KEY("peer", read_pattern, IN_RULE(peer), FORM_GLOB,
-		 "whom the process talked to: the host or host:port it asked, or the address of who asked"),
+	LIST_KEY(
+		"peer", read_pattern, IN_RULE(peer), FORM_GLOB,
+		"whom the process talked to: the host or host:port it asked, or (DD_TRACE_CLIENT_IP_ENABLED) who asked"),
 	LIST_KEY("tags", read_match_tags, IN_RULE(match), "a map of tags to texts with * and ?",
 		 "all of them; whole numbers of metrics, too"),
 	LIST_KEY("error", read_yes_no, IN_RULE(error), "true or false", "only failed ones, or only good ones"),
