@@ -114,7 +114,7 @@ static struct sv folder_of(struct sv path)
 
 static struct sv without_extension(struct sv name)
 {
-	const char *dot = name.len ? memrchr(name.data, '.', name.len) : NULL;
+	const char *dot = name.data && name.len ? memrchr(name.data, '.', name.len) : NULL;
 	return dot && dot > name.data ? (struct sv){name.data, (size_t)(dot - name.data)} : name;
 }
 
