@@ -41,6 +41,14 @@ static __always_inline int call_refused(struct sh_context *c, u64 sp, u64 cookie
 	return call_ignored(c, sp);
 }
 
+static __always_inline bool call_is_muted(u32 func)
+{
+	if (shared.winding_up & SH_WINDING_UP)
+		return true;
+	struct sh_func *f = bpf_map_lookup_elem(&functions, &func);
+	return f && f->muted;
+}
+
 /* Reads what the probe captures at entry into the arena; the record's head is filled in at the end of the call. */
 static __always_inline void frame_capture(struct registers *regs, struct sh_context *c, struct sh_frame *f,
 					  struct sh_spec *spec, bool sleepable)
@@ -74,7 +82,7 @@ static __always_inline int call_enter(struct pt_regs *regs, bool sleepable)
 		if (!c)
 			return CALL_IGNORED;
 	}
-	if (__builtin_expect(shared.winding_up, 0))
+	if (__builtin_expect(shared.winding_up, 0) && call_is_muted(SH_COOKIE_FUNC(cookie)))
 		return call_ignored(c, sp);
 	c->seen++;
 	if (c->depth) {

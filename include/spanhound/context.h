@@ -126,7 +126,7 @@ struct sh_arena {
 /* Index: the function. Written by the user half before the attach; counters by the kernel half. */
 struct sh_func {
 	__u32 spec; /* index into specs */
-	__u32 pad;
+	__u32 muted; /* looked at while SH_SOME_MUTED: calls that begin now are not seen, those that are open end as usual */
 	__u64 dropped;	   /* calls of this function that became no record, all kernel reasons together */
 	__u64 rate_window; /* second in which rate_used counts */
 	__u64 rate_used;
@@ -217,13 +217,16 @@ struct sh_image {
 	__u32 pad;
 };
 
+/* Bits of sh_shared.winding_up: all functions, or those that say so; their ends may not be seen any more. */
+enum { SH_WINDING_UP = 1, SH_SOME_MUTED = 2 };
+
 /* The one struct of settings and counters both halves share by memory. */
 struct sh_shared {
 	__u64 unix_minus_mono_ns;  /* kept by the user half */
 	__u32 watch_exec;	   /* report every exec of the host, not only those of chosen processes */
 	__u32 consumer_asleep;	   /* the next record is to wake the consumer */
 	__u32 stop_at_exec;	   /* tgid that gets SIGSTOP when it executes a program; 0: none */
-	__u32 winding_up;	   /* calls that begin now are nobody's: their ends may not be seen */
+	__u32 winding_up;	   /* SH_WINDING_UP, SH_SOME_MUTED: calls that begin now may be nobody's */
 	__u64 seen;		   /* calls of threads that are gone */
 	__u64 process_events_lost; /* events about processes (not calls) lost to a full ring */
 	__u64 drops[SH_KERNEL_DROPS];

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon: what it tells the service manager, what it finds later, whose configuration it believes."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -48,23 +49,23 @@ def test_life(spanhound, program, tmp_path, manager):
     assert "seen" not in r.stderr, "a daemon prints no table"
 
 
-def test_without_targets_yet(spanhound, program, tmp_path):
+def test_without_targets_yet(spanhound, hot, tmp_path):
     """What is not there is waited for; what goes leaves the daemon running."""
     copy = os.path.join(tmp_path, "later")
-    with open(harness.program_path("o2", "calls"), "rb") as f, open(copy, "wb") as out:
-        out.write(f.read())
-    os.chmod(copy, 0o755)
-    config = harness.write(tmp_path, "config.yaml", f"targets:\n  - exe: {copy}\nprobes:\n  - function: p_*\n")
+    shutil.copy(harness.program_path("o2", "hot"), copy)
+    config = harness.write(tmp_path, "config.yaml", f"targets:\n  - exe: {copy}\nprobes:\n  - function: p_hot\n")
     s = spanhound("-c", config, command="serve")
     assert "ready: 0 processes" in s.ready_line
-    calls = 0
-    for _ in range(2):
-        p = program("calls", "nested", path=copy)
-        wait_for(lambda: harness.uprobes_in(p.pid, copy), "its probes")
-        p.run()
-        calls += len(p.calls)
+    first = hot(1, 1000, path=copy).go()
+    wait_for(lambda: harness.read_spans_so_far(s.spans_path), "its spans")
+    first.stop()
+    second = hot(1, 1000, path=copy).go()
+    wait_for(lambda: [x for x in harness.read_spans_so_far(s.spans_path) if x["metrics"].get("process_id") == second.pid],
+             "the next one's")
+    out = second.stop()
     r = s.stop(signal.SIGTERM)
-    assert len(r.spans) == calls
+    assert len([x for x in r.spans if x["metrics"].get("process_id") == second.pid]) <= out["calls"]
+    assert not r.dropped
 
 
 LISTENER = """

@@ -17,6 +17,7 @@
 #define IN_ATTACH      IN(attach)
 #define IN_PROBES      (IN(attach) | IN(run) | IN(functions) | IN(info))
 #define IN_CONFIG      (IN_PROBES | IN(serve) | IN(ps))
+#define IN_HUMAN       (IN(attach) | IN(run))
 #define IN_SESSION     (IN(attach) | IN(run) | IN(serve))
 #define IN_EXPORT      (IN(attach) | IN(run) | IN(replay) | IN(serve))
 #define IN_CHECK       IN(check)
@@ -460,6 +461,18 @@ static int append_tags(struct tag_vec *to, const struct tag_vec *from)
 	return rc;
 }
 
+/* A target is another one when what holds for all targets is. */
+static int whole_canonical(struct probe_list *list, struct target_spec *t)
+{
+	struct sbuf text = {0};
+	sbuf_addsv(&text, t->canonical);
+	sbuf_addsv(&text, list->canonical_spread);
+	t->canonical = arena_dup(&list->arena, sbuf_sv(&text));
+	bool failed = text.failed || !t->canonical.data;
+	sbuf_release(&text);
+	return failed ? -ENOMEM : 0;
+}
+
 /* A daemon whose list names nobody: what listens, for that is what serves somebody. */
 static int add_policy(struct probe_list *list)
 {
@@ -480,6 +493,9 @@ int options_settle(struct probe_list *list, enum command_id command)
 		t->version = t->version.len ? t->version : list->version;
 		t->more_routes = &list->routes;
 		t->number = (uint32_t)i + 1;
+		rc = whole_canonical(list, t);
+		if (rc < 0)
+			break;
 		rc = append_tags(&t->tags, &list->tags);
 		if (rc == 0)
 			rc = append_tags(&t->settings, &list->settings);

@@ -2,8 +2,11 @@
 #include "app/service.h"
 
 #include <errno.h>
+#include <stdio.h>
 
+#include "app/reload.h"
 #include "app/session_private.h"
+#include "app/watch.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/notify.h"
@@ -16,8 +19,15 @@ static const uint64_t look_after_ns[] = {1 * NSEC_PER_SEC, 3 * NSEC_PER_SEC, 10 
 /* A storm of short-lived processes costs one look in that time. */
 #define LOOK_PAUSE_NS (2 * NSEC_PER_SEC)
 
+/* A file that is being written changes several times. */
+#define SETTLE_NS (200 * NSEC_PER_MSEC)
+
 struct service {
 	struct session *session;
+	struct reload reload;
+	struct watch watch;
+	uint64_t reload_due_ns; /* UINT64_MAX: not */
+	bool retiring;		/* something of the plan waits to be detached */
 	bool ready;
 	uint64_t watchdog_ns, watchdog_due_ns;
 	unsigned passes; /* of the consumer, when the watchdog was last told */
@@ -33,6 +43,12 @@ int service_open(struct service **ret, struct session *s, struct sbuf *err)
 		return -ENOMEM;
 	}
 	v->session = s;
+	v->reload_due_ns = UINT64_MAX;
+	int rc = watch_open(&v->watch, s->options.config, s->options.list);
+	if (rc < 0) {
+		log_warn("%s is not watched for changes (%s): SIGHUP tells of them", s->options.config, strerror(-rc));
+		v->watch.fd = -1;
+	}
 	v->watchdog_ns = notify_watchdog_ns() / 2;
 	v->watchdog_due_ns = clock_mono_ns() + v->watchdog_ns;
 	v->look_due_ns = clock_mono_ns() + LOOK_EVERY_NS;
@@ -43,6 +59,10 @@ int service_open(struct service **ret, struct session *s, struct sbuf *err)
 
 void service_close(struct service *v)
 {
+	if (!v)
+		return;
+	watch_close(&v->watch);
+	reload_release(&v->reload);
 	free(v);
 }
 
@@ -65,19 +85,75 @@ void service_stopping(struct service *v)
 		service_tell("STOPPING=1\n");
 }
 
+/* Type=notify-reload of systemd.service(5) wants the time with it, and READY=1 behind. */
+static void service_tell_reloading(void)
+{
+	char text[64];
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu\n",
+		 (unsigned long long)(clock_mono_ns() / NSEC_PER_USEC));
+	service_tell(text);
+}
+
+static void service_log_refusal(struct service *v)
+{
+	struct sv lines = sbuf_sv(&v->reload.error);
+	log_error("%s is refused, and all stays as it was:", v->session->options.config);
+	while (lines.len) {
+		const char *end = memchr(lines.data, '\n', lines.len);
+		size_t len = end ? (size_t)(end - lines.data) : lines.len;
+		log_error("%.*s", (int)len, lines.data);
+		len += end != NULL;
+		lines = (struct sv){lines.data + len, lines.len - len};
+	}
+}
+
+static void service_reload_now(struct service *v, bool asked)
+{
+	struct sbuf what = {0};
+	struct session *s = v->session;
+	v->reload_due_ns = UINT64_MAX;
+	service_tell_reloading();
+	switch (reload_file(&v->reload, s, &what)) {
+	case RELOAD_SAME:
+		log_write(asked ? LOG_INFO : LOG_DEBUG, "%s says what it said before", s->options.config);
+		break;
+	case RELOAD_DONE:
+		log_info("reloaded %s: %s", s->options.config, sbuf_str(&what));
+		if (v->watch.fd >= 0)
+			watch_more(&v->watch, s->options.config, s->options.list);
+		v->retiring = true;
+		break;
+	case RELOAD_REFUSED:
+		service_log_refusal(v);
+		break;
+	}
+	service_tell("READY=1\n");
+	sbuf_release(&what);
+}
+
+void service_reload(struct service *v)
+{
+	service_reload_now(v, true);
+}
+
 unsigned service_pollfds(struct service *v, struct pollfd *fds, unsigned cap)
 {
-	(void)v;
-	(void)fds;
-	(void)cap;
-	return 0;
+	unsigned cnt = 0;
+	if (v->watch.fd >= 0 && cnt < cap)
+		fds[cnt++] = (struct pollfd){.fd = v->watch.fd, .events = POLLIN};
+	return cnt;
 }
 
 void service_polled(struct service *v, const struct pollfd *fds, unsigned cnt)
 {
-	(void)v;
-	(void)fds;
-	(void)cnt;
+	for (unsigned i = 0; i < cnt; i++)
+		if (fds[i].revents && fds[i].fd == v->watch.fd && watch_changed(&v->watch))
+			v->reload_due_ns = clock_mono_ns() + SETTLE_NS;
+}
+
+uint64_t service_due(const struct service *v)
+{
+	return v->reload_due_ns;
 }
 
 /* Alive is who drains the rings: the consumer makes a pass at least every 200 ms. */
@@ -129,4 +205,8 @@ void service_tick(struct service *v, uint64_t now_ns)
 {
 	service_watchdog(v, now_ns);
 	service_look(v, now_ns);
+	if (now_ns >= v->reload_due_ns)
+		service_reload_now(v, false);
+	if (v->retiring)
+		v->retiring = plan_tick(v->session->plan, now_ns);
 }

@@ -7,7 +7,8 @@
 #include "app/session.h"
 
 /* What a session has that runs as a daemon (`spanhound serve`): it tells the service manager how it is (sd_notify),
- * and looks for processes that began to listen. All of it runs on the supervisor. */
+ * looks for processes that began to listen,
+ * and reads its configuration again when it changed. All of it runs on the supervisor. */
 struct service;
 
 /* 0 or -errno with a sentence in err. */
@@ -20,10 +21,13 @@ void service_stopping(struct service *v);
 
 /* Fills in up to `cap` descriptors to wait for; then takes what poll() said of them. */
 #define SERVICE_POLLFDS 4
+/* SIGHUP. */
+void service_reload(struct service *v);
 unsigned service_pollfds(struct service *v, struct pollfd *fds, unsigned cap);
 void service_polled(struct service *v, const struct pollfd *fds, unsigned cnt);
-/* At least once a second. */
+/* At least once a second, and at service_due(). */
 void service_tick(struct service *v, uint64_t now_ns);
+uint64_t service_due(const struct service *v);
 
 /* A process that was not chosen executed a program: it may listen soon. */
 void service_executed(struct service *v, uint64_t now_ns);

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/variables.h"
 #include "kernel/capabilities.h"
+#include "probe/list_merge.h"
 #include "target/identify.h"
 #include "target/match.h"
 
@@ -161,11 +162,12 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		s->options.max_functions = DEFAULT_MAX_PERF_FUNCTIONS;
 	struct kernel_options options = {
 		.link = s->link,
-		.sleepable = probe_list_reads_memory(list) && capability_sleepable(s->link),
-		.max_functions = list->probes.cnt ? s->options.max_functions : 1,
-		.max_specs = (uint32_t)list->probes.cnt,
-		.specs = probe_list_has_specs(list),
-		.captures = probe_list_captures(list),
+		.sleepable = (s->options.serve || probe_list_reads_memory(list)) && capability_sleepable(s->link),
+		.max_functions = list->probes.cnt || s->options.serve ? s->options.max_functions : 1,
+		.max_specs = (uint32_t)(s->options.serve ? list->probes.cap : list->probes.cnt),
+		/* What a daemon's list may come to ask for. */
+		.specs = s->options.serve || probe_list_has_specs(list),
+		.captures = s->options.serve || probe_list_captures(list),
 		.sockets = !s->options.no_http,
 		.head = list->capture.head,
 		.handoffs = list->handoffs.cnt > 0,
@@ -204,6 +206,7 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.proc_root = proc_root(),
 		.foreign_pids = s->foreign_pids,
 		.max_functions = s->options.max_functions,
+		.max_probes = s->options.serve ? (uint32_t)s->options.list->probes.cap : 0,
 		.publish = session_publish,
 		.skipped = session_skipped,
 		.arg = s,
@@ -336,7 +339,7 @@ static int session_open_base(struct session *s)
 /* What the user asked for wrongly fails first. */
 static enum session_end session_open_all(struct session *s, struct sbuf *err)
 {
-	if (s->options.no_http && !s->options.list->probes.cnt) {
+	if (s->options.no_http && !s->options.list->probes.cnt && !s->options.serve) {
 		sbuf_adds(err, "nothing would be traced: HTTP is switched off, and there are no probes");
 		return SESSION_MISTAKE;
 	}
@@ -345,6 +348,8 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 	if (err->len)
 		return SESSION_MISTAKE;
 	if (session_open_base(s) < 0)
+		return SESSION_FAILED;
+	if (s->options.serve && probe_list_reserve(s->options.list) < 0)
 		return SESSION_FAILED;
 	if (health_metrics_open(&s->health, err) < 0 || probe_metrics_open(&s->probe_metrics, s->options.list, err) < 0)
 		return SESSION_MISTAKE;

@@ -103,6 +103,8 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 /* For processes_options. */
 void targets_skipped(void *arg, const struct proc *p);
 void targets_event(struct session *s, const struct sh_ev_proc *e);
+/* Targets of the list came or went: every process is looked at again. */
+void targets_changed(struct session *s);
 /* Why nothing matches, said to the user. */
 void targets_explain_none(struct session *s);
 

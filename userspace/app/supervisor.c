@@ -175,7 +175,7 @@ static bool handle_signals(struct session *s, struct child *c)
 		else if (info.ssi_signo == SIGCHLD)
 			reap(s, c);
 		else if (!ends_session(s, (int)info.ssi_signo))
-			continue;
+			service_reload(s->service);
 		else if (c->pid && !c->ended)
 			kill(c->pid, (int)info.ssi_signo); /* `run` passes it on and ends with the child */
 		else
@@ -195,10 +195,12 @@ static void wait_for_events(struct session *s, struct child *c)
 			{.fd = s->count_fd, .events = POLLIN},
 			{.fd = s->policy.runtime ? container_runtime_fd(s->policy.runtime) : -1, .events = POLLIN}};
 		unsigned more = s->service ? service_pollfds(s->service, fds + 4, SERVICE_POLLFDS) : 0;
-		uint64_t now = clock_mono_ns();
+		uint64_t now = clock_mono_ns(), due = end;
 		if (now >= end)
 			return;
-		uint64_t left_ms = end == UINT64_MAX ? TICK_MS : (end - now) / NSEC_PER_MSEC + 1;
+		if (s->service && service_due(s->service) < due)
+			due = service_due(s->service) > now ? service_due(s->service) : now;
+		uint64_t left_ms = due == UINT64_MAX ? TICK_MS : (due - now) / NSEC_PER_MSEC + 1;
 		poll(fds, 4 + more, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
 		if (fds[0].revents && !handle_signals(s, c))
 			return;
@@ -264,8 +266,11 @@ static void wind_up(struct session *s)
 /* What a daemon cannot find now may come later: it says so, and serves. */
 static enum session_end serve_attached(struct session *s)
 {
-	check_list(s);
-	malloc_trim(0);
+	struct plan_stats stats;
+	plan_stats(s->plan, &stats);
+	if (stats.processes)
+		check_list(s);
+	malloc_trim(0); /* see attach_running() */
 	say_ready(s);
 	service_ready(s->service);
 	return SESSION_CLEAN;

@@ -264,6 +264,88 @@ int targets_attach_all(struct session *s)
 	return found < 0 ? found : total;
 }
 
+/* --- the list changed ----------------------------------------------------------------------------------------------
+ */
+
+struct chosen {
+	uint32_t *data;
+	size_t cnt, cap;
+};
+
+static int collect_chosen(void *arg, struct process *p)
+{
+	struct chosen *c = arg;
+	return p->ended ? 0 : vec_push(c, p->tgid);
+}
+
+static void targets_respec(struct session *s, struct proc *p, const struct target_spec *spec)
+{
+	struct sbuf err = {0};
+	pthread_mutex_lock(&s->lock);
+	int rc = processes_respec(s->processes, p, spec);
+	struct process *process = processes_find(s->processes, (uint32_t)p->pid);
+	pthread_mutex_unlock(&s->lock);
+	if (rc == 0)
+		rc = plan_retarget(s->plan, p, target_index(s, spec), &err);
+	if (rc == 0)
+		rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, target_flags(spec) | process_flags(process, p));
+	if (rc < 0 && rc != -ESRCH)
+		log_error("process %d: %s", p->pid, err.len ? sbuf_str(&err) : strerror(-rc));
+	sbuf_release(&err);
+}
+
+static void targets_let_go(struct session *s, uint32_t tgid)
+{
+	plan_drop(s->plan, (int)tgid);
+	pthread_mutex_lock(&s->lock);
+	processes_end(s->processes, tgid, clock_mono_ns());
+	pthread_mutex_unlock(&s->lock);
+	kernel_release_process(s->kernel, tgid);
+}
+
+/* What no spec means by itself belongs to the process that forked it. */
+static const struct target_spec *inherited_spec(struct session *s, const struct process *p)
+{
+	const struct process *parent = p->parent ? processes_find(s->processes, p->parent) : NULL;
+	return parent && !parent->ended && !parent->spec->retired ? parent->spec : NULL;
+}
+
+/* `last`: parents have been looked at. */
+static void targets_match_anew(struct session *s, uint32_t tgid, struct listeners *l, bool last)
+{
+	const struct probe_list *list = s->options.list;
+	struct process *process = processes_find(s->processes, tgid);
+	struct proc p = PROC_INIT;
+	if (!process || process->ended || proc_open(&p, proc_root(), (int)tgid) < 0)
+		return;
+	int match = target_first_match(list->targets.data, list->targets.cnt, &p, l);
+	const struct target_spec *spec = match >= 0		   ? &list->targets.data[match]
+					 : !process->spec->retired ? process->spec
+								   : inherited_spec(s, process);
+	if (spec && spec != process->spec)
+		targets_respec(s, &p, spec);
+	else if (!spec && last)
+		targets_let_go(s, tgid);
+	if (spec && process->spec == spec)
+		targets_choose_image(s, &p, process, target_flags(spec) | process_flags(process, &p));
+	proc_close(&p);
+}
+
+void targets_changed(struct session *s)
+{
+	struct chosen chosen = {0};
+	struct listeners listeners = {0};
+	processes_each(s->processes, collect_chosen, &chosen);
+	kernel_forget_images(s->kernel);
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < chosen.cnt; i++)
+			targets_match_anew(s, chosen.data[i], &listeners, pass == 1);
+	listeners_release(&listeners);
+	vec_release(&chosen);
+	targets_watch_sockets(s);
+	targets_refresh_identities(s);
+}
+
 void targets_explain_none(struct session *s)
 {
 	struct probe_list *list = s->options.list;

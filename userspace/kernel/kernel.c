@@ -30,6 +30,7 @@ struct kernel {
 	struct kernel_options options;
 	struct sh_func *functions; /* mapped */
 	size_t functions_sz;
+	int muted_cnt;
 	struct bpf_link *process_links[MAX_PROCESS_LINKS], *socket_links[MAX_SOCKET_LINKS];
 	pthread_t detachers[DETACHERS];
 	unsigned detacher_cnt;
@@ -347,6 +348,14 @@ int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags)
 	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.images), &key, &p, BPF_ANY) < 0 ? -errno : 0;
 }
 
+void kernel_forget_images(struct kernel *k)
+{
+	struct sh_image key;
+	int fd = bpf_map__fd(k->skel->maps.images);
+	while (bpf_map_get_next_key(fd, NULL, &key) == 0 && bpf_map_delete_elem(fd, &key) == 0)
+		;
+}
+
 int kernel_release_process(struct kernel *k, uint32_t tgid)
 {
 	return bpf_map_delete_elem(bpf_map__fd(k->skel->maps.processes), &tgid) < 0 ? -errno : 0;
@@ -450,9 +459,22 @@ void kernel_detach_finish(struct kernel *k)
 	vec_release(&k->detach);
 }
 
+void kernel_mute(struct kernel *k, uint32_t index, bool muted)
+{
+	struct sh_func *f = kernel_function(k, index);
+	if (!f || f->muted == muted)
+		return;
+	__atomic_store_n(&f->muted, muted, __ATOMIC_RELEASE);
+	k->muted_cnt += muted ? 1 : -1;
+	if (k->muted_cnt)
+		__atomic_fetch_or(&kernel_shared(k)->winding_up, SH_SOME_MUTED, __ATOMIC_RELEASE);
+	else
+		__atomic_fetch_and(&kernel_shared(k)->winding_up, ~SH_SOME_MUTED, __ATOMIC_RELEASE);
+}
+
 void kernel_wind_up(struct kernel *k)
 {
-	__atomic_store_n(&kernel_shared(k)->winding_up, 1, __ATOMIC_RELEASE);
+	__atomic_fetch_or(&kernel_shared(k)->winding_up, SH_WINDING_UP, __ATOMIC_RELEASE);
 }
 
 void kernel_quiesce(struct kernel *k)

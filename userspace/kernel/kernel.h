@@ -50,6 +50,9 @@ int kernel_release_process(struct kernel *k, uint32_t tgid);
 /* Every process that executes this file from now on is chosen before its first instruction. */
 int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags);
 
+/* No file any more. */
+void kernel_forget_images(struct kernel *k);
+
 /* The next exec of this process stops it (SIGSTOP) before its first instruction: for a child of ours that is to be
  * traced from there on. 0: none. */
 void kernel_stop_at_exec(struct kernel *k, uint32_t tgid);
@@ -85,6 +88,10 @@ void kernel_detach(struct kernel_attachment *a); /* NULL is fine */
 void kernel_detach_later(struct kernel *k, struct kernel_attachment *a);
 /* Waits for all that was to be detached later. */
 void kernel_detach_finish(struct kernel *k);
+
+/* A muted function's calls are not seen from now on; those that are open end as usual. To be done some time before its
+ * probes are detached, and undone before they are attached again. */
+void kernel_mute(struct kernel *k, uint32_t index, bool muted);
 
 /* Before the first kernel_detach() of the end: calls that begin from now on are not seen, those that are open go on to
  * their ends. A call whose entry is seen when its end is detached already would look as if it never ended. */

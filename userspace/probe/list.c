@@ -292,6 +292,7 @@ void probe_list_free(struct probe_list *list)
 	vec_release(&list->exports);
 	vec_release(&list->includes);
 	vec_release(&list->span_rules);
+	vec_release(&list->order);
 	arena_release(&list->arena);
 	free(list);
 }
@@ -322,15 +323,34 @@ static int check_bytes(const struct yaml_source *src)
 	return -EINVAL;
 }
 
+static struct sv append(struct list_reader *r, struct sv to, const struct sbuf *more)
+{
+	struct sbuf text __cleanup(sbuf_release) = {0};
+	sbuf_addsv(&text, to);
+	sbuf_addsv(&text, sbuf_sv(more));
+	struct sv copy = arena_dup(&r->list->arena, sbuf_sv(&text));
+	r->no_memory |= text.failed || more->failed || !copy.data;
+	return copy;
+}
+
 /* Everything but what has an identity of its own, of all files. */
 static void note_rest(struct list_reader *r, const struct yaml_node *root)
 {
-	static const char *const skip[] = {"targets", "probes", "handoffs", "handoff", NULL};
-	struct sbuf text __cleanup(sbuf_release) = {0};
-	sbuf_addsv(&text, r->list->canonical);
-	yaml_canonical(root, skip, &text);
-	r->list->canonical = arena_dup(&r->list->arena, sbuf_sv(&text));
-	r->no_memory |= text.failed || !r->list->canonical.data;
+	static const char *const own[] = {"targets", "probes", "include", "policy", NULL};
+	static const char *const spread[] = {"service", "env", "version", "tags", "routes", "settings", NULL};
+	struct sbuf texts[2] = {{0}};
+	for (const struct yaml_node *one = root->first; one; one = one->next) {
+		if (yaml_is_one_of(one->key, own))
+			continue;
+		struct sbuf *text = &texts[yaml_is_one_of(one->key, spread)];
+		sbuf_addsv(text, one->key->text);
+		sbuf_addc(text, ':');
+		yaml_canonical(one, NULL, text);
+	}
+	r->list->canonical_fixed = append(r, r->list->canonical_fixed, &texts[0]);
+	r->list->canonical_spread = append(r, r->list->canonical_spread, &texts[1]);
+	sbuf_release(&texts[0]);
+	sbuf_release(&texts[1]);
 }
 
 int list_read_source(struct list_reader *r, const struct list_map *map)

@@ -91,6 +91,8 @@ struct probe {
 	struct source_pos pos;
 	struct sv canonical; /* equal for probes that mean the same; of one that is no file's, its option */
 	int target;	     /* index into targets: for that one alone; -1: for every process that is traced */
+	bool retired;	     /* of a list that changed: not wanted any more */
+	bool at_run_time;    /* no file asks for it: it was added while we run */
 	bool optional;	     /* finding nothing is a warning, not an error */
 	bool broken;	     /* has mistakes (reported): usable for further checks, not for attaching */
 	struct probe_glob_vec functions; /* exact names or globs; empty: `address` says where */
@@ -207,8 +209,11 @@ struct probe_list {
 	bool trace_instrumented; /* also processes that carry a tracer of their own */
 	struct probe_service service_of_daemon;
 	struct probe_glob_vec includes; /* files and globs of them, as written */
-	struct sv canonical;		/* of all that is neither targets nor probes nor hand-offs */
-	struct arena arena;		/* all strings, templates, conditions */
+	/* What is neither targets nor probes: what says something about every target, and what is obeyed at the start
+	 * alone. Equal for lists that mean the same. */
+	struct sv canonical_spread, canonical_fixed;
+	VEC(uint32_t) order; /* of a list that changes: see list_merge.h */
+	struct arena arena;  /* all strings, templates, conditions */
 };
 
 /* Reads and compiles a probe list. All mistakes go to `d` (which keeps a copy of the text to show their lines):

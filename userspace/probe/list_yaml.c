@@ -310,10 +310,10 @@ static void canonical_text(struct sv text, struct sbuf *out)
 	sbuf_addsv(out, text);
 }
 
-static bool is_skipped(const struct yaml_node *key, const char *const *skip)
+bool yaml_is_one_of(const struct yaml_node *key, const char *const *names)
 {
-	for (; key && skip && *skip; skip++)
-		if (sv_eq(key->text, sv_of(*skip)))
+	for (; key && names && *names; names++)
+		if (sv_eq(key->text, sv_of(*names)))
 			return true;
 	return false;
 }
@@ -328,7 +328,7 @@ void yaml_canonical(const struct yaml_node *node, const char *const *skip, struc
 	if (node->kind == YAML_SCALAR)
 		canonical_text(node->text, out);
 	for (const struct yaml_node *child = node->first; child; child = child->next) {
-		if (is_skipped(child->key, skip))
+		if (yaml_is_one_of(child->key, skip))
 			continue;
 		if (child->key)
 			canonical_text(child->key->text, out);

@@ -45,6 +45,8 @@ int yaml_parse(struct yaml_node **ret, const struct yaml_source *src, struct are
 
 /* Marks every node as one of that file of the diagnostics. */
 void yaml_set_file(struct yaml_node *node, uint32_t file);
+/* `names` ends with NULL; NULL is fine, and none. */
+bool yaml_is_one_of(const struct yaml_node *key, const char *const *names);
 /* The same text for trees that mean the same: order, quotes and blanks of the file do not matter where YAML says so, but
  * the order of keys does. Keys in `skip` (NULL-terminated; NULL: none) of the outermost map are left out. */
 void yaml_canonical(const struct yaml_node *node, const char *const *skip, struct sbuf *out);

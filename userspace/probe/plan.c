@@ -13,28 +13,39 @@
 
 #define SECCOMP_MODE_FILTER 2 /* "Seccomp:" of proc_pid_status(5) */
 
+int plan_prepare_probe(struct plan *p, uint32_t i, struct sbuf *err)
+{
+	const struct probe *probe = &p->options.list->probes.data[i];
+	p->items[i] = arena_alloc(&p->arena, (probe->functions.cnt + 1) * sizeof(struct plan_item));
+	if (!p->items[i])
+		return -ENOMEM;
+	p->has_target_probes |= probe->target >= 0;
+	p->has_library_probes |= probe->library.text.len > 0;
+	int rc = p->options.kernel ? kernel_set_spec(p->options.kernel, i, &probe->spec) : 0;
+	if (rc < 0)
+		sbuf_addf(err, "cannot hand probe %u to the kernel: %s", i, strerror(-rc));
+	return rc;
+}
+
 static int plan_prepare(struct plan *p, struct sbuf *err)
 {
 	const struct probe_list *list = p->options.list;
-	p->items = arena_alloc(&p->arena, list->probes.cnt * sizeof(*p->items));
+	size_t max = list->probes.cnt > p->options.max_probes ? list->probes.cnt : p->options.max_probes;
+	p->items = arena_alloc(&p->arena, max * sizeof(*p->items));
 	p->finder = site_finder_new();
-	if ((list->probes.cnt && !p->items) || !p->finder)
+	p->generation = 1;
+	if ((max && !p->items) || !p->finder)
 		return -ENOMEM;
 	if (plan_prepare_handoffs(p) < 0)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < list->probes.cnt; i++) {
-		const struct probe *probe = &list->probes.data[i];
-		p->items[i] = arena_alloc(&p->arena, (probe->functions.cnt + 1) * sizeof(struct plan_item));
-		if (!p->items[i])
-			return -ENOMEM;
-		p->has_target_probes |= probe->target >= 0;
-		p->has_library_probes |= probe->library.text.len > 0;
-		int rc = p->options.kernel ? kernel_set_spec(p->options.kernel, i, &probe->spec) : 0;
-		if (rc < 0) {
-			sbuf_addf(err, "cannot hand probe %u to the kernel: %s", i, strerror(-rc));
+		int rc = plan_prepare_probe(p, i, err);
+		if (rc == 0)
+			rc = vec_push(&p->order, i);
+		if (rc < 0)
 			return rc;
-		}
 	}
+	p->known = (uint32_t)list->probes.cnt;
 	return 0;
 }
 
@@ -53,10 +64,10 @@ int plan_new(struct plan **ret, const struct plan_options *options, struct sbuf 
 	return 0;
 }
 
-static void plan_process_free(struct plan_process *process, struct kernel *later)
+static void plan_process_free(struct plan *p, struct plan_process *process, struct kernel *later)
 {
 	vec_foreach (m, &process->mappings)
-		attachment_vec_detach(&m->attached, later);
+		unit_vec_detach(p, &m->units, later);
 	vec_release(&process->mappings);
 	attachment_vec_detach(&process->hooks, later);
 	free(process);
@@ -66,17 +77,20 @@ void plan_detach(struct plan *p)
 {
 	uint64_t start = clock_mono_ns();
 	vec_foreach (process, &p->processes)
-		plan_process_free(*process, p->options.kernel);
+		plan_process_free(p, *process, p->options.kernel);
 	vec_release(&p->processes);
-	vec_foreach (m, &p->modules)
+	vec_foreach (m, &p->modules) {
+		unit_vec_detach(p, &(*m)->units, p->options.kernel);
 		attachment_vec_detach(&(*m)->attached, p->options.kernel);
+	}
 	if (p->options.kernel)
 		kernel_detach_finish(p->options.kernel);
 	p->stats.detach_ns += clock_mono_ns() - start;
 }
 
-static void plan_module_free(struct plan_module *m)
+static void plan_module_free(struct plan *p, struct plan_module *m)
 {
+	unit_vec_detach(p, &m->units, NULL);
 	attachment_vec_detach(&m->attached, NULL);
 	vec_foreach (f, &m->functions)
 		site_release(&f->site);
@@ -88,15 +102,26 @@ static void plan_module_free(struct plan_module *m)
 	free(m);
 }
 
+void plan_forget_all(struct plan *p)
+{
+	vec_foreach (process, &p->processes)
+		plan_process_free(p, *process, NULL);
+	vec_release(&p->processes);
+	vec_foreach (m, &p->modules)
+		plan_module_free(p, *m);
+	vec_release(&p->modules);
+	vec_foreach (f, &p->functions)
+		(*f)->retired = true;
+}
+
 void plan_free(struct plan *p)
 {
 	if (!p)
 		return;
 	plan_detach(p);
-	vec_foreach (m, &p->modules)
-		plan_module_free(*m);
-	vec_release(&p->modules);
+	plan_forget_all(p);
 	vec_release(&p->functions);
+	vec_release(&p->order);
 	site_finder_free(p->finder);
 	arena_release(&p->arena);
 	free(p);
@@ -144,7 +169,7 @@ static int plan_open_module(struct plan *p, struct proc *proc, const struct proc
 	m->traits = m->module ? m->module->traits : 0;
 	rc = vec_push(&p->modules, m);
 	if (rc < 0) {
-		plan_module_free(m);
+		plan_module_free(p, m);
 		return rc;
 	}
 	*ret = m;
@@ -246,13 +271,48 @@ static int plan_attach_mapping(struct plan *p, struct plan_process *process, str
 			       struct sbuf *err)
 {
 	struct plan_module *m = mapping->module;
-	struct attachment_vec *out = m->filtered ? &mapping->attached : &m->attached;
-	if (!plan_module_wanted(m) || out->cnt || !p->options.kernel)
+	struct unit_vec *units = m->filtered ? &mapping->units : &m->units;
+	if (!plan_module_wanted(m) || units->generation == m->generation || !p->options.kernel)
 		return 0;
 	uint64_t start = clock_mono_ns();
-	int rc = plan_attach_module(p, m, m->filtered ? process->pid : 0, out, err);
+	int rc = plan_attach_module(p, m, m->filtered ? process->pid : 0, units, err);
 	p->stats.attach_ns += clock_mono_ns() - start;
 	return rc;
+}
+
+/* Which functions the list means now. Functions that were wanted before keep their index and their sites. */
+static int plan_resolve_module(struct plan *p, struct plan_module *m, const struct plan_process *process)
+{
+	size_t first = p->functions.cnt;
+	uint64_t start = clock_mono_ns();
+	int rc = plan_resolve(p, m, process);
+	p->stats.resolve_ns += clock_mono_ns() - start;
+	if (rc == 0 && plan_module_wanted(m) && !m->filter_known) {
+		m->filtered = plan_must_filter(p, m);
+		m->filter_known = true;
+	}
+	vec_foreach (f, &m->functions) {
+		f->function->retired = !planned_is_active(m, f);
+		if (p->options.kernel)
+			kernel_mute(p->options.kernel, f->function->index, f->function->retired);
+	}
+	if (p->options.publish)
+		for (size_t i = first; i < p->functions.cnt; i++)
+			p->options.publish(p->options.arg, p->functions.data[i]);
+	return rc;
+}
+
+/* A process that is more easily hurt runs the same file: its needs count for all. */
+static int plan_site_anew(struct plan *p, struct plan_module *m, struct plan_process *process)
+{
+	process->traits |= m->made_for;
+	unit_vec_detach(p, &m->units, NULL);
+	attachment_vec_detach(&m->attached, NULL);
+	if (m->hooked)
+		vec_foreach (other, &p->processes)
+			(*other)->hooked = false;
+	m->hooked = 0;
+	return plan_site_all(p, m, process);
 }
 
 static int plan_settle_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping,
@@ -263,26 +323,11 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 
 	if (!m->module)
 		return 0;
-	if (!m->resolved) {
-		size_t first = p->functions.cnt;
-		uint64_t start = clock_mono_ns();
-		rc = plan_resolve(p, m, process);
-		p->stats.resolve_ns += clock_mono_ns() - start;
-		m->filtered = rc == 0 && plan_module_wanted(m) && plan_must_filter(p, m);
-		if (p->options.publish)
-			for (size_t i = first; i < p->functions.cnt; i++)
-				p->options.publish(p->options.arg, p->functions.data[i]);
-	} else if (plan_module_wanted(m) && process->traits & ~m->made_for) {
-		/* A process that is more easily hurt runs the same file: its needs count for all. */
-		process->traits |= m->made_for;
-		attachment_vec_detach(&m->attached, NULL);
-		m->probed = false;
-		if (m->hooked)
-			vec_foreach (other, &p->processes)
-				(*other)->hooked = false;
-		m->hooked = 0;
-		rc = plan_site_all(p, m, process);
-	}
+	bool first = !m->resolved;
+	if (!first && plan_module_wanted(m) && process->traits & ~m->made_for)
+		rc = plan_site_anew(p, m, process);
+	if (rc == 0 && (first || m->generation != p->generation))
+		rc = plan_resolve_module(p, m, process);
 	if (rc == 0)
 		rc = plan_attach_mapping(p, process, mapping, err);
 	return rc;
@@ -296,7 +341,7 @@ static bool process_is_probed(const struct plan_process *process)
 	return false;
 }
 
-static int plan_settle(struct plan *p, struct plan_process *process, struct sbuf *err)
+int plan_settle(struct plan *p, struct plan_process *process, struct sbuf *err)
 {
 	int rc = 0;
 	for (size_t i = 0; i < process->mappings.cnt && rc == 0; i++)
@@ -380,7 +425,7 @@ void plan_drop(struct plan *p, int pid)
 	for (size_t i = 0; i < p->processes.cnt; i++) {
 		if (p->processes.data[i]->pid != pid)
 			continue;
-		plan_process_free(p->processes.data[i], p->options.kernel);
+		plan_process_free(p, p->processes.data[i], p->options.kernel);
 		p->processes.data[i] = p->processes.data[--p->processes.cnt];
 		return;
 	}
@@ -413,13 +458,21 @@ void plan_report_library(const struct probe_glob *library, bool optional, struct
 				 : "; with `optional: true` it is probed when it is loaded");
 }
 
+static bool plan_wants(const struct plan *p, uint32_t probe)
+{
+	vec_foreach (wanted, &p->order)
+		if (*wanted == probe)
+			return true;
+	return false;
+}
+
 static void report_probe(const struct plan *p, uint32_t index, struct diagnostics *d)
 {
 	const struct probe *probe = &p->options.list->probes.data[index];
 	const struct plan_item *items = p->items[index], *last = &items[probe->functions.cnt];
 	enum severity severity = probe->optional ? SEVERITY_WARNING : SEVERITY_ERROR;
 
-	if (probe->broken)
+	if (probe->broken || !plan_wants(p, index))
 		return;
 	if (probe->library.text.len && !last->found && !last->where.len) {
 		plan_report_library(&probe->library, probe->optional, d);
@@ -444,11 +497,14 @@ void plan_report(const struct plan *p, struct diagnostics *d)
 void plan_stats(const struct plan *p, struct plan_stats *ret)
 {
 	*ret = p->stats;
-	ret->functions = (uint32_t)p->functions.cnt;
+	ret->functions = 0;
 	ret->processes = (uint32_t)p->processes.cnt;
 	ret->modules = (uint32_t)p->modules.cnt;
 	vec_foreach (it, &p->functions) {
 		const struct plan_function *f = *it;
+		ret->functions += !f->retired;
+		if (f->retired)
+			continue;
 		ret->fast_entries += f->cost <= COST_EMULATED;
 		ret->by_return += f->end == SITE_END_RETURN;
 		ret->by_sites += f->end == SITE_END_SITES;
@@ -468,6 +524,8 @@ static uint32_t module_pages(const struct plan_module *m)
 	uint32_t cnt = 0;
 	int rc = 0;
 	vec_foreach (f, &m->functions) {
+		if (!planned_is_active(m, f))
+			continue;
 		rc |= vec_push(&pages, f->site.offset / PLAN_PAGE_SZ);
 		vec_foreach (end, &f->site.ends)
 			rc |= vec_push(&pages, end->offset / PLAN_PAGE_SZ);

@@ -12,7 +12,7 @@
  * function gets an index that names it in records. One thread uses a plan. */
 struct plan;
 
-/* A function that is (or, without a kernel, would be) probed. Constant once published, lives as long as the plan. */
+/* A function that is (or, without a kernel, would be) probed. But for `retired` constant once published, lives as long as the plan. */
 struct plan_function {
 	uint32_t index;
 	uint32_t probe;	   /* index into the list's probes */
@@ -29,6 +29,7 @@ struct plan_function {
 	enum site_end end;
 	const char *no_return;	/* why not SITE_END_RETURN, or NULL */
 	const char *entry_only; /* why SITE_END_NONE, or NULL */
+	bool retired;		/* no probe of the list wants it any more: the plan's thread alone may look */
 };
 
 struct plan_options {
@@ -42,6 +43,7 @@ struct plan_options {
 	const char *proc_root;
 	bool foreign_pids; /* proc_root shows another PID namespace than ours: no link can name a process */
 	uint32_t max_functions;
+	uint32_t max_probes; /* plan_update() may come, with lists of up to so many; 0: never */
 	/* Called before the function's probes are attached. */
 	void (*publish)(void *arg, const struct plan_function *f);
 	/* A function that was asked for, by its name or by a glob, and cannot be probed; may be NULL. */
@@ -61,6 +63,17 @@ int plan_add(struct plan *p, struct proc *proc, int target, struct sbuf *err);
 /* A process that was added forked: its child runs the same code. Unfiltered probes see it already. */
 int plan_fork(struct plan *p, int parent, int child, struct sbuf *err);
 void plan_drop(struct plan *p, int pid);
+
+/* The list has changed: probes were added at its end, and those wanted now are `order`, the first of those that mean a
+ * function being the one that gets it. What stays as it is keeps its links and loses no call. What is not wanted any more is
+ * muted at once and detached by plan_tick() two seconds later, so that open calls see their ends, and a probe that comes
+ * back meanwhile costs nothing. Probes of a list never change or move. Returns how many processes could not be brought
+ * up to date (described into err), or -ENOMEM. */
+int plan_update(struct plan *p, const uint32_t *order, size_t cnt, struct sbuf *err);
+/* A process that was added belongs to another target of the list now. 0 or as plan_add(). */
+int plan_retarget(struct plan *p, struct proc *proc, int target, struct sbuf *err);
+/* True while something waits to be detached. */
+bool plan_tick(struct plan *p, uint64_t now_ns);
 
 /* Adds a mistake for each function, library and address of the list that was found in no process that was added. */
 void plan_report(const struct plan *p, struct diagnostics *d);

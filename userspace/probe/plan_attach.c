@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "probe/plan_private.h"
 
 int site_group_add(struct site_group *g, uint64_t offset, uint64_t cookie)
@@ -47,41 +48,66 @@ static int compare_addr(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The addresses of the module's probed functions, sorted: does a tail jump lead into one of them? */
-static uint64_t *probed_addresses(const struct plan_module *m)
+struct probed {
+	uint64_t *addrs; /* of the module's active functions, sorted: does a tail jump lead into one of them? */
+	size_t cnt;
+};
+
+static int probed_addresses(const struct plan_module *m, struct probed *ret)
 {
-	uint64_t *addrs = calloc(m->functions.cnt ? m->functions.cnt : 1, sizeof(*addrs));
-	if (!addrs)
-		return NULL;
-	for (size_t i = 0; i < m->functions.cnt; i++)
-		addrs[i] = m->functions.data[i].function->addr;
-	qsort(addrs, m->functions.cnt, sizeof(*addrs), compare_addr);
-	return addrs;
+	*ret = (struct probed){calloc(m->functions.cnt ? m->functions.cnt : 1, sizeof(*ret->addrs)), 0};
+	if (!ret->addrs)
+		return -ENOMEM;
+	vec_foreach (f, &m->functions)
+		if (planned_is_active(m, f))
+			ret->addrs[ret->cnt++] = f->function->addr;
+	qsort(ret->addrs, ret->cnt, sizeof(*ret->addrs), compare_addr);
+	return 0;
 }
 
 enum { GROUP_RETURN, GROUP_ENTRY, GROUP_END, GROUPS };
 
-static int group_function(struct plan *p, const struct planned *f, const uint64_t *probed, size_t probed_cnt,
-			  struct site_group groups[2][GROUPS])
+/* Sites on their way into links. Without groups they are only signed. */
+struct sites_out {
+	struct site_group *groups;
+	uint64_t signature; /* FNV-1a over kind, offset and cookie of each site */
+};
+
+static int put_site(struct sites_out *out, unsigned group, uint64_t offset, uint64_t cookie)
+{
+	uint64_t words[] = {group, offset, cookie};
+	for (size_t i = 0; i < sizeof(words); i++)
+		out->signature = (out->signature ^ ((const uint8_t *)words)[i]) * 0x100000001b3;
+	return out->groups ? site_group_add(&out->groups[group], offset, cookie) : 0;
+}
+
+/* The function's sites; *ret_signature is equal as long as they and what they tell the kernel half are. */
+static int put_function(struct plan *p, const struct planned *f, const struct probed *probed, struct site_group *groups,
+			uint64_t *ret_signature)
 {
 	const struct plan_function *fn = f->function;
 	bool has_spec = probe_has_spec(&p->options.list->probes.data[fn->probe]);
 	uint64_t cookie = fn->index | (has_spec ? SH_COOKIE_OF_SPEC(fn->probe) : 0);
-	struct site_group *g = groups[f->sleepable];
+	struct sites_out out = {groups, 0xcbf29ce484222325};
+	int rc = 0;
 
-	if (f->site.end == SITE_END_RETURN)
-		return site_group_add(&g[GROUP_RETURN], f->site.offset, cookie | SH_COOKIE_RETURN);
-	if (f->site.end == SITE_END_NONE)
-		return site_group_add(&g[GROUP_ENTRY], f->site.offset, cookie | SH_COOKIE_ENTRY_ONLY);
-	int rc = site_group_add(&g[GROUP_ENTRY], f->site.offset, cookie);
-	vec_foreach (end, &f->site.ends) {
-		bool goes_on = end->target && bsearch(&end->target, probed, probed_cnt, sizeof(*probed), compare_addr);
-		uint64_t how = goes_on ? SH_COOKIE_TAIL : end->jump ? SH_COOKIE_JUMP : 0;
-		if (end->conditional)
-			how |= SH_COOKIE_CONDITION | (uint64_t)end->condition << SH_COOKIE_CC_SHIFT;
-		if (rc == 0)
-			rc = site_group_add(&g[GROUP_END], end->offset, cookie | how);
+	if (f->site.end == SITE_END_RETURN) {
+		rc = put_site(&out, GROUP_RETURN, f->site.offset, cookie | SH_COOKIE_RETURN);
+	} else if (f->site.end == SITE_END_NONE) {
+		rc = put_site(&out, GROUP_ENTRY, f->site.offset, cookie | SH_COOKIE_ENTRY_ONLY);
+	} else {
+		rc = put_site(&out, GROUP_ENTRY, f->site.offset, cookie);
+		vec_foreach (end, &f->site.ends) {
+			bool goes_on = end->target && bsearch(&end->target, probed->addrs, probed->cnt,
+							      sizeof(*probed->addrs), compare_addr);
+			uint64_t how = goes_on ? SH_COOKIE_TAIL : end->jump ? SH_COOKIE_JUMP : 0;
+			if (end->conditional)
+				how |= SH_COOKIE_CONDITION | (uint64_t)end->condition << SH_COOKIE_CC_SHIFT;
+			if (rc == 0)
+				rc = put_site(&out, GROUP_END, end->offset, cookie | how);
+		}
 	}
+	*ret_signature = out.signature;
 	return rc;
 }
 
@@ -128,25 +154,194 @@ static int attach_groups(struct plan *p, struct plan_module *m, int pid, bool sl
 	return rc;
 }
 
-int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct attachment_vec *ret, struct sbuf *err)
+static void unit_release(struct plan *p, struct plan_unit *u, struct kernel *k)
+{
+	attachment_vec_detach(&u->attached, k);
+	p->stats.sites -= u->sites;
+	free(u->functions);
+	*u = (struct plan_unit){0};
+}
+
+void unit_vec_detach(struct plan *p, struct unit_vec *units, struct kernel *k)
+{
+	vec_foreach (u, units)
+		unit_release(p, u, k);
+	vec_release(units);
+	units->generation = 0;
+	units->handoffs = false;
+}
+
+bool unit_vec_reap(struct plan *p, struct unit_vec *units, uint64_t now_ns, uint64_t linger_ns)
+{
+	bool left = false;
+	for (size_t i = 0; i < units->cnt;) {
+		struct plan_unit *u = &units->data[i];
+		if (!u->retired_ns || now_ns - u->retired_ns < linger_ns) {
+			left |= u->retired_ns != 0;
+			i++;
+			continue;
+		}
+		unit_release(p, u, p->options.kernel);
+		units->data[i] = units->data[--units->cnt];
+	}
+	return left;
+}
+
+/* --- what is attached and what should be ---------------------------------------------------------------------------
+ */
+
+struct agreement {
+	struct plan *plan;
+	struct plan_module *module;
+	struct probed probed;
+	uint64_t *signatures; /* of the active functions, by place */
+	bool *covered;	      /* by a link that is there */
+};
+
+static void agreement_release(struct agreement *a)
+{
+	free(a->probed.addrs);
+	free(a->signatures);
+	free(a->covered);
+}
+
+static int agreement_init(struct agreement *a, struct plan *p, struct plan_module *m)
+{
+	size_t cnt = m->functions.cnt ? m->functions.cnt : 1;
+	*a = (struct agreement){.plan = p, .module = m};
+	a->signatures = calloc(cnt, sizeof(*a->signatures));
+	a->covered = calloc(cnt, sizeof(*a->covered));
+	if (!a->signatures || !a->covered || probed_addresses(m, &a->probed) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < m->functions.cnt; i++)
+		if (planned_is_active(m, &m->functions.data[i]))
+			put_function(p, &m->functions.data[i], &a->probed, NULL, &a->signatures[i]);
+	return 0;
+}
+
+/* Is anything of the unit wanted? False in *ret_true: some of it is wanted with other sites or cookies. */
+static bool unit_is_wanted(const struct agreement *a, const struct plan_unit *u, bool *ret_true)
+{
+	bool wanted = false;
+	*ret_true = true;
+	for (uint32_t i = 0; i < u->cnt; i++) {
+		const struct unit_function *f = &u->functions[i];
+		if (!planned_is_active(a->module, &a->module->functions.data[f->at]))
+			continue;
+		wanted = true;
+		*ret_true &= a->signatures[f->at] == f->signature;
+	}
+	return wanted;
+}
+
+/* A function that is not wanted any more, of a unit of which others are, is muted alone. */
+static void agree_with_unit(struct agreement *a, struct plan_unit *u, uint64_t now_ns)
+{
+	bool as_it_is;
+	bool wanted = unit_is_wanted(a, u, &as_it_is);
+	if (!u->cnt)
+		return; /* hand-offs do not change */
+	if (!wanted) {
+		u->retired_ns = u->retired_ns ? u->retired_ns : now_ns;
+	} else if (as_it_is) {
+		u->retired_ns = 0;
+		for (uint32_t i = 0; i < u->cnt; i++)
+			a->covered[u->functions[i].at] = true;
+	} else {
+		unit_release(a->plan, u, NULL);
+	}
+}
+
+static void agree_with_units(struct agreement *a, struct unit_vec *units)
+{
+	uint64_t now_ns = clock_mono_ns();
+	size_t kept = 0;
+	for (size_t i = 0; i < units->cnt; i++) {
+		agree_with_unit(a, &units->data[i], now_ns);
+		if (units->data[i].attached.cnt)
+			units->data[kept++] = units->data[i];
+	}
+	units->cnt = kept;
+}
+
+/* Where the list cannot change one unit holds all: as few links as possible. */
+static bool of_same_unit(const struct plan *p, const struct planned *a, const struct planned *b)
+{
+	return !p->options.max_probes || a->function->probe == b->function->probe;
+}
+
+static int unit_add_function(struct agreement *a, struct plan_unit *u, size_t at, struct site_group groups[2][GROUPS])
+{
+	const struct planned *f = &a->module->functions.data[at];
+	struct unit_function *grown = reallocarray(u->functions, u->cnt + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	u->functions = grown;
+	struct unit_function *added = &u->functions[u->cnt++];
+	added->at = (uint32_t)at;
+	a->covered[at] = true;
+	return put_function(a->plan, f, &a->probed, groups[f->sleepable], &added->signature);
+}
+
+/* One unit of the functions that belong with `first`. */
+static int attach_unit(struct agreement *a, size_t first, int pid, struct unit_vec *units, struct sbuf *err)
 {
 	struct site_group groups[2][GROUPS] = {0};
-	uint64_t *probed = probed_addresses(m);
-	int rc = probed ? 0 : -ENOMEM;
-
-	for (size_t i = 0; i < m->functions.cnt && rc == 0; i++)
-		rc = group_function(p, &m->functions.data[i], probed, m->functions.cnt, groups);
+	struct plan *p = a->plan;
+	struct plan_module *m = a->module;
+	struct plan_unit u = {0};
+	uint32_t before = p->stats.sites;
+	int rc = 0;
+	for (size_t i = first; i < m->functions.cnt && rc == 0; i++)
+		if (!a->covered[i] && planned_is_active(m, &m->functions.data[i]) &&
+		    of_same_unit(p, &m->functions.data[first], &m->functions.data[i]))
+			rc = unit_add_function(a, &u, i, groups);
 	for (int sleepable = 0; sleepable < 2 && rc == 0; sleepable++)
-		rc = attach_groups(p, m, pid, sleepable, groups[sleepable], ret, err);
+		rc = attach_groups(p, m, pid, sleepable, groups[sleepable], &u.attached, err);
+	u.sites = p->stats.sites - before;
 	if (rc == 0)
-		rc = plan_attach_handoffs(p, m, pid, ret, err);
-	if (rc == 0)
-		rc = plan_attach_goroutines(p, m, pid, ret, err);
+		rc = vec_push(units, u);
 	if (rc < 0)
-		attachment_vec_detach(ret, NULL);
+		unit_release(p, &u, NULL);
 	for (int i = 0; i < 2 * GROUPS; i++)
 		site_group_release(&groups[i / GROUPS][i % GROUPS]);
-	free(probed);
+	return rc;
+}
+
+static int attach_handoff_unit(struct plan *p, struct plan_module *m, int pid, struct unit_vec *units, struct sbuf *err)
+{
+	struct plan_unit u = {0};
+	uint32_t before = p->stats.sites;
+	if (units->handoffs || (!m->handoffs.cnt && !m->goroutines.there))
+		return 0;
+	units->handoffs = true;
+	int rc = plan_attach_handoffs(p, m, pid, &u.attached, err);
+	if (rc == 0)
+		rc = plan_attach_goroutines(p, m, pid, &u.attached, err);
+	u.sites = p->stats.sites - before;
+	if (rc == 0)
+		rc = vec_push(units, u);
+	if (rc < 0)
+		unit_release(p, &u, NULL);
+	return rc;
+}
+
+int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct unit_vec *units, struct sbuf *err)
+{
+	struct agreement a;
+	int rc = agreement_init(&a, p, m);
+	if (rc == 0)
+		agree_with_units(&a, units);
+	for (size_t i = 0; i < m->functions.cnt && rc == 0; i++)
+		if (!a.covered[i] && planned_is_active(m, &m->functions.data[i]))
+			rc = attach_unit(&a, i, pid, units, err);
+	if (rc == 0)
+		rc = attach_handoff_unit(p, m, pid, units, err);
+	if (rc < 0)
+		unit_vec_detach(p, units, NULL);
+	else
+		units->generation = m->generation;
+	agreement_release(&a);
 	return rc;
 }
 

@@ -12,6 +12,7 @@ struct planned {
 	struct plan_function *function;
 	struct site site;
 	bool sleepable;
+	uint32_t generation; /* of the list, when a probe last wanted it: active if it is the module's */
 };
 
 /* A function on one side of a hand-off. */
@@ -27,6 +28,26 @@ struct attachment_vec {
 	size_t cnt, cap;
 };
 
+/* Links that were made together, of functions of one probe or, where the list cannot change, of all. */
+struct plan_unit {
+	struct unit_function {
+		uint32_t at;	    /* in plan_module.functions */
+		uint64_t signature; /* of its sites and cookies as they are attached */
+	} * functions;
+	uint32_t cnt; /* 0: hand-offs */
+	uint32_t sites;
+	struct attachment_vec attached;
+	uint64_t retired_ns; /* no probe wants any of it since then; 0: somebody does */
+};
+
+/* What is attached of one file, for all (pid 0) or for one process. */
+struct unit_vec {
+	struct plan_unit *data;
+	size_t cnt, cap;
+	uint32_t generation; /* of the module, when this was made to agree with it */
+	bool handoffs;	     /* attached */
+};
+
 /* A file, for the processes of one target. */
 struct plan_module {
 	dev_t map_dev; /* as /proc/PID/maps says it: known before the file is opened */
@@ -38,6 +59,7 @@ struct plan_module {
 	uint32_t made_for; /* traits of the processes its sites were chosen for */
 	bool is_exe;
 	bool resolved;
+	bool again;    /* and not for the first time */
 	bool filtered; /* links name a process, for others map this file too */
 	struct {
 		struct planned *data;
@@ -51,15 +73,16 @@ struct plan_module {
 		uint64_t give, take; /* offsets in the file */
 		bool there;
 	} goroutines;
-	struct attachment_vec attached; /* unfiltered links */
-	bool probed;			/* those of its functions are among them */
-	uint32_t hooked;		/* hook_symbols that have an unfiltered link here, a bit each */
+	uint32_t generation;		/* of the list it was resolved for */
+	struct unit_vec units;		/* unfiltered links */
+	struct attachment_vec attached; /* unfiltered hooks */
+	bool filter_known;
+	uint32_t hooked; /* hook_symbols that have an unfiltered link here, a bit each */
 };
 
 struct plan_mapping {
 	struct plan_module *module;
-	struct attachment_vec attached; /* filtered links */
-	bool probed;
+	struct unit_vec units; /* filtered links */
 };
 
 struct plan_process {
@@ -91,6 +114,9 @@ struct plan {
 	VEC(struct plan_module *) modules;
 	VEC(struct plan_process *) processes;
 	VEC(struct plan_function *) functions;
+	VEC(uint32_t) order; /* probes of the list that are wanted, those before others that mean the same function */
+	uint32_t generation; /* of the list: 1, 2, ... */
+	uint32_t known;	     /* probes of the list that were prepared */
 	struct plan_item **items;	  /* [probe][function item; last: library or address] */
 	struct plan_item **handoff_items; /* [hand-off][functions that give, those that take; last: library] */
 	struct plan_stats stats;
@@ -99,11 +125,26 @@ struct plan {
 	bool seccomp_tried, seccomp_return;
 };
 
+/* Attaches and hooks what is wanted of the files the process has mapped. */
+int plan_settle(struct plan *p, struct plan_process *process, struct sbuf *err);
+int plan_prepare_probe(struct plan *p, uint32_t index, struct sbuf *err);
+/* Detaches everything and forgets every file; functions keep their indexes. */
+void plan_forget_all(struct plan *p);
+
 /* Finds the probed functions of a module and their sites. 0 or -errno. */
 int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_process *process);
 /* Chooses the sites anew for processes with these traits. */
 int plan_site_all(struct plan *p, struct plan_module *m, const struct plan_process *process);
-int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct attachment_vec *ret, struct sbuf *err);
+/* Makes what is attached agree with the module's active functions: what agrees already is left alone. On failure
+ * nothing stays attached. 0 or -errno. */
+int plan_attach_module(struct plan *p, struct plan_module *m, int pid, struct unit_vec *units, struct sbuf *err);
+void unit_vec_detach(struct plan *p, struct unit_vec *units, struct kernel *k);
+/* Detaches what was retired at least `linger_ns` ago; true when some retired ones remain. */
+bool unit_vec_reap(struct plan *p, struct unit_vec *units, uint64_t now_ns, uint64_t linger_ns);
+static inline bool planned_is_active(const struct plan_module *m, const struct planned *f)
+{
+	return f->generation == m->generation;
+}
 int plan_attach_hooks(struct plan *p, struct plan_process *process, struct sbuf *err);
 /* `k`: in the background, on that kernel's detacher; NULL: now. */
 void attachment_vec_detach(struct attachment_vec *v, struct kernel *k);

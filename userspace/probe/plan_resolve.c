@@ -68,7 +68,7 @@ static struct plan_function *plan_new_function(struct plan *p, struct plan_modul
 static bool module_has_function(const struct plan_module *m, uint64_t addr)
 {
 	vec_foreach (f, &m->functions)
-		if (f->function->addr == addr)
+		if (f->function->addr == addr && planned_is_active(m, f))
 			return true;
 	return false;
 }
@@ -109,19 +109,36 @@ static void planned_describe(struct planned *f)
 	f->function->entry_only = f->site.entry_only;
 }
 
+/* Taken for the same probe by an earlier generation of the list. */
+static bool plan_take_again(struct plan_module *m, uint64_t addr, uint32_t probe)
+{
+	vec_foreach (f, &m->functions) {
+		if (f->function->addr != addr || f->function->probe != probe)
+			continue;
+		f->generation = m->generation;
+		return true;
+	}
+	return false;
+}
+
 /* 1: taken, 0: refused or there already, -ENOMEM. */
 static int plan_take(struct plan *p, struct plan_module *m, const struct symbol *s, uint32_t probe, bool by_name,
 		     const struct plan_process *process)
 {
 	struct site_options options = plan_site_options(p, process, probe_registers(p, probe));
-	struct planned f = {.sleepable = probe_reads_memory(&p->options.list->probes.data[probe])};
+	struct planned f = {.sleepable = probe_reads_memory(&p->options.list->probes.data[probe]),
+			    .generation = m->generation};
 
+	/* Those of the first generation are all new. */
+	if (m->generation > 1 && plan_take_again(m, s->addr, probe))
+		return 1;
 	int rc = site_find(p->finder, m->module, s, &options, &f.site);
 	if (rc < 0)
 		return rc;
 	if (f.site.refused) {
-		p->stats.skipped++;
-		if (p->options.skipped)
+		bool said = probe < p->known && m->again; /* with an earlier generation */
+		p->stats.skipped += !said;
+		if (p->options.skipped && !said)
 			p->options.skipped(p->options.arg, symtab_display(module_symbols(m->module), s),
 					   m->module->path, f.site.refused, by_name);
 		site_release(&f.site);
@@ -264,9 +281,12 @@ int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_proces
 	int rc = 0;
 	uint8_t *taken = NULL;
 
+	m->again = m->resolved;
 	m->resolved = true;
-	m->made_for = process->traits;
-	for (uint32_t i = 0; i < p->options.list->probes.cnt && rc >= 0; i++) {
+	m->made_for |= process->traits;
+	m->generation = p->generation;
+	for (size_t n = 0; n < p->order.cnt && rc >= 0; n++) {
+		uint32_t i = p->order.data[n];
 		const struct probe *probe = &p->options.list->probes.data[i];
 		if (probe->broken || !plan_module_is(m, probe->target, probe->library.text))
 			continue;

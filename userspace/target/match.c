@@ -155,7 +155,7 @@ static bool ports_match(const struct target_spec *s, struct proc *p, struct list
 static bool selected(const struct target_spec *s, const struct target_policy *policy, struct proc *p,
 		     struct listeners *l)
 {
-	if (p->dir < 0 || p->kernel_thread || p->zombie || !target_spec_selects(s))
+	if (p->dir < 0 || p->kernel_thread || p->zombie || s->retired || !target_spec_selects(s))
 		return false;
 	if (s->pids.cnt && !pid_matches(&s->pids, p->pid))
 		return false;

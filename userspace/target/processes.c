@@ -217,6 +217,12 @@ static int replace_info(struct processes *t, struct process *there, struct proc 
 	return 0;
 }
 
+int processes_respec(struct processes *t, struct proc *p, const struct target_spec *spec)
+{
+	struct process *there = processes_find(t, (uint32_t)p->pid);
+	return there && same(there, p->start_ticks) ? replace_info(t, there, p, spec) : -ESRCH;
+}
+
 int processes_exec(struct processes *t, uint32_t tgid, const struct target_spec *specs, size_t spec_cnt,
 		   uint64_t now_ns, struct process **ret_process)
 {

@@ -71,6 +71,9 @@ enum processes_verdict {
 int processes_exec(struct processes *t, uint32_t tgid, const struct target_spec *specs, size_t spec_cnt,
 		   uint64_t now_ns, struct process **ret_process);
 
+/* The list of specs changed: the process, which is there, is of this spec now. 0, -ESRCH or -ENOMEM. */
+int processes_respec(struct processes *t, struct proc *p, const struct target_spec *spec);
+
 /* NULL when it is not there. Ended processes are found until they are forgotten. */
 struct process *processes_find(struct processes *t, uint32_t tgid);
 /* A new reference, or NULL. Any thread. */

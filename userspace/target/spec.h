@@ -49,6 +49,7 @@ struct target_spec {
 	const struct routes *more_routes;   /* these; NULL: none */
 	const struct target_policy *policy; /* target/policy.h; NULL: none */
 	uint32_t number;		    /* in the probe list, from 1; 0: not of a list */
+	bool retired;			    /* of a list that changed: matches nothing any more */
 	struct sv canonical;		    /* equal for specs that mean the same; empty: of the command line */
 	struct source_pos pos;		    /* in the file it came from; all 0: the command line */
 };
