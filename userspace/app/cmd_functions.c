@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/prices.h"
 #include "app/cmd.h"
 #include "app/resolve.h"
 #include "base/log.h"
@@ -37,20 +38,6 @@ static void note_skipped(void *arg, struct sv display, struct sv module, const c
 	sbuf_adds(&s->text, ",\"probeable\":false,\"reason\":");
 	sbuf_add_json(&s->text, sv_of(why));
 	sbuf_addc(&s->text, '}');
-}
-
-static enum price_class price_class_of(enum placement_cost cost)
-{
-	return cost == COST_OPTIMISED_NOP5 ? PRICE_NOP5 : cost == COST_EMULATED ? PRICE_EMULATED : PRICE_SINGLE_STEP;
-}
-
-/* What a call of the function costs the target here, in ns; 0: not measured. */
-static double function_price(const struct price_list *prices, const struct plan_function *f)
-{
-	enum price_class c = price_class_of(f->cost);
-	if (f->end == SITE_END_RETURN)
-		return prices->with_return_ns[c];
-	return prices->entry_ns[c] + (f->end == SITE_END_SITES ? prices->entry_ns[PRICE_SINGLE_STEP] : 0);
 }
 
 static const char *function_remark(const struct plan_function *f)
@@ -102,7 +89,7 @@ static void print_functions(const struct resolve *r, const struct options *o, st
 	plan_stats(r->plan, &stats);
 	if (!o->json)
 		printf("%-18s %8s  %-11s %-6s %9s  function\n", "address", "size", "entry", "end", "price");
-	for (uint32_t i = 0; i < stats.functions; i++) {
+	for (uint32_t i = 0; i < stats.known; i++) {
 		const struct plan_function *f = plan_function(r->plan, i);
 		if (!o->json && !sv_eq(module, f->module))
 			printf("%s" SV_FMT ":\n", i ? "\n" : "", SV_ARG(f->module));

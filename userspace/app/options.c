@@ -25,6 +25,7 @@
 #define IN_PS	       IN(ps)
 #define IN_CORRELATE   IN(correlate)
 #define IN_CHOICE      (IN_TARGETS | IN(serve))
+#define IN_CTL	       IN(ctl)
 #define IN_ALL	       ((1u << COMMANDS) - 1)
 
 #define DEFAULT_CONFIG "/etc/spanhound/config.yaml"
@@ -312,6 +313,12 @@ static int apply_option(struct options *o, enum command_id command, int id, char
 	case OPTION_ALL:
 		o->all = true;
 		return 0;
+	case OPTION_SOCKET:
+		o->socket = value;
+		return 0;
+	case OPTION_FILE:
+		o->file = value;
+		return 0;
 	case OPTION_KEYS:
 		o->keys = true;
 		return 0;
@@ -352,10 +359,10 @@ static void getopt_tables(enum command_id command, struct option *longs, char *s
 	*longs = (struct option){0};
 }
 
-static int option_of_letter(int letter)
+static int option_of_letter(enum command_id command, int letter)
 {
 	for (size_t i = 0; i < OPTION_LINES; i++)
-		if (option_lines[i].name && option_lines[i].letter == letter)
+		if (option_lines[i].name && option_lines[i].letter == letter && option_lines[i].in & (1u << command))
 			return option_lines[i].id;
 	return letter;
 }
@@ -385,8 +392,8 @@ static int find_config(struct options *o, enum command_id command, int argc, cha
 	optind = 1;
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
-		help |= c == OPTION_HELP || option_of_letter(c) == OPTION_HELP;
-		if (c != OPTION_CONFIG && option_of_letter(c) != OPTION_CONFIG)
+		help |= c == OPTION_HELP || option_of_letter(command, c) == OPTION_HELP;
+		if (c != OPTION_CONFIG && option_of_letter(command, c) != OPTION_CONFIG)
 			continue;
 		if (o->list)
 			return mistake(command, "--config was given twice; one file holds targets and probes");
@@ -440,9 +447,9 @@ static int parse_words(struct options *o, enum command_id command, int argc, cha
 		else if (c == ':')
 			rc = mistake(command, "option '%s' needs a value", argv[optind - 1]);
 		else
-			rc = apply_option(o, command, option_of_letter(c), optarg);
+			rc = apply_option(o, command, option_of_letter(command, c), optarg);
 		if (rc == 0)
-			rc = note_flag(o, option_of_letter(c), optarg);
+			rc = note_flag(o, option_of_letter(command, c), optarg);
 	}
 	for (; rc == 0 && optind < argc; optind++)
 		rc = vec_push(&rest, argv[optind]);

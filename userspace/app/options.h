@@ -28,6 +28,7 @@ struct options {
 	struct sv_vec functions;  /* -f, as given */
 	struct tag_vec flags;	  /* every option given, by its long name; "true" where it takes no value */
 	const char *summary;	  /* file, or NULL */
+	const char *socket, *file; /* of ctl */
 	const char *spans, *only; /* of correlate: a file, a service; or NULL */
 	bool json, all, keys, settings_table, any_pid;
 	char **rest; /* what is no option */

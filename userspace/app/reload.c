@@ -124,10 +124,12 @@ enum reload_end reload_file(struct reload *r, struct session *s, struct sbuf *re
 	diagnostics_release(&d);
 	if (end == RELOAD_DONE)
 		end = check_next(r, s, next);
-	if (end == RELOAD_REFUSED)
+	if (end == RELOAD_REFUSED) {
 		probe_list_free(next);
-	else
+	} else {
+		policy_apply(&s->policy, next);
 		end = merge_and_apply(r, s, next, false, ret_what);
+	}
 	r->bad = end == RELOAD_REFUSED;
 	return end;
 }

@@ -4,11 +4,13 @@
 
 #include <poll.h>
 
+#include "app/control.h"
 #include "app/session.h"
 
 /* What a session has that runs as a daemon (`spanhound serve`): it tells the service manager how it is (sd_notify),
  * looks for processes that began to listen,
- * and reads its configuration again when it changed. All of it runs on the supervisor. */
+ * reads its configuration again when it changed,
+ * obeys `spanhound ctl` and answers who watches it. All of it runs on the supervisor. */
 struct service;
 
 /* 0 or -errno with a sentence in err. */
@@ -20,7 +22,7 @@ void service_ready(struct service *v);
 void service_stopping(struct service *v);
 
 /* Fills in up to `cap` descriptors to wait for; then takes what poll() said of them. */
-#define SERVICE_POLLFDS 4
+#define SERVICE_POLLFDS (2 + CONTROL_POLLFDS)
 /* SIGHUP. */
 void service_reload(struct service *v);
 unsigned service_pollfds(struct service *v, struct pollfd *fds, unsigned cap);

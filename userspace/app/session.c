@@ -440,10 +440,11 @@ void session_account(struct session *s, struct session_account *ret)
 	flow_stats(s->flow, &flow);
 	flow_account(s->flow, &own, ret->dropped);
 	export_queue_stats(s->queue, &queue);
-	ret->seen = (s->ended ? s->seen : kernel_seen(s->kernel)) + own;
 	pipeline_stats(s->pipeline, &pipeline);
 	ret->dropped[SH_DROP_unsampled] = pipeline.left_out;
 	ret->dropped[SH_DROP_span_rule] = pipeline.ruled_out;
+	/* Last: while it runs, what is accounted for was seen before. */
+	ret->seen = (s->ended ? s->seen : kernel_seen(s->kernel)) + own;
 	ret->dropped[SH_DROP_queue_full] = queue.queue_full;
 	ret->dropped[SH_DROP_export_failed] = queue.export_failed;
 	ret->dropped[SH_DROP_agent_backpressure] = queue.backpressure;

@@ -44,9 +44,9 @@ static size_t summary_rows(const struct session_view *v, struct row **ret)
 {
 	struct plan_stats plan;
 	plan_stats(v->plan, &plan);
-	struct row *rows = calloc(plan.functions ? plan.functions : 1, sizeof(*rows));
+	struct row *rows = calloc(plan.known ? plan.known : 1, sizeof(*rows));
 	size_t cnt = 0;
-	for (uint32_t i = 0; rows && i < plan.functions; i++) {
+	for (uint32_t i = 0; rows && i < plan.known; i++) {
 		struct row r = {.function = plan_function(v->plan, i)};
 		calls_function_stats(v->calls, i, &r.stats);
 		r.calls = r.stats.spans + kernel_function(v->kernel, i)->dropped;

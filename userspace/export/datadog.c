@@ -219,13 +219,18 @@ static void flush_wait(struct exporter *e, uint64_t deadline_ns)
 	}
 }
 
+static void datadog_hasten(struct exporter *e)
+{
+	trace_buffer_seal(&e->buffer, UINT64_MAX);
+	for (struct payload *p = e->buffer.first; p; p = p->next)
+		p->due_ns = 0;
+}
+
 static void datadog_flush(struct exporter *e, uint64_t deadline_ns)
 {
 	e->leaving = true;
 	e->failures = 0; /* one more try, now */
-	trace_buffer_seal(&e->buffer, UINT64_MAX);
-	for (struct payload *p = e->buffer.first; p; p = p->next)
-		p->due_ns = 0;
+	datadog_hasten(e);
 	flush_wait(e, deadline_ns);
 	if (!e->buffer.first)
 		return;
@@ -263,6 +268,7 @@ const struct exporter_ops datadog_exporter = {
 	.write = datadog_write,
 	.tick = datadog_tick,
 	.pollfds = datadog_pollfds,
+	.hasten = datadog_hasten,
 	.flush = datadog_flush,
 	.stats = datadog_stats,
 	.describe = datadog_describe,

@@ -41,6 +41,8 @@ struct exporter_ops {
 	/* Fills in up to `cap` descriptors that tick() waits for and returns how many; *ret_due_ns, UINT64_MAX at the
 	 * call, is lowered to when tick() wants to be called in any case (monotonic). NULL: the tick is enough. */
 	unsigned (*pollfds)(const struct exporter *e, struct pollfd *fds, unsigned cap, uint64_t *ret_due_ns);
+	/* Send what is held now, not when it is due. NULL: nothing is held back. */
+	void (*hasten)(struct exporter *e);
 	/* Sends everything held, giving up at `deadline_ns` (monotonic): what is left then counts as dropped. */
 	void (*flush)(struct exporter *e, uint64_t deadline_ns);
 	void (*stats)(const struct exporter *e, struct exporter_stats *ret);
@@ -87,6 +89,8 @@ struct export_queue_stats {
 void export_queue_stats(struct export_queue *q, struct export_queue_stats *ret);
 /* The state of exporter `i` (as given to start) as of its last tick; -EINVAL when there is none. Either may be NULL. */
 int export_queue_sink(struct export_queue *q, unsigned i, struct exporter_stats *ret, struct sbuf *describe);
+/* Asks the exporter thread to send all it holds now instead of when it is due. Any thread. */
+void export_queue_flush(struct export_queue *q);
 /* Idempotent. Flushes within `timeout_ns`, joins the thread, closes the exporters; stats remain readable until free. */
 void export_queue_stop(struct export_queue *q, uint64_t timeout_ns);
 void export_queue_free(struct export_queue *q);

@@ -48,6 +48,7 @@ struct export_queue {
 	uint64_t in_hand; /* spans taken and of the batch: they take room too */
 	bool asleep;	  /* the thread is in poll() and wants to be woken for the first chunk */
 	bool stopping;
+	bool hasten; /* asked for */
 	uint64_t deadline_ns;
 	uint64_t pushed, queue_full;
 	uint64_t exported, failed, backpressure; /* of the first exporter, as of the last look */
@@ -279,6 +280,28 @@ static void queue_finish(struct export_queue *q, uint64_t deadline_ns)
 	queue_look(q);
 }
 
+/* Only when nothing waits to be written: what is sent is everything. */
+static void queue_hasten(struct export_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	bool asked = q->hasten && !q->first && !q->taken;
+	q->hasten = q->hasten && !asked;
+	pthread_mutex_unlock(&q->lock);
+	for (unsigned i = 0; asked && i < q->sink_cnt; i++)
+		if (q->sinks[i].ops->hasten)
+			q->sinks[i].ops->hasten(q->sinks[i].exporter);
+	if (asked)
+		queue_tick(q);
+}
+
+void export_queue_flush(struct export_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	q->hasten = true;
+	pthread_mutex_unlock(&q->lock);
+	queue_wake(q);
+}
+
 static void *queue_run(void *arg)
 {
 	struct export_queue *q = arg;
@@ -296,6 +319,7 @@ static void *queue_run(void *arg)
 			busy = true;
 			continue;
 		}
+		queue_hasten(q);
 		if (!done || busy)
 			queue_sleep(q, QUEUE_NAP_NS);
 		else if (queue_may_sleep(q)) {

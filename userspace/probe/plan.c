@@ -498,6 +498,7 @@ void plan_stats(const struct plan *p, struct plan_stats *ret)
 {
 	*ret = p->stats;
 	ret->functions = 0;
+	ret->known = (uint32_t)p->functions.cnt;
 	ret->processes = (uint32_t)p->processes.cnt;
 	ret->modules = (uint32_t)p->modules.cnt;
 	vec_foreach (it, &p->functions) {

@@ -80,6 +80,7 @@ void plan_report(const struct plan *p, struct diagnostics *d);
 
 struct plan_stats {
 	uint32_t functions, skipped, modules, processes;
+	uint32_t known;	       /* functions of all times: indexes are below this */
 	uint32_t sites;	       /* probe sites attached now, ends included */
 	uint32_t fast_entries; /* functions whose entry probe is not single-stepped */
 	uint32_t by_return, by_sites, entry_only;
