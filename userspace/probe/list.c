@@ -51,7 +51,8 @@ static const struct list_key target_keys[] = {
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "for this target alone", .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "for this target alone",
 		 .inner = &list_handoff_map),
-	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one"),
+	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one",
+		 .inner = &list_handoff_map),
 	LIST_KEY("span_rules", list_read_span_rules, 0, "a span rule or a list of them", "for this target alone",
 		 .inner = &list_span_rule_map),
 };
@@ -149,7 +150,8 @@ static const struct list_key top_keys[] = {
 		 .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them",
 		 "how work goes from thread to thread, in every target", .inner = &list_handoff_map),
-	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one"),
+	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "the same key, for one",
+		 .inner = &list_handoff_map),
 	LIST_KEY("span_rules", list_read_span_rules, 0, "a span rule or a list of them",
 		 "what becomes of finished spans: each that matches applies, in this order",
 		 .inner = &list_span_rule_map),
@@ -185,7 +187,7 @@ static const struct list_key include_keys[] = {
 	LIST_KEY("targets", read_targets, 0, "a list of targets", "", .inner = &list_target_map),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "", .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "", .inner = &list_handoff_map),
-	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", ""),
+	LIST_KEY("handoff", list_read_handoffs, 0, "a hand-off or a list of them", "", .inner = &list_handoff_map),
 	LIST_KEY("span_rules", list_read_span_rules, 0, "a span rule or a list of them", "",
 		 .inner = &list_span_rule_map),
 	LIST_KEY("tags", list_read_tags, IN_LIST(tags), "a map of names to texts", ""),
@@ -339,6 +341,8 @@ static void note_rest(struct list_reader *r, const struct yaml_node *root)
 	static const char *const own[] = {"targets", "probes", "include", "policy", NULL};
 	static const char *const spread[] = {"service", "env", "version", "tags", "routes", "settings", NULL};
 	struct sbuf texts[2] = {{0}};
+	if (root->kind != YAML_MAPPING)
+		return;
 	for (const struct yaml_node *one = root->first; one; one = one->next) {
 		if (yaml_is_one_of(one->key, own))
 			continue;
@@ -453,12 +457,13 @@ static void describe_map(struct sbuf *out, const struct list_map *map, unsigned 
 		if (key->help[0])
 			sbuf_addf(out, "; %s", key->help);
 		/* A probe, or a hand-off, is described once, at the top. */
+		bool twin = i > 0 && key->inner == map->keys[i - 1].inner; /* handoffs, handoff */
 		bool again = depth > 0 && (key->inner == &list_probe_map || key->inner == &list_handoff_map ||
 					   key->inner == &list_span_rule_map);
-		if (again)
+		if (again && !twin)
 			sbuf_addf(out, " (keys: %s, below)", key->name);
 		sbuf_addc(out, '\n');
-		if (key->inner && !again)
+		if (key->inner && !again && !twin)
 			describe_map(out, key->inner, depth + 1);
 	}
 }

@@ -247,5 +247,8 @@ bool probe_list_measures(const struct probe_list *list);
 
 /* The reference of all keys, for people. */
 void probe_list_schema(struct sbuf *out);
+/* The same as a JSON Schema, and as a file to begin with, in which all but the policy is a comment. */
+void probe_list_json_schema(struct sbuf *out);
+void probe_list_default(struct sbuf *out);
 
 #endif
