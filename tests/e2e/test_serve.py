@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon: what it tells the service manager, what it finds later, whose configuration it believes."""
+import json
 import os
 import shutil
 import signal
@@ -169,3 +170,17 @@ def test_nothing_to_do(tmp_path):
     assert status == 2 and "names no targets" in err
     status, _, err = harness.spanhound_once("serve", "-c", os.path.join(tmp_path, "absent.yaml"))
     assert status == 2 and "absent.yaml" in err and "No such file" in err
+
+
+def test_log_for_machines(spanhound, program, tmp_path):
+    p = program("calls", "nested")
+    config = harness.write(tmp_path, "config.yaml", f"targets:\n  - pid: {p.pid}\nprobes:\n  - function: p_*\n")
+    s = spanhound("-c", config, "--log-format", "json", "--log-level", "debug", command="serve", wait_ready=False)
+    s.wait_line('"message":"ready: 1 process')
+    p.run()
+    r = s.stop(signal.SIGTERM)
+    lines = [json.loads(line) for line in r.stderr.splitlines()]
+    assert {x["level"] for x in lines} >= {"info", "debug"}
+    assert all(x["time"].endswith("Z") and x["message"] for x in lines)
+    status, _, err = harness.spanhound_once("serve", "-c", config, "--log-format", "xml")
+    assert status == 2 and "neither text nor json" in err

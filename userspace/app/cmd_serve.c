@@ -2,7 +2,10 @@
 #include <stdlib.h>
 
 #include "app/cmd.h"
+#include "base/clock.h"
 #include "base/log.h"
+
+#define LOG_INTERVAL_NS (30 * NSEC_PER_SEC)
 
 int cmd_serve(int argc, char **argv)
 {
@@ -11,6 +14,9 @@ int cmd_serve(int argc, char **argv)
 	struct session *s = NULL;
 	int rc = options_parse(&o, COMMAND_serve, argc, argv), status = options_exit_status(rc);
 
+	if (log_format == LOG_TEXT && log_is_journal())
+		log_format = LOG_JOURNAL;
+	log_limit(LOG_INTERVAL_NS);
 	if (rc == 0 && o.rest_cnt) {
 		log_error("'%s' is no option; what to trace is said in the configuration", o.rest[0]);
 		status = EXIT_USAGE;
@@ -34,6 +40,8 @@ int cmd_serve(int argc, char **argv)
 		if (status == SESSION_LOSSY)
 			status = SESSION_CLEAN;
 	}
+	log_limit(0);
+	log_tick(); /* what was held back */
 	session_free(s);
 	options_release(&o);
 	sbuf_release(&err);

@@ -239,6 +239,17 @@ static int set_summary(struct options *o, enum command_id command, const char *v
 	return 0;
 }
 
+static int set_log_level(enum command_id command, const char *value)
+{
+	static const char *const levels[] = {"error", "warn", "info", "debug"};
+	for (unsigned i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(value, levels[i]) == 0) {
+			log_level = (enum log_level)i;
+			return 0;
+		}
+	return mistake(command, "--log-level '%s' is none of error, warn, info, debug", value);
+}
+
 static int apply_session_option(struct options *o, enum command_id command, int id, char *value)
 {
 	uint64_t n = 0;
@@ -265,6 +276,13 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 		return set_end(o, command, value);
 	case OPTION_SUMMARY:
 		return set_summary(o, command, value);
+	case OPTION_LOG_FORMAT:
+		if (strcmp(value, "text") != 0 && strcmp(value, "json") != 0)
+			return mistake(command, "--log-format '%s' is neither text nor json", value);
+		log_format = *value == 'j' ? LOG_JSON : LOG_TEXT;
+		return 0;
+	case OPTION_LOG_LEVEL:
+		return set_log_level(command, value);
 	case OPTION_WAIT:
 		o->session.wait = true;
 		return 0;

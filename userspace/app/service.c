@@ -320,6 +320,7 @@ static void service_look(struct service *v, uint64_t now_ns)
 
 void service_tick(struct service *v, uint64_t now_ns)
 {
+	log_tick();
 	service_alive(v, now_ns);
 	service_watchdog(v, now_ns);
 	if (v->control)
