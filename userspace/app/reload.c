@@ -33,20 +33,32 @@ static void keep(struct reload *r, struct probe_list *list)
 }
 
 /* The list is merged: the plan and the processes follow. */
-static void apply(struct session *s, const struct list_merge *m)
+void reload_plan(struct session *s)
 {
-	/* Even if nothing came or went: another order gives a function to another probe. */
-	struct probe_list *list = s->options.list;
+	const struct probe_list *list = s->options.list;
 	struct sbuf err = {0};
-	if (m->targets_added || m->targets_removed)
-		targets_changed(s);
-	int failed = plan_update(s->plan, list->order.data, list->order.cnt, &err);
+	VEC(uint32_t) order = {0};
+	int failed = 0;
+	for (size_t i = 0; i < list->order.cnt && failed == 0; i++)
+		if (!list->probes.data[list->order.data[i]].off)
+			failed = vec_push(&order, list->order.data[i]);
+	if (failed == 0)
+		failed = plan_update(s->plan, order.data, order.cnt, &err);
 	if (failed)
 		log_error("the new probes could not be attached everywhere: %s",
 			  failed == -ENOMEM ? "out of memory" : sbuf_str(&err));
+	vec_release(&order);
+	sbuf_release(&err);
+}
+
+static void apply(struct session *s, const struct list_merge *m)
+{
+	/* Even if nothing came or went: another order gives a function to another probe. */
+	if (m->targets_added || m->targets_removed)
+		targets_changed(s);
+	reload_plan(s);
 	if (m->targets_added)
 		targets_attach_all(s);
-	sbuf_release(&err);
 	malloc_trim(0); /* reading symbols took memory */
 }
 

@@ -16,6 +16,9 @@ struct reload {
 
 void reload_release(struct reload *r);
 
+/* Attaches and detaches what the list asks for now, less what the guard rails took off. */
+void reload_plan(struct session *s);
+
 enum reload_end {
 	RELOAD_SAME,	/* nothing is different */
 	RELOAD_DONE,	/* *ret_what says what */

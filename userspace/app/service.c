@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "app/guard.h"
 #include "app/health_server.h"
 #include "app/reload.h"
 #include "app/session_private.h"
@@ -29,6 +30,7 @@ static const uint64_t look_after_ns[] = {1 * NSEC_PER_SEC, 3 * NSEC_PER_SEC, 10 
 struct service {
 	struct session *session;
 	struct reload reload;
+	struct guard guard;
 	struct watch watch;
 	struct control *control;      /* NULL: the default socket could not be had */
 	struct health_server *health; /* NULL: nobody asked for one */
@@ -104,6 +106,10 @@ static void service_status(void *arg, struct status *ret)
 		.reload = &v->reload,
 		.ready = v->ready,
 		.alive = clock_mono_ns() - v->alive_ns < ALIVE_NS,
+		.probe_cost_ns = guard_cost_ns(&v->guard),
+		.off = v->guard.off,
+		.taken_off = v->guard.taken_off,
+		.shed = v->guard.shed,
 	};
 }
 
@@ -202,7 +208,9 @@ int service_open(struct service **ret, struct session *s, struct sbuf *err)
 	v->look_due_ns = clock_mono_ns() + LOOK_EVERY_NS;
 	v->look = LOOKS;
 	v->alive_ns = clock_mono_ns();
-	rc = service_listen(v, err);
+	rc = guard_init(&v->guard, s);
+	if (rc == 0)
+		rc = service_listen(v, err);
 	if (rc < 0) {
 		service_close(v);
 		return rc;
@@ -218,6 +226,7 @@ void service_close(struct service *v)
 	control_close(v->control);
 	health_server_close(v->health);
 	watch_close(&v->watch);
+	guard_release(&v->guard);
 	reload_release(&v->reload);
 	free(v);
 }
@@ -328,6 +337,10 @@ void service_tick(struct service *v, uint64_t now_ns)
 	service_look(v, now_ns);
 	if (now_ns >= v->reload_due_ns)
 		service_reload_now(v, false);
+	if (guard_tick(&v->guard, now_ns)) {
+		reload_plan(v->session);
+		v->retiring = true;
+	}
 	if (v->retiring)
 		v->retiring = plan_tick(v->session->plan, now_ns);
 }

@@ -86,7 +86,9 @@ static void metrics_probes(const struct status *st, struct sbuf *out)
 	counter(out, "spanhound_processes_chosen", "Processes traced since the start.", s->chosen);
 	gauge(out, "spanhound_probes", "Probes of the configuration, and those added at run time.",
 	      s->options.list->order.cnt);
-	gauge(out, "spanhound_probes_throttled", "Of these, taken off because they cost too much.", st->throttled);
+	gauge(out, "spanhound_probes_off", "Of these, taken off because they cost too much.", st->off);
+	counter(out, "spanhound_probes_taken_off", "Times a probe was taken off.", st->taken_off);
+	counter(out, "spanhound_memory_shed", "Times the queue was made smaller for want of memory.", st->shed);
 	gauge(out, "spanhound_probed_functions", "Functions probed now.", plan.functions);
 	gauge(out, "spanhound_probe_sites", "Places in code with a probe on them.", plan.sites);
 	counter(out, "spanhound_functions_skipped", "Functions that were asked for and cannot be probed.",
@@ -196,8 +198,8 @@ static void json_exporters(struct session *s, struct sbuf *out)
 static void json_probe(const struct probe_list *list, uint32_t index, uint32_t functions, struct sbuf *out)
 {
 	const struct probe *p = &list->probes.data[index];
-	sbuf_addf(out, "{\"number\":%u,\"at_run_time\":%s,\"probed_functions\":%u,\"functions\":[", index,
-		  p->at_run_time ? "true" : "false", functions);
+	sbuf_addf(out, "{\"number\":%u,\"at_run_time\":%s,\"off\":%s,\"probed_functions\":%u,\"functions\":[", index,
+		  p->at_run_time ? "true" : "false", p->off ? "true" : "false", functions);
 	for (size_t i = 0; i < p->functions.cnt; i++) {
 		if (i)
 			sbuf_addc(out, ',');
@@ -259,9 +261,9 @@ void status_json(const struct status *st, struct sbuf *out)
 	summary_json_account(&a, out);
 	sbuf_addf(out,
 		  ",\"in_flight\":%" PRId64 ",\"processes\":%u,\"probes\":%zu,\"probed_functions\":%u,\"skipped\":%u,"
-		  "\"throttled\":%u,\"probe_cost_ms\":%.3f,\"link\":\"%s\"",
-		  a.unaccounted, processes.live, s->options.list->order.cnt, plan.functions, plan.skipped,
-		  st->throttled, (double)st->probe_cost_ns / NSEC_PER_MSEC, link_kind_names[s->link]);
+		  "\"probes_off\":%u,\"probe_cost_ms\":%.3f,\"link\":\"%s\"",
+		  a.unaccounted, processes.live, s->options.list->order.cnt, plan.functions, plan.skipped, st->off,
+		  (double)st->probe_cost_ns / NSEC_PER_MSEC, link_kind_names[s->link]);
 	json_exporters(s, out);
 	sbuf_addf(out, ",\"config\":{\"file\":");
 	sbuf_add_json(out, sv_of(s->options.config));

@@ -12,7 +12,8 @@ struct status {
 	bool ready;
 	bool alive; /* the consumer makes progress */
 	uint64_t probe_cost_ns;
-	uint32_t throttled; /* probes taken off by the guard rails */
+	uint32_t off;		  /* probes taken off by the guard rails, */
+	uint64_t taken_off, shed; /* and how often they did something */
 };
 
 /* 0, or why not: what is wrong is appended, one line. */

@@ -89,6 +89,9 @@ struct export_queue_stats {
 void export_queue_stats(struct export_queue *q, struct export_queue_stats *ret);
 /* The state of exporter `i` (as given to start) as of its last tick; -EINVAL when there is none. Either may be NULL. */
 int export_queue_sink(struct export_queue *q, unsigned i, struct exporter_stats *ret, struct sbuf *describe);
+/* The number of spans it takes. Any thread. */
+uint32_t export_queue_max(struct export_queue *q);
+void export_queue_set_max(struct export_queue *q, uint32_t max_spans);
 /* Asks the exporter thread to send all it holds now instead of when it is due. Any thread. */
 void export_queue_flush(struct export_queue *q);
 /* Idempotent. Flushes within `timeout_ns`, joins the thread, closes the exporters; stats remain readable until free. */

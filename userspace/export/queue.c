@@ -294,6 +294,18 @@ static void queue_hasten(struct export_queue *q)
 		queue_tick(q);
 }
 
+uint32_t export_queue_max(struct export_queue *q)
+{
+	return q->options.max_spans;
+}
+
+void export_queue_set_max(struct export_queue *q, uint32_t max_spans)
+{
+	pthread_mutex_lock(&q->lock);
+	q->options.max_spans = max_spans;
+	pthread_mutex_unlock(&q->lock);
+}
+
 void export_queue_flush(struct export_queue *q)
 {
 	pthread_mutex_lock(&q->lock);

@@ -59,6 +59,15 @@ static const struct list_key target_keys[] = {
 const struct list_map list_target_map = {"a target", target_keys, COUNT(target_keys)};
 static const struct list_map exclude_map = {"an exclusion", target_keys, SELECTOR_CNT};
 
+static LIST_READER(read_memory)
+{
+	uint64_t n;
+	if (value->kind != YAML_SCALAR || value->quoted || !units_size(value->text, &n) || n < key->min || n > key->max)
+		list_expected(r, key, value);
+	else
+		*(uint32_t *)field = (uint32_t)n;
+}
+
 #define IN_LIMITS(field) offsetof(struct probe_limits, field)
 static const struct list_key limits_keys[] = {
 	LIST_KEY("max_functions", list_read_u32, IN_LIMITS(max_functions), "a whole number",
@@ -71,6 +80,10 @@ static const struct list_key limits_keys[] = {
 		 .max = 100000000),
 	LIST_KEY("queue_spans", list_read_u32, IN_LIMITS(queue_spans), "a whole number", "waiting for the exporters",
 		 .min = 1, .max = 100000000),
+	LIST_KEY("target_overhead", list_read_share, IN_LIMITS(target_overhead), "a share (0.05 or 5%)",
+		 "of one CPU that probes may cost all targets; beyond, serve takes the hottest off"),
+	LIST_KEY("memory", read_memory, IN_LIMITS(memory), "a size from 32m to 3g",
+		 "resident, of ourselves; serve drops spans before it is reached", .min = 32 << 20, .max = 3UL << 30),
 };
 const struct list_map list_limits_map = {"limits:", limits_keys, COUNT(limits_keys)};
 

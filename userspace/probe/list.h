@@ -92,6 +92,7 @@ struct probe {
 	struct sv canonical; /* equal for probes that mean the same; of one that is no file's, its option */
 	int target;	     /* index into targets: for that one alone; -1: for every process that is traced */
 	bool retired;	     /* of a list that changed: not wanted any more */
+	bool off;	     /* taken off for a while, since it costs too much */
 	bool at_run_time;    /* no file asks for it: it was added while we run */
 	bool optional;	     /* finding nothing is a warning, not an error */
 	bool broken;	     /* has mistakes (reported): usable for further checks, not for attaching */
@@ -144,6 +145,8 @@ struct probe_limits {
 	uint32_t max_traces;
 	uint32_t max_spans;
 	uint32_t queue_spans;
+	uint32_t target_overhead; /* as sh_spec.sample_below, of one CPU */
+	uint32_t memory;	  /* bytes */
 };
 
 /* What only a daemon obeys (spanhound serve). */
