@@ -164,6 +164,26 @@ def test_configuration_in_a_folder_that_anybody_may_write(tmp_path):
     assert status == 2 and "is no file" in err
 
 
+def test_configuration_on_a_file_system_that_nobody_may_write(spanhound, program, tmp_path):
+    """As a kubelet mounts a ConfigMap: a link into a folder of mode 0777, read-only."""
+    p = program("calls", "nested")
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("no mount here")
+    try:
+        (folder / "..2026").mkdir()
+        harness.write(folder / "..2026", "config.yaml", f"targets:\n  - pid: {p.pid}\nprobes:\n  - function: p_*\n")
+        os.symlink("..2026", folder / "..data")
+        os.symlink("..data/config.yaml", folder / "config.yaml")
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        s = spanhound("-c", folder / "config.yaml", command="serve")
+        p.run()
+        assert len(s.stop(signal.SIGTERM).spans) == len(p.calls)
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
 def test_nothing_to_do(tmp_path):
     config = harness.write(tmp_path, "config.yaml", "policy: {listening: false}\n")
     status, _, err = harness.spanhound_once("serve", "-c", config)
