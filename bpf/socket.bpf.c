@@ -10,7 +10,6 @@
  * Here it is decided what causes what, because here it is known when it happens: a request read begins an exchange, and the
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
  */
-#include "deferral.bpf.h"
 #include "syscall.bpf.h"
 #include "task.bpf.h"
 #include "unix.bpf.h"
@@ -36,7 +35,6 @@ struct io {
 	u32 direction;
 	u32 want, copied, passed; /* of a vectored call, while its pieces are gathered */
 	u32 process;		  /* SH_PROCESS_* */
-	bool whole;		  /* a request that ends with these bytes */
 };
 
 struct user_iovec {
@@ -178,18 +176,15 @@ static __always_inline u32 io_seq(const struct io *io)
 static __always_inline void context_idle(u64 key)
 {
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-	if (!c)
-		return;
-	if (c->base_sock)
-		base_left(c, key);
-	c->base.span_id = 0;
+	if (c)
+		c->base.span_id = 0;
 }
 
 /* The span a request written now is caused by, into conn->self's trace. Returns the parent's id. */
 static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn *conn, struct sh_ev_data *e)
 {
 	u32 depth = c->depth;
-	bool based = base_is_sure(c, e->time_ns);
+	bool based = c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED);
 
 	if (depth && (!c->base.span_id || depth > c->base_depth)) {
 		struct sh_frame *f = frame_at(c, depth - 1);
@@ -248,15 +243,8 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 		conn->flags = (conn->flags | SH_CONN_FLAG_SERVER) & ~SH_CONN_FLAG_ANSWERED;
 		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
-		if (conn->deferred_by)
-			conn_resumed(conn);
-		if (c->base_sock)
-			base_left(c, key);
 		context_work_for(c, &conn->self, SH_LINK_THREAD);
-		if (io->whole && !(io->process & SH_PROCESS_TASKS))
-			c->base_sock = (u64)io->socket.sk;
 	} else {
-		c->base_sock = 0;
 		conn->flags &= ~SH_CONN_FLAG_SERVER;
 		if (!(conn->flags & SH_CONN_FLAG_CONNECT))
 			conn->resume.span_id = 0;
@@ -287,16 +275,11 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
-	if (conn->deferred_by && served && answer && io->direction == DIR_WRITE)
-		conn_resumed(conn);
 	if (!c || !conn->self.span_id)
 		return;
-	if (c->base_sock && c->base_sock != (u64)io->socket.sk)
-		base_left(c, key);
 	if (served && io->direction == DIR_WRITE) {
 		if (c->base.span_id != conn->self.span_id)
 			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
-		c->base_sock = 0;
 		if (answer) {
 			c->base_flags |= SH_BASE_ANSWERED;
 			conn->flags |= SH_CONN_FLAG_ANSWERED;
@@ -384,23 +367,6 @@ static __always_inline u32 fitting(u32 kind, bool http, bool requests)
 	return other ? LOOKS_OTHER : kind;
 }
 
-/* The empty line is the last thing of what passed. */
-static __always_inline bool ends_head(const struct data_scratch *s, u32 copied, u32 len)
-{
-	u32 end;
-
-	if (copied == len && copied >= 4) {
-		u32 at = copied - 4;
-		AT_MOST_AGAIN(at, SH_MAX_HEAD);
-		__builtin_memcpy(&end, s->bytes + at, 4);
-	} else {
-		__builtin_memcpy(&end, s->event.tail + SH_TAIL_LEN - 4, 4);
-		if (s->event.tail_len != SH_TAIL_LEN)
-			return false;
-	}
-	return end == FOUR('\r', '\n', '\r', '\n');
-}
-
 /* False: nothing of these bytes matters. */
 static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, struct data_scratch *s)
 {
@@ -456,7 +422,6 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		conn->flags &= ~SH_CONN_FLAG_TUNNEL;
 		if (conn->first == FOUR('C', 'O', 'N', 'N'))
 			conn->flags |= SH_CONN_FLAG_TUNNEL;
-		io->whole = conn->first == FOUR('G', 'E', 'T', ' ') && ends_head(s, copied, io->len);
 		exchange_begin(io, conn, &s->event);
 	} else if (kind == LOOKS_RESPONSE) {
 		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
@@ -623,6 +588,17 @@ static __always_inline int option_call(const struct syscall *call, u64 key)
 	return 0;
 }
 
+/* A thread connects, for what it works for. */
+static __always_inline void conn_connects(struct sh_conn *conn, u64 key)
+{
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	conn->connect_ns = bpf_ktime_get_ns();
+	conn->connect_tid = (u32)key;
+	conn->flags |= SH_CONN_FLAG_CONNECT;
+	if (c && c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED))
+		conn->resume = c->base;
+}
+
 /* A Unix socket, known before its first request: whoever reads that may be faster than the system call that writes it. */
 static __always_inline struct sh_conn *unix_begins(u32 fd, u64 key)
 {
@@ -748,8 +724,6 @@ SEC("?raw_tp/tcp_destroy_sock") int socket_destroy(struct bpf_raw_tracepoint_arg
 	u64 sock_key = (u64)sk;
 
 	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &sock_key);
-	if (conn && conn->deferred_by)
-		conn_resumed(conn);
 	if (conn)
 		conn_end(conn, sk, 0); /* the peer's errors were told; what is there now may be this side's own abort */
 	return 0;
