@@ -60,8 +60,13 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct netns_ipv4 {
+	unsigned int sysctl_tcp_notsent_lowat;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
@@ -89,6 +94,8 @@ struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
+	int sk_wmem_queued;
+	int sk_sndbuf;
 	u8 sk_shutdown;
 	struct socket *sk_socket;
 };
@@ -100,8 +107,11 @@ struct unix_sock {
 
 struct tcp_sock {
 	u32 rcv_nxt;
+	u32 snd_nxt;
 	u32 copied_seq;
 	u32 write_seq;
+	u32 mss_cache;
+	u32 notsent_lowat;
 };
 
 struct socket {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-#include "maps.bpf.h"
+#include "inject.bpf.h"
+#include "remote.bpf.h"
 
 struct rings_map rings SEC(".maps");
 struct contexts_map contexts SEC(".maps");
@@ -12,6 +13,12 @@ struct scratch_map scratch SEC(".maps");
 struct images_map images SEC(".maps");
 struct functions_map functions SEC(".maps");
 struct specs_map specs SEC(".maps");
+struct remotes_map remotes SEC(".maps");
+struct remote_scratch_map remote_scratch SEC(".maps");
+struct inject_sockets_map inject_plain SEC(".maps");
+struct inject_sockets_map inject_verdict SEC(".maps");
+struct inject_leaving_map inject_leaving SEC(".maps");
+struct inject_scratch_map inject_scratch SEC(".maps");
 
 struct sh_shared shared;
 const volatile struct sh_settings settings = {};

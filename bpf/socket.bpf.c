@@ -10,6 +10,8 @@
  * Here it is decided what causes what, because here it is known when it happens: a request read begins an exchange, and the
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
  */
+#include "exchange.bpf.h"
+#include "remote.bpf.h"
 #include "syscall.bpf.h"
 #include "task.bpf.h"
 #include "unix.bpf.h"
@@ -21,8 +23,6 @@
 #define RCV_SHUTDOWN 1 /* include/net/sock.h */
 
 #define MAX_MISSES   8 /* messages of an unknown protocol, after which a connection is not looked at any more */
-
-enum { DIR_READ = 1, DIR_WRITE = 2 };
 
 /* What a system call did to one socket. */
 struct io {
@@ -41,23 +41,11 @@ struct user_iovec {
 	u64 base, len;
 };
 
-static __always_inline u32 at_most(u64 n, u32 limit)
-{
-	return n > limit ? limit : n;
-}
-
-/* The same to the verifier, which on 6.1 does not see what the compiler does: that it is so already. */
-#define AT_MOST_AGAIN(n, limit)        \
-	do {                           \
-		barrier_var(n);        \
-		if ((n) > (limit))     \
-			(n) = (limit); \
-	} while (0)
-
 /* Each a global function: verified once, on its own, whatever is around it. */
 int io_piece(struct io *io, struct data_scratch *s, u32 i);
 u32 io_copy(struct io *io, struct data_scratch *s, u32 want);
 int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e);
+int request_remote(struct io *io, struct sh_conn *conn, struct data_scratch *s);
 int socket_io(struct io *io);
 int socket_ended(struct io *io, u32 error);
 
@@ -112,39 +100,6 @@ GLOBAL u32 io_copy(struct io *io, struct data_scratch *s, u32 want)
 	return io->copied;
 }
 
-enum { LOOKS_UNDECIDED, LOOKS_REQUEST, LOOKS_RESPONSE, LOOKS_OTHER };
-
-#define FOUR(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
-
-/* The methods of HTTP and WebDAV (IANA's registry) by their first four bytes. User space reads the whole line and may say
- * that it is no request after all. */
-static __always_inline u32 looks_like(u32 first)
-{
-	switch (first) {
-	case FOUR('H', 'T', 'T', 'P'):
-		return LOOKS_RESPONSE;
-	case FOUR('G', 'E', 'T', ' '):
-	case FOUR('P', 'O', 'S', 'T'):
-	case FOUR('P', 'U', 'T', ' '):
-	case FOUR('H', 'E', 'A', 'D'):
-	case FOUR('D', 'E', 'L', 'E'):
-	case FOUR('P', 'A', 'T', 'C'):
-	case FOUR('O', 'P', 'T', 'I'):
-	case FOUR('C', 'O', 'N', 'N'):
-	case FOUR('T', 'R', 'A', 'C'):
-	case FOUR('P', 'R', 'O', 'P'):
-	case FOUR('M', 'K', 'C', 'O'):
-	case FOUR('M', 'O', 'V', 'E'):
-	case FOUR('C', 'O', 'P', 'Y'):
-	case FOUR('L', 'O', 'C', 'K'):
-	case FOUR('U', 'N', 'L', 'O'):
-	case FOUR('R', 'E', 'P', 'O'):
-	case FOUR('S', 'E', 'A', 'R'):
-		return LOOKS_REQUEST;
-	}
-	return LOOKS_OTHER;
-}
-
 /* Sequence number of the first byte of what just passed. */
 static __always_inline u32 io_seq(const struct io *io)
 {
@@ -180,82 +135,55 @@ static __always_inline void context_idle(u64 key)
 		c->base.span_id = 0;
 }
 
-/* The span a request written now is caused by, into conn->self's trace. Returns the parent's id. */
-static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn *conn, struct sh_ev_data *e)
-{
-	u32 depth = c->depth;
-	bool based = c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED);
-
-	if (depth && (!c->base.span_id || depth > c->base_depth)) {
-		struct sh_frame *f = frame_at(c, depth - 1);
-		f->flags |= SH_FRAME_HAD_CHILD;
-		conn->self.trace_hi = f->self.trace_hi;
-		conn->self.trace_lo = f->self.trace_lo;
-		e->link = based ? c->base_flags >> 8 : SH_LINK_FUNCTION;
-		if (based)
-			conn->resume = c->base;
-		return f->self.span_id;
-	}
-	/* An event loop that goes on where it connected: what it has read since then, of the same batch, is another's. The
-	 * connection that another thread opened is a pool's. */
-	if (conn->flags & SH_CONN_FLAG_CONNECT && conn->resume.span_id && conn->connect_tid == e->tid &&
-	    conn->resume.span_id != c->base.span_id) {
-		context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
-		based = true;
-	}
-	if (based) {
-		conn->resume = c->base;
-		e->link = c->base_flags & SH_BASE_FORKED ? SH_LINK_FORK : c->base_flags >> 8;
-	} else if (conn->flags & SH_CONN_FLAG_CONNECT && conn->resume.span_id) {
-		e->link = SH_LINK_CONNECTION;
-	} else {
-		context_start_trace(c, &conn->self, e->time_ns);
-		return 0;
-	}
-	conn->self.trace_hi = conn->resume.trace_hi;
-	conn->self.trace_lo = conn->resume.trace_lo;
-	return conn->resume.span_id;
-}
-
 GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e)
 {
-	u32 reason;
+	u32 reason = 0;
 
 	if (!io || !conn || !e)
 		return 0;
-	bool read = io->direction == DIR_READ;
 	if (io->socket.family == AF_UNIX)
-		e->seq = read ? unix_request_read(io->socket.sk, conn) : unix_request_written(io->socket.sk, conn);
+		e->seq = io->direction == DIR_READ ? unix_request_read(io->socket.sk, conn)
+						   : unix_request_written(io->socket.sk, conn);
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
-	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-	if (!c)
-		c = context_create(key, &reason);
 	__sync_fetch_and_add(&shared.exchanges, 1);
-	if (!c) {
-		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
-		conn->self.span_id = 0;
-		return 0;
-	}
-	conn->self.span_id = context_new_id(c);
 	e->hdr.flags |= SH_DATA_REQUEST;
-	e->link = SH_LINK_NONE;
-	if (read) {
-		conn->flags = (conn->flags | SH_CONN_FLAG_SERVER) & ~SH_CONN_FLAG_ANSWERED;
-		context_start_trace(c, &conn->self, e->time_ns);
-		e->parent_id = 0;
-		context_work_for(c, &conn->self, SH_LINK_THREAD);
-	} else {
-		conn->flags &= ~SH_CONN_FLAG_SERVER;
-		if (!(conn->flags & SH_CONN_FLAG_CONNECT))
-			conn->resume.span_id = 0;
-		e->parent_id = exchange_parent(c, conn, e);
-		if (io->process & SH_PROCESS_TASKS && e->link == SH_LINK_HANDOFF) /* for this one request */
-			c->base.span_id = 0;
-		conn->flags &= ~SH_CONN_FLAG_CONNECT; /* what was connected for is asked for */
+	if (conn->inject & SH_CONN_INJECT_PENDING && io->direction == DIR_WRITE) {
+		e->parent_id = conn->parent_id;
+		e->link = conn->link;
+	} else if (!exchange_make(key, io->direction, io->process, conn, e, &reason)) {
+		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
+		e->hdr.flags &= ~SH_DATA_REQUEST;
+		return 0;
 	}
 	if (!e->parent_id || e->link == SH_LINK_FORK)
 		e->hdr.flags |= SH_DATA_ROOT;
 	e->self = conn->self;
+	return 0;
+}
+
+/* Reads the trace a request continues, if what its process asks for may have to name it. */
+GLOBAL int request_remote(struct io *io, struct sh_conn *conn, struct data_scratch *s)
+{
+	u32 index = REMOTE_SCRATCH_EXIT;
+
+	if (!settings.inject || !io || !conn || !s || !(io->process & SH_PROCESS_INJECT) || io->direction != DIR_READ)
+		return 0;
+	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
+	if (!r)
+		return 0;
+	r->head.len = at_most(s->event.copied, SH_MAX_HEAD);
+	sh_head_read(&r->head, s->bytes);
+	sh_head_remote(&r->head, s->bytes, &r->remote);
+	if (!r->remote.unsure && !r->remote.trace_lo)
+		return 0;
+	u64 key = conn->self.trace_lo;
+	bpf_map_update_elem(&remotes, &key, &r->remote, BPF_ANY);
+	conn->self.trace_hi |= REMOTE_MARK;
+	s->event.self = conn->self;
+	key = io->key;
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	if (c && c->base.span_id == conn->self.span_id)
+		c->base = conn->self;
 	return 0;
 }
 
@@ -306,6 +234,8 @@ static __always_inline void data_head(struct sh_ev_data *e, struct io *io, struc
 	e->tid = (u32)io->key;
 	e->len = io->len;
 	e->seq = io_seq(io);
+	if (io->direction == DIR_WRITE && conn->inject & SH_CONN_INJECT_PENDING)
+		e->seq -= conn->pushed; /* which the system call's result does not count */
 	e->copied = 0;
 	e->link = 0;
 	e->number = ++conn->number;
@@ -400,6 +330,8 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 			kind = LOOKS_OTHER;
 	}
 	conn->direction = io->direction;
+	if (io->direction == DIR_READ)
+		conn->inject &= ~SH_CONN_INJECT_SENT;
 	if (begins)
 		want = settings.head;
 	if (begins && kind == LOOKS_OTHER)
@@ -423,6 +355,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		if (conn->first == FOUR('C', 'O', 'N', 'N'))
 			conn->flags |= SH_CONN_FLAG_TUNNEL;
 		exchange_begin(io, conn, &s->event);
+		request_remote(io, conn, s);
 	} else if (kind == LOOKS_RESPONSE) {
 		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
 			conn->flags |= SH_CONN_FLAG_SERVER;
@@ -458,6 +391,7 @@ GLOBAL int socket_io(struct io *io)
 	if (!(conn->flags & SH_CONN_FLAG_TOLD))
 		conn_tell(conn, io->socket.sk, io->key);
 	data_emit(s, conn);
+	conn->inject &= ~SH_CONN_INJECT_PENDING;
 	if (conn->first == FOUR('H', 'T', 'T', 'P') && s->event.hdr.flags & SH_DATA_START &&
 	    leaves_http(conn, s->bytes, s->event.copied))
 		conn->flags |= SH_CONN_FLAG_LEAVES; /* its head may go on */
@@ -628,6 +562,14 @@ static __always_inline int pair_call(const struct syscall *call, u64 key)
 	return 0;
 }
 
+static __always_inline void process_uses_uring(u64 key)
+{
+	u32 tgid = key >> 32;
+	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
+	if (process)
+		process->flags |= SH_PROCESS_URING;
+}
+
 static __always_inline int syscall_done(const struct syscall *call, u64 key)
 {
 	switch (call->what & SH_SYS_FORM) {
@@ -640,6 +582,7 @@ static __always_inline int syscall_done(const struct syscall *call, u64 key)
 		return 0;
 	case SH_SYS_URING:
 		__sync_fetch_and_add(&shared.unseen_uring, 1);
+		process_uses_uring(key);
 		return 0;
 	case SH_SYS_SPLICE:
 		return splice_call(call, key);

@@ -65,9 +65,10 @@ struct sh_exception {
 /* What the probes of this session ask for, fixed before the programs are loaded: the verifier leaves out what is for
  * none. */
 struct sh_settings {
-	__u32 specs;			/* some call is not simply recorded */
-	__u32 captures;			/* some value is recorded: contexts have a struct sh_arena behind them */
-	__u32 head;			/* bytes copied of each message on a socket; at most SH_MAX_HEAD */
+	__u32 specs;	/* some call is not simply recorded */
+	__u32 captures; /* some value is recorded: contexts have a struct sh_arena behind them */
+	__u32 inject;	/* some process's requests get headers */
+	__u32 head;	/* bytes copied of each message on a socket; at most SH_MAX_HEAD */
 	/* The PID namespace whose numbers name processes, by the device (as the kernel writes it) and inode of
 	 * /proc/PID/ns/pid; inode 0: the initial one. Processes that are not in that very namespace are not seen. */
 	__u64 pid_ns_dev, pid_ns_ino;
@@ -155,6 +156,12 @@ struct sh_task_work {
 	__u32 flags; /* SH_BASE_* */
 	__u32 pad;
 };
+/* Its requests get headers, and those it reads are read for theirs. How its sockets are enrolled, and in which styles: */
+#define SH_PROCESS_INJECT	       (1 << 2)
+#define SH_PROCESS_INJECT_VERDICT      (1 << 3) /* the sockets have a verdict program, too */
+#define SH_PROCESS_INJECT_DATADOG      (1 << 4)
+#define SH_PROCESS_INJECT_TRACECONTEXT (1 << 5)
+#define SH_PROCESS_URING	       (1 << 6) /* was seen to use io_uring */
 
 /* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
 struct sh_handoff {
@@ -185,19 +192,33 @@ struct sh_conn {
 	__u32 asked;  /* of Unix sockets: SH_ASKED; where requests are read: the number of the last one */
 	__u16 family;
 	__u8 protocol;
-	__u8 direction; /* of the message under way: 1 read, 2 written, 0 none yet */
-	__u8 first_cnt; /* valid bytes of `first` */
-	__u8 misses;	/* messages of no protocol we know */
-	__u8 flags;	/* SH_CONN_FLAG_* */
+	__u8 direction;	 /* of the message under way: 1 read, 2 written, 0 none yet */
+	__u8 first_cnt;	 /* valid bytes of `first` */
+	__u8 misses;	 /* messages of no protocol we know */
+	__u8 flags;	 /* SH_CONN_FLAG_* */
+	__u8 inject;	 /* SH_CONN_INJECT_* */
+	__u8 link;	 /* of the exchange that was begun before its bytes passed */
+	__u32 pushed;	 /* bytes that were put into the message under way */
+	__u64 parent_id; /* of that exchange */
+	__u32 sent_seq;	 /* where the last write began */
+	__u32 next_seq;	 /* where the next request begins */
 };
 
-#define SH_CONN_FLAG_TOLD     (1 << 0) /* SH_EV_CONN was written */
-#define SH_CONN_FLAG_LOST     (1 << 1) /* a record was lost since the last one */
-#define SH_CONN_FLAG_TUNNEL   (1 << 2) /* a CONNECT is under way */
-#define SH_CONN_FLAG_SERVER   (1 << 3) /* the exchange under way is served here */
-#define SH_CONN_FLAG_CONNECT  (1 << 4) /* its connect() was seen */
-#define SH_CONN_FLAG_ANSWERED (1 << 6) /* the response of the exchange served here has begun */
-#define SH_CONN_FLAG_LEAVES   (1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
+/* sh_conn.inject */
+#define SH_CONN_INJECT_ENROLLED (1 << 0) /* is in the map of sockets whose writes we see first */
+#define SH_CONN_INJECT_OFF	(1 << 1) /* for good; to be taken out */
+#define SH_CONN_INJECT_SENT	(1 << 2) /* something was written since the last read: at sent_seq */
+#define SH_CONN_INJECT_PENDING	(1 << 3) /* an exchange was begun for the write under way */
+#define SH_CONN_INJECT_NEXT	(1 << 4) /* next_seq is known */
+#define SH_CONN_INJECT_LOST	(1 << 5) /* where the next request begins will never be known */
+
+#define SH_CONN_FLAG_TOLD	(1 << 0) /* SH_EV_CONN was written */
+#define SH_CONN_FLAG_LOST	(1 << 1) /* a record was lost since the last one */
+#define SH_CONN_FLAG_TUNNEL	(1 << 2) /* a CONNECT is under way */
+#define SH_CONN_FLAG_SERVER	(1 << 3) /* the exchange under way is served here */
+#define SH_CONN_FLAG_CONNECT	(1 << 4) /* its connect() was seen */
+#define SH_CONN_FLAG_ANSWERED	(1 << 6) /* the response of the exchange served here has begun */
+#define SH_CONN_FLAG_LEAVES	(1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
 
 /* sh_conn.asked: requests written, and what is known of the last one. In one word, since the other end reads it. */
 #define SH_ASKED(number)       ((number) << 2)
@@ -232,9 +253,13 @@ struct sh_shared {
 	__u64 conns_full;     /* sockets not followed: the table was full */
 	__u64 data_lost; /* SH_EV_DATA records lost to a full ring, those of requests (drops[ring_full]) not among them
 			  */
-	__u64 handoffs_full; /* work given whose cause was not kept: the table was full */
-	__u64 unseen_uring;  /* io_uring_enter() calls of chosen processes: their bytes are not seen */
-	__u64 read_faults;   /* captured values whose memory was not resident or not mapped */
+	__u64 handoffs_full;	   /* work given whose cause was not kept: the table was full */
+	__u64 unseen_uring;	   /* io_uring_enter() calls of chosen processes: their bytes are not seen */
+	__u64 injects[SH_INJECTS]; /* requests begun on enrolled sockets, by enum sh_inject */
+	__u64 inject_enrolled;	   /* sockets whose writes were seen first */
+	__u64 inject_leaving;	   /* sockets to be taken out, so far */
+	__u64 inject_left_out;	   /* not enrolled: the table is full */
+	__u64 read_faults;	   /* captured values whose memory was not resident or not mapped */
 };
 
 _Static_assert(sizeof(struct sh_frame) == 64, "ABI");

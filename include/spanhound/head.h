@@ -46,6 +46,9 @@ struct sh_head {
 	/* Of x-datadog-tags. */
 	__u32 item, equals; /* where the tag begins, and behind its first '=' (0: not yet) */
 	__u32 tid_at;
+	/* The number being read. */
+	__u64 number, number_bad;
+	__u32 number_at, number_len;
 };
 
 #define SH_REMOTE_NO_PRIORITY 127
@@ -78,6 +81,15 @@ struct sh_head_loop {
 	const __u8 *bytes;
 };
 
+/* An offset into the head, to the verifier, too: the compiler would leave the bound out, knowing it from before. */
+static inline __u32 sh_within(__u32 at)
+{
+#if defined(__bpf__)
+	__asm__ volatile("" : "+r"(at));
+#endif
+	return at & (SH_MAX_HEAD - 1);
+}
+
 static inline __u64 sh_word(const __u8 *p)
 {
 	__u64 w;
@@ -93,25 +105,26 @@ static inline __u64 sh_word(const __u8 *p)
 /* Of letters, '-' and ':' their lower case. */
 #define SH_LOWER SH_EACH(0x20)
 
+/* What is wrong is gathered in *bad without a branch: the verifier follows each branch with all that come behind it. */
+
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 /* Eight lower-case hex digits, in `w` as they lie in memory. Sets *bad when they are none. */
-static inline __u32 sh_hex_parse8(__u64 w, __u32 *bad)
+static inline __u32 sh_hex_parse8(__u64 w, __u64 *bad)
 {
 	__u64 seven = w & SH_EACH(0x7f);
 	__u64 digit = (seven + SH_EACH(0x80 - '0')) & ~(seven + SH_EACH(0x80 - '9' - 1));
 	__u64 alpha = (seven + SH_EACH(0x80 - 'a')) & ~(seven + SH_EACH(0x80 - 'f' - 1));
 	digit &= SH_EACH(0x80);
 	alpha &= SH_EACH(0x80);
-	if ((digit | alpha) != SH_EACH(0x80) || w & SH_EACH(0x80))
-		*bad = 1;
+	*bad |= ((digit | alpha) ^ SH_EACH(0x80)) | (w & SH_EACH(0x80));
 	__u64 n = __builtin_bswap64((w & SH_EACH(0x0f)) + (alpha >> 7) * 9);
 	n = (n | n >> 4) & 0x00ff00ff00ff00ffULL;
 	n = (n | n >> 8) & 0x0000ffff0000ffffULL;
 	return (__u32)(n | n >> 16);
 }
 
-static inline __u64 sh_hex_parse16(const __u8 *p, __u32 *bad)
+static inline __u64 sh_hex_parse16(const __u8 *p, __u64 *bad)
 {
 	__u64 hi = sh_hex_parse8(sh_word(p), bad);
 	return hi << 32 | sh_hex_parse8(sh_word(p + 8), bad);
@@ -128,24 +141,33 @@ static inline __u64 sh_hex_print8(__u32 value)
 	return __builtin_bswap64(n + SH_EACH('0') + alpha * ('a' - '0' - 10));
 }
 
-/* Decimal digits alone, that fit. */
-static inline __u64 sh_decimal_parse(const __u8 *p, __u32 len, __u32 *bad)
+/* One digit of the number at h->number_at. */
+SH_STEP sh_head_digit(__u32 i, void *arg)
 {
-	__u64 n = 0, last = 0;
+	struct sh_head_loop *l = (struct sh_head_loop *)arg;
+	struct sh_head *h = l->h;
+	if (i >= h->number_len)
+		return 1;
+	__u64 digit = (__u64)l->bytes[sh_within(h->number_at + i)] - '0';
+	__u64 before = h->number;
+	h->number = before * 10 + digit;
+	if (digit > 9 || before > 1844674407370955161ULL || h->number < digit)
+		h->number_bad = 1;
+	return 0;
+}
+
+/* Decimal digits alone, that fit. */
+static inline __u64 sh_head_decimal(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 len, __u64 *bad)
+{
+	struct sh_head_loop l = {.h = h, .bytes = bytes};
+	h->number = h->number_bad = 0;
+	h->number_at = at;
+	h->number_len = len;
+	SH_LOOP(20, sh_head_digit, &l);
+	*bad |= h->number_bad;
 	if (!len || len > 20)
 		*bad = 1;
-	for (__u32 i = 0; i < 20; i++) {
-		if (i >= len)
-			break;
-		__u64 digit = (__u64)p[i] - '0';
-		if (digit > 9)
-			*bad = 1;
-		last = n;
-		n = n * 10 + digit;
-		if (i == 19 && (last > 1844674407370955161ULL || (last == 1844674407370955161ULL && digit > 5)))
-			*bad = 1;
-	}
-	return n;
+	return h->number;
 }
 
 /* --- lines -------------------------------------------------------------------------------------------------------- */
@@ -157,7 +179,7 @@ SH_STEP sh_head_feeds(__u32 i, void *arg)
 	struct sh_head *h = l->h;
 	if (i >= SH_MAX_HEAD / 8 || i * 8 >= h->len)
 		return 1;
-	__u64 x = sh_word(l->bytes + i * 8) ^ SH_EACH('\n');
+	__u64 x = sh_word(l->bytes + sh_within(i * 8)) ^ SH_EACH('\n');
 	/* Exact: no carry leaves a byte. */
 	__u64 found = ~(((x & SH_EACH(0x7f)) + SH_EACH(0x7f)) | x) & SH_EACH(0x80);
 	if (!found)
@@ -176,13 +198,12 @@ SH_STEP sh_head_feeds(__u32 i, void *arg)
 
 static inline void sh_head_value(struct sh_head *h, const __u8 *bytes, __u32 name, __u32 at, __u32 end)
 {
-	if (name >= SH_HEAD_NAMES || at >= SH_MAX_HEAD || end >= SH_MAX_HEAD)
+	if (name >= SH_HEAD_NAMES || at >= SH_MAX_HEAD - 1 || end >= SH_MAX_HEAD)
 		return;
-	if (at < end && bytes[at] == ' ')
+	if (at < end && bytes[sh_within(at)] == ' ')
 		at++;
-	__u32 before = (end - 1) & (SH_MAX_HEAD - 1);
-	if (h->at[name] || at >= end || bytes[at] == ' ' || bytes[at] == '\t' || bytes[before] == ' ' ||
-	    bytes[before] == '\t') {
+	__u8 first = bytes[sh_within(at)], last = bytes[sh_within(end - 1)];
+	if (h->at[name] || at >= end || first == ' ' || first == '\t' || last == ' ' || last == '\t') {
 		h->flags |= SH_HEAD_STRANGE;
 		return;
 	}
@@ -193,7 +214,7 @@ static inline void sh_head_value(struct sh_head *h, const __u8 *bytes, __u32 nam
 /* x-datadog-...: `p` behind the first eight bytes. */
 static inline void sh_head_datadog(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 end)
 {
-	const __u8 *p = bytes + at;
+	const __u8 *p = bytes + sh_within(at);
 	__u64 second = sh_word(p + 8) | SH_LOWER, third = sh_word(p + 16) | SH_LOWER;
 	h->flags |= SH_HEAD_CARRIES;
 	if (second == SH_EIGHT("g-trace-") && (third & 0xffffff) == (SH_EIGHT("id:     ") & 0xffffff))
@@ -219,7 +240,7 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 	__u32 at = h->lines[i & (SH_HEAD_LINES - 1)] & (2 * SH_MAX_HEAD - 1);
 	if (at >= SH_MAX_HEAD)
 		return 1;
-	const __u8 *p = bytes + at;
+	const __u8 *p = bytes + sh_within(at);
 	if (p[0] == '\r' && p[1] == '\n' && at + 2 <= h->len) {
 		h->end = at + 2;
 		return 1;
@@ -232,7 +253,7 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 		return 1;
 	}
 	end -= 2;
-	if (bytes[end & (SH_MAX_HEAD - 1)] != '\r' || p[0] == ' ' || p[0] == '\t')
+	if (bytes[sh_within(end)] != '\r' || p[0] == ' ' || p[0] == '\t')
 		h->flags |= SH_HEAD_STRANGE;
 	__u64 first = sh_word(p) | SH_LOWER, second = sh_word(p + 8) | SH_LOWER;
 	if (first == SH_EIGHT("x-datado")) {
@@ -266,7 +287,7 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 static inline void sh_head_read(struct sh_head *h, const __u8 *bytes)
 {
 	struct sh_head_loop l = {.h = h, .bytes = bytes};
-	__u32 bad = 0;
+	__u64 bad = 0;
 	h->end = h->first_end = h->flags = h->line_cnt = 0;
 	h->length = 0;
 	__builtin_memset(h->at, 0, sizeof(h->at));
@@ -279,7 +300,7 @@ static inline void sh_head_read(struct sh_head *h, const __u8 *bytes)
 	__u32 at = h->at[SH_HEAD_LENGTH];
 	if (at && at < SH_MAX_HEAD) {
 		__u32 len = h->value_len[SH_HEAD_LENGTH];
-		h->length = sh_decimal_parse(bytes + at, len, &bad);
+		h->length = sh_head_decimal(h, bytes, at, len, &bad);
 		if (bad)
 			h->flags |= SH_HEAD_STRANGE;
 	}
@@ -295,7 +316,7 @@ SH_STEP sh_head_tag(__u32 i, void *arg)
 	__u32 at = h->at[SH_HEAD_DATADOG_TAGS], len = h->value_len[SH_HEAD_DATADOG_TAGS];
 	if (i >= SH_HEAD_TAGS || i > len || at >= SH_MAX_HEAD - SH_HEAD_TAGS)
 		return 1;
-	__u8 c = i == len ? ',' : l->bytes[at + i];
+	__u8 c = i == len ? ',' : l->bytes[sh_within(at + i)];
 	if (c <= ' ' || c >= 0x7f)
 		h->flags |= SH_HEAD_STRANGE;
 	if (c == ',') {
@@ -310,8 +331,8 @@ SH_STEP sh_head_tag(__u32 i, void *arg)
 			return 1;
 		}
 		h->equals = i + 1;
-		if (i - item == 9 && sh_word(l->bytes + at + item) == SH_EIGHT("_dd.p.ti") &&
-		    l->bytes[at + item + 8] == 'd') {
+		if (i - item == 9 && sh_word(l->bytes + sh_within(at + item)) == SH_EIGHT("_dd.p.ti") &&
+		    l->bytes[sh_within(at + item + 8)] == 'd') {
 			if (h->tid_at)
 				h->flags |= SH_HEAD_STRANGE;
 			h->tid_at = at + i + 1;
@@ -323,17 +344,16 @@ SH_STEP sh_head_tag(__u32 i, void *arg)
 static inline void sh_remote_datadog(struct sh_head *h, const __u8 *bytes, struct sh_remote *r)
 {
 	struct sh_head_loop l = {.h = h, .bytes = bytes};
-	__u32 bad = 0;
+	__u64 bad = 0;
 	__u32 id = h->at[SH_HEAD_TRACE_ID], parent = h->at[SH_HEAD_PARENT_ID], priority = h->at[SH_HEAD_PRIORITY];
 	if (id < SH_MAX_HEAD)
-		r->trace_lo = sh_decimal_parse(bytes + id, h->value_len[SH_HEAD_TRACE_ID], &bad);
+		r->trace_lo = sh_head_decimal(h, bytes, id, h->value_len[SH_HEAD_TRACE_ID], &bad);
 	if (parent && parent < SH_MAX_HEAD)
-		r->parent_id = sh_decimal_parse(bytes + parent, h->value_len[SH_HEAD_PARENT_ID], &bad);
+		r->parent_id = sh_head_decimal(h, bytes, parent, h->value_len[SH_HEAD_PARENT_ID], &bad);
 	if (priority && priority < SH_MAX_HEAD) {
-		__u32 negative = bytes[priority] == '-';
-		__u8 digit = bytes[priority + negative] - '0';
-		if (h->value_len[SH_HEAD_PRIORITY] != 1 + negative || digit > 9)
-			bad = 1;
+		__u32 negative = bytes[sh_within(priority)] == '-';
+		__u8 digit = bytes[sh_within(priority + negative)] - '0';
+		bad |= (h->value_len[SH_HEAD_PRIORITY] ^ (1 + negative)) | (__u64)(9 - (__u64)digit) >> 63;
 		r->priority = (__s8)(negative ? -digit : digit);
 	}
 	h->item = h->equals = h->tid_at = 0;
@@ -345,9 +365,10 @@ static inline void sh_remote_datadog(struct sh_head *h, const __u8 *bytes, struc
 	}
 	__u32 tid = h->tid_at;
 	if (tid && tid < SH_MAX_HEAD) {
-		__u8 after = bytes[tid + 16];
-		r->trace_hi = sh_hex_parse16(bytes + tid, &bad);
-		if (!r->trace_hi || (after != ',' && after != '\r'))
+		__u8 after = bytes[sh_within(tid + 16)];
+		r->trace_hi = sh_hex_parse16(bytes + sh_within(tid), &bad);
+		bad |= (__u64)(after ^ ',') * (after ^ '\r');
+		if (!r->trace_hi)
 			bad = 1;
 	}
 	if (bad || !r->trace_lo || h->flags & SH_HEAD_STRANGE)
@@ -356,19 +377,21 @@ static inline void sh_remote_datadog(struct sh_head *h, const __u8 *bytes, struc
 
 static inline void sh_remote_traceparent(const struct sh_head *h, const __u8 *bytes, struct sh_remote *r, __u32 alone)
 {
-	__u32 at = h->at[SH_HEAD_TRACEPARENT], bad = 0;
+	__u32 at = h->at[SH_HEAD_TRACEPARENT];
+	__u64 bad = 0;
 	if (at >= SH_MAX_HEAD || h->value_len[SH_HEAD_TRACEPARENT] != 55) {
 		r->unsure = 1;
 		return;
 	}
-	const __u8 *p = bytes + at;
+	const __u8 *p = bytes + sh_within(at);
 	__u64 hi = sh_hex_parse16(p + 3, &bad), lo = sh_hex_parse16(p + 19, &bad),
 	      parent = sh_hex_parse16(p + 36, &bad);
 	__u64 last = SH_EIGHT("000000  ") & 0xffffffffffff;
 	__u32 flags = sh_hex_parse8((sh_word(p + 53) & 0xffff) << 48 | last, &bad);
-	if (p[0] != '0' || p[1] != '0' || p[2] != '-' || p[35] != '-' || p[52] != '-' || !lo || !parent)
-		bad = 1;
-	if (!alone && (hi != r->trace_hi || lo != r->trace_lo || parent != r->parent_id))
+	bad |= (p[0] ^ '0') | (p[1] ^ '0') | (p[2] ^ '-') | (p[35] ^ '-') | (p[52] ^ '-');
+	if (!alone)
+		bad |= (hi ^ r->trace_hi) | (lo ^ r->trace_lo) | (parent ^ r->parent_id);
+	if (!lo || !parent)
 		bad = 1;
 	r->trace_hi = hi;
 	r->trace_lo = lo;

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "export/datadog.h"
 #include "kernel/capabilities.h"
+#include "kernel/inject.h"
 #include "target/scan.h"
 #include "version.h"
 
@@ -47,6 +48,7 @@ struct info {
 	struct price_list prices;
 	int link;
 	struct sbuf link_error, agent, agent_error;
+	struct inject_status inject;
 	bool agent_answers;
 	const struct options *options;
 };
@@ -129,8 +131,22 @@ static void info_gather(struct info *i)
 	i->link = capabilities_choose_link(&i->capabilities, &i->link_error);
 	if (i->link >= 0)
 		price_list_measure((enum link_kind)i->link, &i->prices, &ignored);
+	inject_probe(&i->inject);
 	i->agent_answers = datadog_probe(NULL, AGENT_TIMEOUT_MS, &i->agent, &i->agent_error) == 0;
 	sbuf_release(&ignored);
+}
+
+static void print_inject(const struct inject_status *s)
+{
+	printf("\ntrace context can%s be put into requests (--inject)%s%s\n", s->on ? "" : "not", s->on ? "" : ": ",
+	       s->why_not);
+	for (int mode = 0; mode < INJECT_MODES && s->on; mode++) {
+		struct sbuf lacks = {0};
+		inject_explain(s, (enum inject_mode)mode, &lacks);
+		printf("  %-8s %s%s\n", inject_mode_name((enum inject_mode)mode),
+		       lacks.len ? "for programs that do without: " : "for all programs", sbuf_str(&lacks));
+		sbuf_release(&lacks);
+	}
 }
 
 static void print_text(const struct info *i)
@@ -157,6 +173,7 @@ static void print_text(const struct info *i)
 			printf("  %-12s %7.0f ns (%.0f ns)\n", classes[n], i->prices.entry_ns[n],
 			       i->prices.with_return_ns[n]);
 	}
+	print_inject(&i->inject);
 	printf("\nDatadog Agent: %s%s\n", i->agent_answers ? "answers\n" : sbuf_str(&i->agent_error),
 	       i->agent_answers ? sbuf_str(&i->agent) : "");
 	print_settings(i);

@@ -66,6 +66,7 @@ static bool consumer_pass(struct consumer *c)
 	c->more = pass.more;
 	c->unpassed += cnt;
 	probe_metrics_tick(&s->probe_metrics, c->now_ns, false, session_statsd_port(s));
+	kernel_inject_pass(s->kernel);
 	pipeline_pass(s->pipeline, c->now_ns, c->unix_minus_mono_ns);
 	if (pass.whole) {
 		flow_pass(s->flow, c->now_ns);

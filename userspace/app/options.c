@@ -292,6 +292,11 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 	case OPTION_NO_HTTP:
 		o->session.no_http = true;
 		return 0;
+	case OPTION_INJECT:
+	case OPTION_NO_INJECT:
+		o->session.inject = id == OPTION_INJECT;
+		o->session.no_inject = id == OPTION_NO_INJECT;
+		return 0;
 	}
 	return 0;
 }

@@ -169,6 +169,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.specs = s->options.serve || probe_list_has_specs(list),
 		.captures = s->options.serve || probe_list_captures(list),
 		.sockets = !s->options.no_http,
+		.inject = (s->options.inject || list->propagation.inject != PROBE_INJECT_OFF) && !s->options.no_inject,
 		.head = list->capture.head,
 		.handoffs = list->handoffs.cnt > 0,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
@@ -190,7 +191,13 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 			"%s shows an inner PID namespace: processes outside of it are not seen; for the whole host mount the "
 			"host's /proc and set HOST_PROC, or share its PID namespace (hostPID, --pid host)",
 			proc_root());
-	return kernel_open(&s->kernel, &options, err);
+	s->injection.forced = list->propagation.inject == PROBE_INJECT_PLAIN	 ? INJECT_PLAIN
+			      : list->propagation.inject == PROBE_INJECT_VERDICT ? INJECT_VERDICT
+										 : -1;
+	rc = kernel_open(&s->kernel, &options, err);
+	if (rc == 0 && options.inject && !kernel_inject(s->kernel)->on)
+		log_warn("no headers are injected: %s", kernel_inject(s->kernel)->why_not);
+	return rc;
 }
 
 static int session_open_plan(struct session *s, struct sbuf *err)
@@ -465,6 +472,7 @@ void session_view(struct session *s, struct session_view *ret)
 		.flow = s->flow,
 		.kernel = s->kernel,
 		.metrics = &s->probe_metrics,
+		.injection = &s->injection,
 		.queue = s->queue,
 		.rings = kernel_rings(s->kernel),
 		.link = s->link,

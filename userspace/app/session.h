@@ -2,6 +2,7 @@
 #ifndef APP_SESSION_H
 #define APP_SESSION_H
 
+#include "app/injection.h"
 #include "export/exporter.h"
 #include "flow/flow.h"
 #include "kernel/kernel.h"
@@ -28,6 +29,8 @@ struct session_options {
 	uint64_t count;	      /* spans after which to stop; 0: no limit */
 	bool wait;	      /* no matching process is no error: wait for one */
 	bool no_http;	      /* function spans only: no socket is watched */
+	bool inject;	      /* trace context into requests: asked for here */
+	bool no_inject;	      /* and not, whatever the list says */
 	bool quiet;
 	bool has_child;			 /* session_run() gets one; signals go on to it */
 	struct sv_vec function_options;	 /* as -f gave them; already in the list */
@@ -71,6 +74,7 @@ struct session_view {
 	const struct flow *flow;
 	struct kernel *kernel;
 	const struct probe_metrics *metrics; /* of the consumer: numbers of a running session are of no one moment */
+	const struct injection *injection;
 	struct export_queue *queue;
 	const struct ring_set *rings;
 	enum link_kind link;

@@ -24,6 +24,7 @@ struct session {
 	enum link_kind link;
 	bool limit_was_asked_for; /* of functions */
 	struct kernel *kernel;
+	struct injection injection;
 	struct plan *plan;
 	struct functions *functions;
 	struct policy policy;

@@ -190,6 +190,7 @@ void summary_print(struct session *s, FILE *out)
 	print_rows(&v, out);
 	summary_requests_print(v.flow, out);
 	print_metrics(&v, out);
+	injection_print(v.injection, v.kernel, out);
 	print_account(&a, out);
 	print_notes(&v, out);
 	fflush(out);
@@ -279,5 +280,7 @@ void summary_json(struct session *s, struct sbuf *out)
 	json_rows(&v, out);
 	sbuf_addc(out, ',');
 	summary_requests_json(v.flow, out);
+	sbuf_addc(out, ',');
+	injection_json(v.injection, v.kernel, out);
 	sbuf_adds(out, "}\n");
 }

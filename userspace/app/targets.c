@@ -38,7 +38,7 @@ static uint32_t target_flags(const struct target_spec *spec)
 }
 
 /* Goroutines: whichever thread is free runs the next one. */
-static uint32_t process_flags(const struct process *process, struct proc *p)
+static uint32_t task_flags(const struct process *process, struct proc *p)
 {
 	__cleanup(elf_closep) struct elf *elf = NULL;
 	int fd;
@@ -49,6 +49,13 @@ static uint32_t process_flags(const struct process *process, struct proc *p)
 	int rc = elf_open(&elf, fd, NULL);
 	close(fd);
 	return SH_PROCESS_TASKS | (rc == 0 ? SH_PROCESS_OF_GOID(golang_goid_offset(elf)) : 0);
+}
+
+static uint32_t process_flags(struct session *s, const struct process *process, struct proc *p)
+{
+	uint32_t tasks = task_flags(process, p);
+	/* Which goroutine writes is not known before its system call is over: what its request is caused by is not, either. */
+	return tasks || !process ? tasks : injection_flags(&s->injection, kernel_inject(s->kernel), p, process->info);
 }
 
 /* The host's system calls pass us by only while somebody is traced. */
@@ -169,7 +176,7 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 	pthread_mutex_unlock(&s->lock);
 	if (rc < 0)
 		return rc;
-	flags |= process_flags(process, p);
+	flags |= process_flags(s, process, p);
 	targets_look(s, p);
 	targets_watch_sockets(s);
 	rc = targets_probe(s, p, target);
@@ -288,7 +295,7 @@ static void targets_respec(struct session *s, struct proc *p, const struct targe
 	if (rc == 0)
 		rc = plan_retarget(s->plan, p, target_index(s, spec), &err);
 	if (rc == 0)
-		rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, target_flags(spec) | process_flags(process, p));
+		rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, target_flags(spec) | process_flags(s, process, p));
 	if (rc < 0 && rc != -ESRCH)
 		log_error("process %d: %s", p->pid, err.len ? sbuf_str(&err) : strerror(-rc));
 	sbuf_release(&err);
@@ -327,7 +334,7 @@ static void targets_match_anew(struct session *s, uint32_t tgid, struct listener
 	else if (!spec && last)
 		targets_let_go(s, tgid);
 	if (spec && process->spec == spec)
-		targets_choose_image(s, &p, process, target_flags(spec) | process_flags(process, &p));
+		targets_choose_image(s, &p, process, target_flags(spec) | process_flags(s, process, &p));
 	proc_close(&p);
 }
 
@@ -402,7 +409,7 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 		return;
 	targets_look(s, &p);
 	if (targets_probe(s, &p, target_index(s, process->spec)) == 0)
-		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec) | process_flags(process, &p));
+		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec) | process_flags(s, process, &p));
 	proc_close(&p);
 }
 

@@ -38,7 +38,10 @@ struct kernel {
 	pthread_cond_t detach_more;
 	VEC(struct kernel_attachment *) detach; /* for the detachers */
 	bool detach_stop;
-	struct sbuf log; /* libbpf's words while loading, for the error message */
+	struct inject_status inject;
+	struct bpf_link *inject_link;
+	uint64_t inject_left; /* sockets taken out */
+	struct sbuf log;      /* libbpf's words while loading, for the error message */
 };
 
 struct kernel_attachment {
@@ -141,6 +144,9 @@ static void kernel_select_programs(struct kernel *k)
 	bpf_program__set_autoload(k->skel->progs.socket_exit, k->options.sockets);
 	bpf_program__set_autoload(k->skel->progs.socket_state, k->options.sockets);
 	bpf_program__set_autoload(k->skel->progs.socket_destroy, k->options.sockets);
+	bpf_program__set_autoload(k->skel->progs.inject_message, k->inject.on);
+	bpf_program__set_autoload(k->skel->progs.inject_enrol, k->inject.on);
+	bpf_program__set_autoload(k->skel->progs.inject_pass, k->inject.on);
 }
 
 static size_t ring_size_per_cpu(size_t total, unsigned cpu_cnt)
@@ -204,6 +210,109 @@ static uint32_t kernel_dev(dev_t dev)
 	return major(dev) << 20 | minor(dev);
 }
 
+/* Tables of what is not asked for take no memory. */
+static void kernel_size_maps(struct kernel *k, uint32_t cpu_cnt)
+{
+	struct spanhound *s = k->skel;
+	bpf_map__set_max_entries(s->maps.rings, cpu_cnt);
+	bpf_map__set_max_entries(s->maps.functions, k->options.max_functions);
+	if (!k->options.handoffs)
+		bpf_map__set_max_entries(s->maps.handoffs, 1); /* its table of buckets alone is 1 MiB */
+	if (!k->options.sockets)
+		bpf_map__set_max_entries(s->maps.tasks, 1);
+	bpf_map__set_max_entries(s->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
+	bpf_map__set_value_size(s->maps.contexts, (uint32_t)kernel_context_sz(k));
+	struct bpf_map *of_injection[] = {s->maps.remotes, s->maps.inject_plain, s->maps.inject_verdict,
+					  s->maps.inject_leaving};
+	for (size_t i = 0; i < sizeof(of_injection) / sizeof(of_injection[0]) && !k->inject.on; i++)
+		bpf_map__set_max_entries(of_injection[i], 1);
+}
+
+static int kernel_load_programs(struct kernel *k, uint32_t cpu_cnt)
+{
+	k->skel = spanhound__open();
+	if (!k->skel)
+		return -errno;
+	kernel_size_maps(k, cpu_cnt);
+	k->skel->rodata->settings.specs = k->options.specs;
+	k->skel->rodata->settings.pid_ns_ino = k->options.pid_ns_ino;
+	k->skel->rodata->settings.pid_ns_dev = kernel_dev(k->options.pid_ns_dev);
+	k->skel->rodata->settings.captures = k->options.captures;
+	k->skel->rodata->settings.inject = k->inject.on;
+	k->skel->rodata->settings.head = k->options.head ? k->options.head : SH_HEAD_DEFAULT;
+	syscalls_fill(k->skel->rodata->settings.syscalls);
+	kernel_select_programs(k);
+	return spanhound__load(k->skel);
+}
+
+/* --- injection ---------------------------------------------------------------------------------------------------- */
+
+static void inject_off(struct kernel *k, const char *what, int rc)
+{
+	k->inject.on = false;
+	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "%s: %s", what, strerror(-rc));
+}
+
+/* Before anything is loaded: does it work on a connection of our own? */
+static void inject_prepare(struct kernel *k)
+{
+	if (!k->options.inject || !k->options.sockets) {
+		snprintf(k->inject.why_not, sizeof(k->inject.why_not), "it was not asked for (--inject)");
+		return;
+	}
+	inject_probe(&k->inject);
+}
+
+static int inject_attach_maps(struct kernel *k)
+{
+	int message = bpf_program__fd(k->skel->progs.inject_message),
+	    pass = bpf_program__fd(k->skel->progs.inject_pass);
+	int plain = bpf_map__fd(k->skel->maps.inject_plain), verdict = bpf_map__fd(k->skel->maps.inject_verdict);
+	if (bpf_prog_attach(message, plain, BPF_SK_MSG_VERDICT, 0) < 0 ||
+	    bpf_prog_attach(message, verdict, BPF_SK_MSG_VERDICT, 0) < 0 ||
+	    bpf_prog_attach(pass, verdict, BPF_SK_SKB_VERDICT, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+static void inject_attach(struct kernel *k)
+{
+	struct sbuf err = {0};
+	if (!k->inject.on)
+		return;
+	int rc = inject_attach_maps(k);
+	if (rc < 0) {
+		inject_off(k, "a program for a map of sockets", rc);
+		return;
+	}
+	__cleanup(closep) int cgroup = inject_open_cgroup(&err);
+	if (cgroup >= 0) {
+		k->inject_link = bpf_program__attach_cgroup(k->skel->progs.inject_enrol, cgroup);
+		if (!k->inject_link)
+			inject_off(k, "a program for connections (sockops)", -errno);
+	} else {
+		inject_off(k, sbuf_str(&err), cgroup);
+	}
+	sbuf_release(&err);
+}
+
+const struct inject_status *kernel_inject(const struct kernel *k)
+{
+	return &k->inject;
+}
+
+void kernel_inject_pass(struct kernel *k)
+{
+	const volatile struct sh_shared *shared = kernel_shared(k);
+	uint64_t key;
+	while (k->inject_left < shared->inject_leaving &&
+	       bpf_map_lookup_and_delete_elem(bpf_map__fd(k->skel->maps.inject_leaving), NULL, &key) == 0) {
+		k->inject_left++;
+		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_plain), &key);
+		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_verdict), &key);
+	}
+}
+
 static int kernel_load(struct kernel *k, struct sbuf *err)
 {
 	int cpu_cnt = libbpf_num_possible_cpus();
@@ -211,25 +320,14 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 		return -EINVAL;
 	loading = k;
 	libbpf_set_print(kernel_print);
-	k->skel = spanhound__open();
-	int rc = k->skel ? 0 : -errno;
-	if (rc == 0) {
-		bpf_map__set_max_entries(k->skel->maps.rings, (uint32_t)cpu_cnt);
-		bpf_map__set_max_entries(k->skel->maps.functions, k->options.max_functions);
-		if (!k->options.handoffs)
-			bpf_map__set_max_entries(k->skel->maps.handoffs, 1); /* its table of buckets alone is 1 MiB */
-		if (!k->options.sockets)
-			bpf_map__set_max_entries(k->skel->maps.tasks, 1);
-		bpf_map__set_max_entries(k->skel->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
-		bpf_map__set_value_size(k->skel->maps.contexts, (uint32_t)kernel_context_sz(k));
-		k->skel->rodata->settings.specs = k->options.specs;
-		k->skel->rodata->settings.pid_ns_ino = k->options.pid_ns_ino;
-		k->skel->rodata->settings.pid_ns_dev = kernel_dev(k->options.pid_ns_dev);
-		k->skel->rodata->settings.captures = k->options.captures;
-		k->skel->rodata->settings.head = k->options.head ? k->options.head : SH_HEAD_DEFAULT;
-		syscalls_fill(k->skel->rodata->settings.syscalls);
-		kernel_select_programs(k);
-		rc = spanhound__load(k->skel);
+	inject_prepare(k);
+	int rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
+	if (rc < 0 && k->inject.on) {
+		/* All the rest works without it. */
+		inject_off(k, "its programs were not loaded", rc);
+		spanhound__destroy(k->skel);
+		sbuf_reset(&k->log);
+		rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
 	}
 	loading = NULL;
 	if (rc < 0) {
@@ -238,7 +336,10 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	}
 	k->skel->bss->shared.unix_minus_mono_ns = (uint64_t)clock_mono_to_unix_ns();
 	rc = kernel_map_functions(k, err);
-	return rc < 0 ? rc : kernel_make_rings(k, (unsigned)cpu_cnt, err);
+	rc = rc < 0 ? rc : kernel_make_rings(k, (unsigned)cpu_cnt, err);
+	if (rc == 0)
+		inject_attach(k);
+	return rc;
 }
 
 int kernel_open(struct kernel **ret, const struct kernel_options *options, struct sbuf *err)
@@ -264,6 +365,7 @@ void kernel_close(struct kernel *k)
 	if (!k)
 		return;
 	kernel_detach_finish(k);
+	bpf_link__destroy(k->inject_link);
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++)
 		bpf_link__destroy(k->process_links[i]);
@@ -479,6 +581,8 @@ void kernel_wind_up(struct kernel *k)
 
 void kernel_quiesce(struct kernel *k)
 {
+	bpf_link__destroy(k->inject_link);
+	k->inject_link = NULL;
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		bpf_link__destroy(k->process_links[i]);

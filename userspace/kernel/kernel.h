@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "base/sbuf.h"
+#include "kernel/inject.h"
 #include "kernel/links.h"
 #include "kernel/ring.h"
 #include "spanhound/context.h"
@@ -24,6 +25,7 @@ struct kernel_options {
 	bool captures;		/* some spec records values */
 	bool handoffs;		/* the probe list declares some */
 	bool sockets;		/* follow the sockets of chosen processes */
+	bool inject;		/* and put trace context into their requests, where that can be done: kernel_inject() */
 	uint32_t head;		/* bytes copied of each message on them; 0: SH_HEAD_DEFAULT */
 	dev_t pid_ns_dev;	/* of /proc/1/ns/pid below the /proc that names processes */
 	ino_t pid_ns_ino;	/* 0: the initial PID namespace */
@@ -39,6 +41,11 @@ struct sh_shared *kernel_shared(struct kernel *k);
 /* The entry of function `index`, memory shared with the kernel half; NULL beyond max_functions. */
 struct sh_func *kernel_function(struct kernel *k, uint32_t index);
 int kernel_set_spec(struct kernel *k, uint32_t index, const struct sh_spec *spec);
+
+/* How far injection works here; options.inject was no more than a wish. */
+const struct inject_status *kernel_inject(const struct kernel *k);
+/* Takes out the sockets that are to leave. Any thread; cheap when there are none. */
+void kernel_inject_pass(struct kernel *k);
 
 /* fork, exec and exit of the host. Before any process is chosen. */
 int kernel_attach_process_events(struct kernel *k, struct sbuf *err);

@@ -178,6 +178,8 @@ static const struct list_key top_keys[] = {
 		 "Datadog's variables, instead of the processes' own; our own environment comes first"),
 	LIST_KEY("capture", list_read_capture, IN_LIST(capture), "a map", "what is captured of sockets",
 		 .inner = &list_capture_map),
+	LIST_KEY("propagation", list_read_propagation, IN_LIST(propagation), "a map", "trace context on the wire",
+		 .inner = &list_propagation_map),
 	LIST_KEY("export", list_read_globs, IN_LIST(exports), "an exporter or a list of them",
 		 "as --export takes them"),
 	LIST_KEY("agent", read_agent, IN_LIST(agent), "a map", "the Datadog Agent", .inner = &list_agent_map),

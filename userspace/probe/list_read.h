@@ -74,7 +74,8 @@ LIST_READER(list_read_share);	 /* uint32_t as sh_spec.sample_below */
 LIST_READER(list_read_rate);	 /* uint32_t per second */
 LIST_READER(list_read_routes);	 /* struct routes; one or a list */
 LIST_READER(list_read_settings); /* struct tag_vec; variables that trace/ knows, with values it takes */
-LIST_READER(list_read_capture);	 /* struct probe_capture */
+LIST_READER(list_read_propagation); /* struct probe_propagation */
+LIST_READER(list_read_capture);	    /* struct probe_capture */
 
 /* Calls `item` for the value itself, or for each of a list. */
 void list_read_each(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field,
@@ -89,7 +90,8 @@ bool list_read_text(struct list_reader *r, const struct list_key *key, const str
 
 extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
 	list_span_map, list_metric_map, list_arg_map, list_return_map, list_error_map, list_handoff_map,
-	list_capture_map, list_containers_map, list_policy_map, list_control_map, list_health_map, list_span_rule_map;
+	list_capture_map, list_containers_map, list_propagation_map, list_policy_map, list_control_map, list_health_map,
+	list_span_rule_map;
 
 LIST_READER(list_read_policy);	/* struct probe_service */
 LIST_READER(list_read_control); /* struct probe_service */

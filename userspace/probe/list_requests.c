@@ -155,6 +155,42 @@ static const struct list_key capture_keys[] = {
 };
 const struct list_map list_capture_map = {"capture:", capture_keys, COUNT(capture_keys)};
 
+/* --- propagation ---------------------------------------------------------------------------------------------------
+ */
+
+static LIST_READER(read_inject)
+{
+	static const struct {
+		struct sv word;
+		enum probe_inject inject;
+	} words[] = {
+		{SV("true"), PROBE_INJECT_AUTO},   {SV("auto"), PROBE_INJECT_AUTO},
+		{SV("false"), PROBE_INJECT_OFF},   {SV("off"), PROBE_INJECT_OFF},
+		{SV("plain"), PROBE_INJECT_PLAIN}, {SV("verdict"), PROBE_INJECT_VERDICT},
+	};
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (value->kind == YAML_SCALAR && !value->quoted && sv_eq(value->text, words[i].word)) {
+			*(enum probe_inject *)field = words[i].inject;
+			return;
+		}
+	list_expected(r, key, value);
+}
+
+#define IN_PROPAGATION(field) offsetof(struct probe_propagation, field)
+static const struct list_key propagation_keys[] = {
+	LIST_KEY(
+		"inject", read_inject, IN_PROPAGATION(inject), "auto, off, plain or verdict",
+		"auto: as --inject: trace context is put into HTTP/1 requests of programs of which it is known to be safe; "
+		"plain, verdict: in this way into those of all, safe or not; --no-inject comes before it"),
+};
+const struct list_map list_propagation_map = {"propagation:", propagation_keys, COUNT(propagation_keys)};
+
+LIST_READER(list_read_propagation)
+{
+	(void)key;
+	list_read_map(r, &list_propagation_map, value, field, NULL);
+}
+
 LIST_READER(list_read_capture)
 {
 	(void)key;

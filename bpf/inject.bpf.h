@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef INJECT_BPF_H
+#define INJECT_BPF_H
+
+#include "maps.bpf.h"
+#include "spanhound/head.h"
+
+/* The sockets whose writes pass inject_message() first. Key: address of the struct sock, as in `conns`. The program must not
+ * refer to these maps itself: each would hold the other, and both would outlive spanhound. */
+struct inject_sockets_map {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, SH_MAX_CONNS);
+	__type(key, u64);
+	__type(value, u64);
+};
+
+/* Sockets that the user half is to take out, by the same key: only it may. */
+struct inject_leaving_map {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, SH_MAX_CONNS);
+	__type(value, u64);
+};
+
+#define INJECT_BLOCK_MAX 320 /* bytes of the longest block of headers, and room to write it by eights */
+
+struct inject_scratch {
+	u32 users; /* more than one: a task was put off within the program, and another one runs it on this CPU */
+	u32 block_len;
+	u64 sock;
+	u64 number; /* being made decimal */
+	u32 digit_cnt;
+	u8 digits[64];
+	struct sh_remote remote;
+	struct sh_ev_data event;
+	u8 block[INJECT_BLOCK_MAX];
+	u8 bytes[2 * SH_MAX_HEAD];
+};
+
+struct inject_scratch_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct inject_scratch);
+};
+
+extern struct inject_sockets_map inject_plain SEC(".maps");
+extern struct inject_sockets_map inject_verdict SEC(".maps");
+extern struct inject_leaving_map inject_leaving SEC(".maps");
+extern struct inject_scratch_map inject_scratch SEC(".maps");
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef REMOTE_BPF_H
+#define REMOTE_BPF_H
+
+#include "maps.bpf.h"
+#include "spanhound/head.h"
+
+/* Traces that came with requests. In this half a request that is read begins a trace of its own, which the user half joins to
+ * the one its headers name; what goes out on the wire must name that one at once. */
+
+/* Set in trace_hi of a trace that is in `remotes`. The table forgets the oldest: then it is not known what to write. */
+#define REMOTE_MARK 1ULL
+
+struct remote_scratch {
+	struct sh_head head;
+	struct sh_remote remote;
+};
+
+enum { REMOTE_SCRATCH_EXIT, REMOTE_SCRATCH_INJECT, REMOTE_SCRATCHES };
+
+struct remotes_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SH_MAX_REMOTES);
+	__type(key, u64); /* trace_lo */
+	__type(value, struct sh_remote);
+};
+
+struct remote_scratch_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REMOTE_SCRATCHES);
+	__type(key, u32);
+	__type(value, struct remote_scratch);
+};
+
+extern struct remotes_map remotes SEC(".maps");
+extern struct remote_scratch_map remote_scratch SEC(".maps");
+
+/* False: it is not known which trace is to be named. */
+static __always_inline bool remote_of(const struct sh_span_context *span, struct sh_remote *ret)
+{
+	u64 key = span->trace_lo;
+	ret->trace_hi = span->trace_hi;
+	ret->trace_lo = key;
+	ret->parent_id = 0;
+	ret->priority = SH_REMOTE_NO_PRIORITY;
+	ret->sampled = 1;
+	if (!(span->trace_hi & REMOTE_MARK))
+		return true;
+	struct sh_remote *r = bpf_map_lookup_elem(&remotes, &key);
+	if (!r || r->unsure)
+		return false;
+	*ret = *r;
+	return true;
+}
+
+#endif

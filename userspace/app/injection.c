@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/injection.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/glob.h"
+#include "trace/request_settings.h"
+
+/* What programs do on connections they made, beyond reading them: by the executable's name. */
+static const struct {
+	const char *name;
+	uint32_t does;
+} known[] = {
+	{"curl", 0},
+	{"wget", 0},
+	{"python*", 0},
+	{"node", 0},
+	{"nginx", INJECT_ASKS}, /* src/os/unix/ngx_recv.c, when a read filled its buffer */
+	{"java", INJECT_ASKS},	/* InputStream.available() */
+	{"ruby*", INJECT_ASKS}, /* IO#nread */
+};
+
+/* False: it is not known. */
+static bool does_what(struct proc *p, uint32_t *ret)
+{
+	struct sv exe;
+	if (proc_exe(p, &exe) < 0)
+		return false;
+	const char *slash = memrchr(exe.data, '/', exe.len);
+	struct sv name = slash ? (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)} : exe;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (!glob_match(sv_of(known[i].name), name))
+			continue;
+		*ret = known[i].does;
+		return true;
+	}
+	return false;
+}
+
+/* The kernel half reads what a request carries as ddtrace does by default, and writes two styles. */
+static uint32_t style_flags(const struct process_info *info)
+{
+	struct propagation_settings standard;
+	struct request_settings *settings = request_settings_new(info->settings, NULL, NULL);
+	uint32_t flags = 0;
+	if (!settings)
+		return 0;
+	const struct propagation_settings *s = &settings->propagation;
+	propagation_settings_init(&standard);
+	bool reads = s->behavior == PROPAGATION_CONTINUE && !s->extract_first && s->trace_id_128 &&
+		     s->extract_cnt == standard.extract_cnt &&
+		     memcmp(s->extract, standard.extract, s->extract_cnt) == 0;
+	uint32_t datadog = 1u << PROPAGATION_STYLE_datadog, w3c = 1u << PROPAGATION_STYLE_tracecontext,
+		 baggage = 1u << PROPAGATION_STYLE_baggage;
+	if (reads && s->inject & (datadog | w3c) && !(s->inject & ~(datadog | w3c | baggage)))
+		flags = (s->inject & datadog ? SH_PROCESS_INJECT_DATADOG : 0) |
+			(s->inject & w3c ? SH_PROCESS_INJECT_TRACECONTEXT : 0);
+	request_settings_unref(settings);
+	return flags;
+}
+
+uint32_t injection_flags(struct injection *i, const struct inject_status *status, struct proc *p,
+			 const struct process_info *info)
+{
+	uint32_t does = INJECT_ALL;
+	if (!status->on)
+		return 0;
+	/* Of whom nothing is known may do everything. */
+	bool is_known = does_what(p, &does);
+	int mode = i->forced >= 0 ? i->forced : inject_choose(status, does);
+	if (mode < 0) {
+		i->no_mode += is_known;
+		i->unknown += !is_known;
+		return 0;
+	}
+	uint32_t styles = style_flags(info);
+	i->styles += !styles;
+	return !styles ? 0 : styles | SH_PROCESS_INJECT | (mode == INJECT_VERDICT ? SH_PROCESS_INJECT_VERDICT : 0);
+}
+
+const char *injection_reason_name(unsigned reason)
+{
+	static const char *const names[] = {
+#define INJECT(id, name, help) [id] = #name,
+#include "spanhound/inject.def"
+#undef INJECT
+	};
+	return reason < sizeof(names) / sizeof(names[0]) ? names[reason] : NULL;
+}
+
+static const char *reason_help(unsigned reason)
+{
+	static const char *const help[] = {
+#define INJECT(id, name, text) [id] = text,
+#include "spanhound/inject.def"
+#undef INJECT
+	};
+	return help[reason];
+}
+
+void injection_print(const struct injection *i, struct kernel *k, FILE *out)
+{
+	const struct sh_shared *shared = kernel_shared(k);
+	const struct inject_status *status = kernel_inject(k);
+	const char *sep = "headers injected: ";
+	if (!status->on)
+		return;
+	for (unsigned r = 0; r < SH_INJECTS; r++) {
+		if (!injection_reason_name(r) || (r && !shared->injects[r]))
+			continue;
+		fprintf(out, "%s%s %llu", sep, injection_reason_name(r), (unsigned long long)shared->injects[r]);
+		sep = ", ";
+	}
+	fprintf(out, "; on %llu connections\n", (unsigned long long)shared->inject_enrolled);
+	for (unsigned r = SH_INJECT_done + 1; r < SH_INJECTS; r++)
+		if (injection_reason_name(r) && shared->injects[r])
+			fprintf(out, "  %s: %s\n", injection_reason_name(r), reason_help(r));
+	if (i->unknown)
+		fprintf(out,
+			"  %u processes are left alone: what they do on their sockets is not known, and this kernel does not "
+			"carry everything\n",
+			i->unknown);
+	if (i->no_mode)
+		fprintf(out,
+			"  %u processes are left alone: this kernel does not carry what they do on their sockets\n",
+			i->no_mode);
+	if (i->styles)
+		fprintf(out,
+			"  %u processes are left alone: their propagation style is not written by the kernel half\n",
+			i->styles);
+	if (shared->inject_left_out)
+		fprintf(out, "  %llu connections are not enrolled: the table is full\n",
+			(unsigned long long)shared->inject_left_out);
+}
+
+void injection_json(const struct injection *i, struct kernel *k, struct sbuf *out)
+{
+	const struct sh_shared *shared = kernel_shared(k);
+	const struct inject_status *status = kernel_inject(k);
+	sbuf_addf(out, "\"inject\":{\"on\":%s,\"why_not\":", status->on ? "true" : "false");
+	sbuf_add_json(out, sv_of(status->why_not));
+	for (int mode = 0; mode < INJECT_MODES; mode++) {
+		struct sbuf lacks = {0};
+		inject_explain(status, (enum inject_mode)mode, &lacks);
+		sbuf_addf(out, ",\"%s_lacks\":", inject_mode_name((enum inject_mode)mode));
+		sbuf_add_json(out, sbuf_sv(&lacks));
+		sbuf_release(&lacks);
+	}
+	sbuf_addf(out, ",\"enrolled\":%llu,\"left\":%llu,\"left_out\":%llu,\"reasons\":{",
+		  (unsigned long long)shared->inject_enrolled, (unsigned long long)shared->inject_leaving,
+		  (unsigned long long)shared->inject_left_out);
+	const char *sep = "";
+	for (unsigned r = 0; r < SH_INJECTS; r++) {
+		if (!injection_reason_name(r) || !shared->injects[r])
+			continue;
+		sbuf_addf(out, "%s\"%s\":%llu", sep, injection_reason_name(r), (unsigned long long)shared->injects[r]);
+		sep = ",";
+	}
+	sbuf_addf(out, "},\"processes\":{\"unknown\":%u,\"no_mode\":%u,\"styles\":%u}}", i->unknown, i->no_mode,
+		  i->styles);
+}

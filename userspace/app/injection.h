@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef APP_INJECTION_H
+#define APP_INJECTION_H
+
+#include <stdio.h>
+
+#include "kernel/inject.h"
+#include "kernel/kernel.h"
+#include "target/procfs.h"
+#include "trace/span.h"
+
+/* Whose requests get headers. Only processes of which it is known what they do on their sockets, and only where this kernel
+ * carries that. */
+
+struct injection {
+	int forced; /* enum inject_mode that the list asks for, or -1 */
+	uint32_t no_mode, unknown, styles; /* processes without, and why */
+};
+
+/* SH_PROCESS_INJECT* for a process, or 0 with the reason counted. */
+uint32_t injection_flags(struct injection *i, const struct inject_status *status, struct proc *p,
+			 const struct process_info *info);
+
+const char *injection_reason_name(unsigned reason); /* enum sh_inject; NULL: none */
+void injection_print(const struct injection *i, struct kernel *k, FILE *out);
+void injection_json(const struct injection *i, struct kernel *k, struct sbuf *out);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef KERNEL_INJECT_H
+#define KERNEL_INJECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/sbuf.h"
+
+/* Trace context into requests (bpf/inject.bpf.c): sockets whose writes are seen first are in a sockmap, and that changes what
+ * they do when they are read. What exactly differs from kernel to kernel, and is found out by trying it on a connection of our
+ * own. Two ways to be in such a map: */
+enum inject_mode {
+	INJECT_PLAIN, /* with a program for what is written alone. Some kernels (6.6.128, 6.12.75, 6.18.14 and newer) then
+			 * answer FIONREAD with 0, and who asks it waits for ever for bytes that are there */
+	INJECT_VERDICT, /* with one for what is received, too: then FIONREAD is right, but splice() from the socket waits for
+			 * ever, and MSG_WAITALL returns early */
+	INJECT_MODES
+};
+const char *inject_mode_name(enum inject_mode mode);
+
+/* What a reader does that not every mode carries. */
+#define INJECT_READS   (1u << 0) /* read, recv, peek, end of file, many bytes both ways: what everybody does */
+#define INJECT_ASKS    (1u << 1) /* FIONREAD */
+#define INJECT_SPLICES (1u << 2)
+#define INJECT_WAITS   (1u << 3) /* MSG_WAITALL */
+#define INJECT_ALL     (INJECT_READS | INJECT_ASKS | INJECT_SPLICES | INJECT_WAITS)
+
+/* Found out at start. */
+struct inject_status {
+	bool on;
+	uint32_t carries[INJECT_MODES]; /* INJECT_*, of what was tried */
+	char why_not[160];		/* if not on */
+};
+
+/* Tries one mode on a loopback connection: returns INJECT_* of what works, or -errno if the kernel has no such maps. Takes some
+ * 50 ms. */
+int inject_try(enum inject_mode mode);
+
+/* Fills in `carries` of every mode; not on when none is read as other sockets are. */
+void inject_probe(struct inject_status *ret);
+/* What a mode does not carry, in words; empty: nothing. */
+void inject_explain(const struct inject_status *s, enum inject_mode mode, struct sbuf *out);
+
+/* The mode for a process that does `does` (INJECT_*); -1: none carries it. */
+int inject_choose(const struct inject_status *s, uint32_t does);
+
+/* The root of the cgroup v2 hierarchy, an open directory (the caller closes it), wherever it is mounted; or -errno. */
+int inject_open_cgroup(struct sbuf *err);
+
+#endif
