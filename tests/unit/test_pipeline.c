@@ -233,7 +233,7 @@ static struct pipeline *make_for(struct agent_link *agent, bool normalize, const
 
 #define assert_sv(a, b) assert_true(sv_eq(a, SV(b)))
 
-/* Who looks at it himself sees what was captured. */
+/* Who looks at it himself sees the names that were captured, and no secrets. */
 static void as_it_was(void **state)
 {
 	(void)state;
@@ -241,8 +241,9 @@ static void as_it_was(void **state)
 	struct pipeline *p = make_for(&link, false, NULL);
 	offer_dirty(p);
 	const struct span *s = &pushed->spans[0];
-	assert_sv(s->resource, "SELECT * FROM t WHERE id = 'secret'");
-	assert_sv(s->tags[1].value, "4111 1111 1111 1111");
+	assert_sv(s->resource, "SELECT * FROM t WHERE id = ?");
+	assert_sv(s->tags[0].value, "SELECT * FROM t WHERE id = ?");
+	assert_sv(s->tags[1].value, "?");
 	assert_sv(s->name, "ns::fn");
 	assert_sv(s->service, "Other Shop");
 	assert_int_equal(s->tag_cnt, 4);

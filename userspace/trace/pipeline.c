@@ -86,7 +86,7 @@ void pipeline_set_span_rules(struct pipeline *p, const struct span_rules *rules)
 }
 
 /* As the Agent's receiver: obfuscation, then the form of names and what is too long. (It obfuscates in between; what it
- * looks at for that are types, which normalising only cuts.) */
+ * looks at for that are types, which normalising only cuts.) Secrets are nobody's; names are changed for an Agent alone. */
 static void pipeline_clean(struct pipeline *p, struct chunk *c)
 {
 	size_t max_resource = p->info && p->info->big_resource ? NORMALIZE_BIG_RESOURCE : NORMALIZE_MAX_RESOURCE;
@@ -95,7 +95,8 @@ static void pipeline_clean(struct pipeline *p, struct chunk *c)
 		if (s->clean)
 			continue;
 		bool good = obfuscate_span(c, s, p->info, &p->scratch);
-		good &= normalize_span(c, s, max_resource, (int64_t)p->now_unix_ns, &p->scratch);
+		if (p->options.normalize)
+			good &= normalize_span(c, s, max_resource, (int64_t)p->now_unix_ns, &p->scratch);
 		p->no_memory += !good;
 	}
 }
@@ -108,8 +109,7 @@ void pipeline_chunk(void *arg, struct chunk *c)
 		return;
 	}
 	sampler_chunk(p->sampler, c, p->now_ns);
-	if (p->options.normalize)
-		pipeline_clean(p, c);
+	pipeline_clean(p, c);
 	if (p->counting)
 		stats_chunk(p->stats, c, p->now_unix_ns);
 	if (c->counted && p->options.may_drop && !sampler_reduce(p->sampler, c)) {

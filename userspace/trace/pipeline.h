@@ -20,7 +20,7 @@ struct pipeline_options {
 	struct agent_link *agent;  /* NULL: there is none */
 	bool stats;		   /* DD_TRACE_STATS_COMPUTATION_ENABLED */
 	bool may_drop;		   /* nobody but that Agent gets the chunks */
-	bool normalize;		   /* an Agent gets them, too: they become what it would make of them */
+	bool normalize;		   /* an Agent gets them, too: their names become what it would make of them */
 	struct sv stats_tags;	   /* DD_TRACE_STATS_ADDITIONAL_TAGS: keys between commas */
 	struct chunk_pool *pool;   /* what is left out whole goes back here */
 	/* Takes ownership of the chunk. */
