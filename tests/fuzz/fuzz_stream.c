@@ -62,11 +62,29 @@ int export_queue_start(struct export_queue **ret, const struct export_sink *sink
 	return -ENOSYS;
 }
 
-int exporters_open(const struct sv_vec *names, const struct probe_agent *agent, struct export_sink *ret_sinks,
-		   unsigned *ret_cnt, struct sbuf *err)
+int exporters_open(const struct sv_vec *names, struct export_sink *ret_sinks, unsigned *ret_cnt, struct sbuf *err)
 {
-	(void)names, (void)agent, (void)ret_sinks, (void)ret_cnt, (void)err;
+	(void)names, (void)ret_sinks, (void)ret_cnt, (void)err;
 	return -ENOSYS;
+}
+
+bool exporters_have_agent(const struct export_sink *sinks, unsigned cnt)
+{
+	(void)sinks, (void)cnt;
+	return false;
+}
+
+/* A replay sends no metrics, and warns of no variables. */
+void probe_metrics_call(struct probe_metrics *m, const struct probe *probe, const struct call_values *values,
+			const struct sh_ev_call *record, struct process_info *who)
+{
+	(void)m, (void)probe, (void)values, (void)record, (void)who;
+}
+
+void settings_look(struct sv environ, bool of_process, void (*say)(void *arg, struct sv variable, const char *mistake),
+		   void *arg)
+{
+	(void)environ, (void)of_process, (void)say, (void)arg;
 }
 
 void datadog_listen(const struct datadog_listener *listener)
