@@ -607,8 +607,7 @@ static void info_is_nonsense(void **state)
 		wait_settled(&f);
 	}
 	assert_int_equal(ATOMIC(f.server.infos), 1);
-	assert_int_equal(times_said("does not say what it can do (GET /info: /info is no JSON: stopped at byte 14)"),
-			 1);
+	assert_int_equal(times_said("does not say what it can do (GET /info: /info is no JSON"), 1);
 	assert_int_equal(stats(&f).exported, 3);
 	fixture_end(&f);
 	datadog_listen(NULL);
