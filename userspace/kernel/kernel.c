@@ -226,6 +226,9 @@ static void kernel_size_maps(struct kernel *k, uint32_t cpu_cnt)
 					  s->maps.inject_leaving};
 	for (size_t i = 0; i < sizeof(of_injection) / sizeof(of_injection[0]) && !k->inject.on; i++)
 		bpf_map__set_max_entries(of_injection[i], 1);
+	/* Making a map of sockets takes CAP_NET_ADMIN. */
+	bpf_map__set_autocreate(s->maps.inject_plain, k->inject.on);
+	bpf_map__set_autocreate(s->maps.inject_verdict, k->inject.on);
 }
 
 static int kernel_load_programs(struct kernel *k, uint32_t cpu_cnt)
