@@ -9,7 +9,7 @@ import subprocess
 import harness
 import pytest
 
-pytestmark = pytest.mark.skipif(not shutil.which("dpkg-shlibdeps"), reason="needs dpkg-dev")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("dpkg-shlibdeps"), reason="needs dpkg-dev")]
 
 
 def run(*command):
@@ -44,7 +44,6 @@ def test_dependencies(deb):
     assert not re.search("@[A-Z]+@", run("dpkg-deb", "-I", deb))
 
 
-@pytest.mark.slow
 def test_same_source_same_bytes(deb, make):
     with open(deb, "rb") as f:
         first = f.read()
