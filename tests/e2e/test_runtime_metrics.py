@@ -80,7 +80,7 @@ def test_wrong_value(background, spanhound):
                    env=target_environment({"DD_RUNTIME_METRICS_ENABLED": "perhaps"}))
     assert p.stdout.readline() == "up\n"
     r = spanhound("--pid", p.pid).stop()
-    assert re.search(rf"in the environment of process {p.pid} \(python3[\w.]*\): DD_RUNTIME_METRICS_ENABLED: 'perhaps' is not "
+    assert re.search(rf"in the environment of process {p.pid} \(python[\w.]*\): DD_RUNTIME_METRICS_ENABLED: 'perhaps' is not "
                      r"true or false \(1 or 0\): ignored", r.stderr), r.stderr
 
 

@@ -40,9 +40,11 @@ def variables():
 def make():
     """make("deb"), in the folder that is tested."""
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    # As the Makefile names it: with another name of the same folder everything would be built anew.
+    output = os.path.relpath(harness.OUTPUT, ROOT) if harness.OUTPUT.startswith(os.path.realpath(ROOT) + "/") else harness.OUTPUT
 
     def build(*words):
-        p = subprocess.run(["make", "-s", "--no-print-directory", *words, *variables(), f"O={harness.OUTPUT}"], cwd=ROOT,
+        p = subprocess.run(["make", "-s", "--no-print-directory", *words, *variables(), f"O={output}"], cwd=ROOT,
                            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
         assert p.returncode == 0, p.stdout[-6000:]
     return build

@@ -211,7 +211,7 @@ static void check_span(const char *type, const char *resource, const char *key, 
 		assert_int_equal(agent_info_parse(&info, sv_of(info_json), &err), 0);
 	/* Twice: what is done is done. */
 	for (int i = 0; i < 2; i++) {
-		assert_true(obfuscate_span(&c, &s, info, &scratch));
+		assert_true(obfuscate_span(&c, &s, info, true, &scratch));
 		assert_true(sv_eq(s.resource, sv_of(want_resource)));
 		assert_true(sv_eq(tags[0].value, sv_of(want_value)));
 	}
@@ -242,7 +242,7 @@ static void spans(void **state)
 	struct sbuf scratch = {0};
 	struct span s = {.type = SV("sql"), .resource = SV("SELECT 'open")};
 	struct chunk c = {.process = &shop, .spans = &s, .span_cnt = 1};
-	assert_true(obfuscate_span(&c, &s, NULL, &scratch));
+	assert_true(obfuscate_span(&c, &s, NULL, true, &scratch));
 	assert_true(sv_eq(s.resource, OBFUSCATE_SQL_FAILED));
 	arena_release(&c.arena);
 	sbuf_release(&scratch);

@@ -93,6 +93,8 @@ static void add_value(struct schema *s, const struct list_key *key)
 			sbuf_addc(out, ',');
 			add_list_of(s, add_one, key);
 		}
+		if (key->inner && says(key, " or false"))
+			sbuf_adds(out, ",{\"const\":false}");
 		if (key->inner && says(key, " or a map")) /* a condition, a type */
 			sbuf_adds(out, ",{\"type\":[\"string\",\"number\",\"boolean\"]}");
 	}

@@ -76,6 +76,7 @@ static void plan_process_free(struct plan *p, struct plan_process *process, stru
 void plan_detach(struct plan *p)
 {
 	uint64_t start = clock_mono_ns();
+	uint32_t sites = p->stats.sites; /* what there was is for the summary */
 	vec_foreach (process, &p->processes)
 		plan_process_free(p, *process, p->options.kernel);
 	vec_release(&p->processes);
@@ -85,6 +86,7 @@ void plan_detach(struct plan *p)
 	}
 	if (p->options.kernel)
 		kernel_detach_finish(p->options.kernel);
+	p->stats.sites = sites;
 	p->stats.detach_ns += clock_mono_ns() - start;
 }
 

@@ -94,7 +94,7 @@ static void pipeline_clean(struct pipeline *p, struct chunk *c)
 		struct span *s = &c->spans[i];
 		if (s->clean)
 			continue;
-		bool good = obfuscate_span(c, s, p->info, &p->scratch);
+		bool good = obfuscate_span(c, s, p->info, p->options.normalize, &p->scratch);
 		if (p->options.normalize)
 			good &= normalize_span(c, s, max_resource, (int64_t)p->now_unix_ns, &p->scratch);
 		p->no_memory += !good;

@@ -82,7 +82,7 @@ static void clean(struct chunk *c, uint64_t now_ns, struct sbuf *scratch)
 	for (uint32_t i = 0; i < c->span_cnt; i++) {
 		if (c->spans[i].clean)
 			continue;
-		obfuscate_span(c, &c->spans[i], NULL, scratch);
+		obfuscate_span(c, &c->spans[i], NULL, true, scratch);
 		normalize_span(c, &c->spans[i], NORMALIZE_MAX_RESOURCE, (int64_t)now_ns, scratch);
 	}
 }

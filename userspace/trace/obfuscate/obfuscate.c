@@ -174,11 +174,11 @@ static void cards(struct work *w)
 	}
 }
 
-bool obfuscate_span(struct chunk *c, struct span *s, const struct agent_info *info, struct sbuf *scratch)
+bool obfuscate_span(struct chunk *c, struct span *s, const struct agent_info *info, bool any_card, struct sbuf *scratch)
 {
 	struct work w = {.chunk = c, .span = s, .info = info, .text = scratch};
 	sbuf_reset(scratch);
-	if (OPTION(&w, credit_cards, true))
+	if (any_card && OPTION(&w, credit_cards, true))
 		cards(&w);
 	void (*obfuscator)(struct work * w) = obfuscator_of(s->type);
 	if (obfuscator)

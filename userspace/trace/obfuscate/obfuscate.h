@@ -54,8 +54,9 @@ bool obfuscate_card_key(struct sv key);
 bool obfuscate_touches(struct sv type);
 
 /* All of it on one span of the chunk, by its type and as `info` says (NULL: the Agent's defaults): its resource and its
- * own tags point into the chunk's arena afterwards where they had to change. Uses `scratch`. False: memory is out, and
- * what could not be obfuscated is gone. */
-bool obfuscate_span(struct chunk *c, struct span *s, const struct agent_info *info, struct sbuf *scratch);
+ * own tags point into the chunk's arena afterwards where they had to change. `any_card`: tags that may be a card's number,
+ * too, which many ids of 12 to 16 digits may be. Uses `scratch`. False: memory is out, and what could not be obfuscated is
+ * gone. */
+bool obfuscate_span(struct chunk *c, struct span *s, const struct agent_info *info, bool any_card, struct sbuf *scratch);
 
 #endif
