@@ -116,11 +116,14 @@ static void targets_names_known(struct session *s)
 		say_first(s, before);
 }
 
+#define EVENTS_AT_A_TIME 16
+
 static void drain_events(struct session *s)
 {
 	struct sh_ev_proc e;
 	uint32_t before = s->chosen;
-	while (read(s->events[0], &e, sizeof(e)) == sizeof(e))
+	/* Some at a time: where processes come faster than they can be looked at, signals still have their turn. */
+	for (int n = 0; n < EVENTS_AT_A_TIME && read(s->events[0], &e, sizeof(e)) == sizeof(e); n++)
 		targets_event(s, &e);
 	if (!s->service)
 		say_first(s, before);
