@@ -222,10 +222,10 @@ static void kernel_size_maps(struct kernel *k, uint32_t cpu_cnt)
 		bpf_map__set_max_entries(s->maps.tasks, 1);
 	bpf_map__set_max_entries(s->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
 	bpf_map__set_value_size(s->maps.contexts, (uint32_t)kernel_context_sz(k));
-	struct bpf_map *of_injection[] = {s->maps.remotes, s->maps.inject_plain, s->maps.inject_verdict,
-					  s->maps.inject_leaving};
-	for (size_t i = 0; i < sizeof(of_injection) / sizeof(of_injection[0]) && !k->inject.on; i++)
-		bpf_map__set_max_entries(of_injection[i], 1);
+	if (!k->inject.on) {
+		bpf_map__set_max_entries(s->maps.remotes, 1);
+		bpf_map__set_max_entries(s->maps.inject_leaving, 1);
+	}
 	/* Making a map of sockets takes CAP_NET_ADMIN. */
 	bpf_map__set_autocreate(s->maps.inject_plain, k->inject.on);
 	bpf_map__set_autocreate(s->maps.inject_verdict, k->inject.on);
