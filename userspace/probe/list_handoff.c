@@ -104,12 +104,7 @@ static void read_handoff(struct list_reader *r, const struct yaml_node *one)
 LIST_READER(list_read_handoffs)
 {
 	(void)field;
-	bool list = value->kind == YAML_SEQUENCE && value->first;
-	if (!list && value->kind != YAML_MAPPING) {
-		list_expected(r, key, value);
-		return;
-	}
-	for (const struct yaml_node *one = list ? value->first : value; one; one = list ? one->next : NULL) {
+	for (const struct yaml_node *one = list_first_map(r, key, value); one; one = list_next_map(value, one)) {
 		if (r->list->handoffs.cnt == PROBE_LIST_MAX_HANDOFFS) {
 			yaml_error(&r->src, one, "more than %d hand-offs", PROBE_LIST_MAX_HANDOFFS);
 			return;

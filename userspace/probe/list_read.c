@@ -248,6 +248,16 @@ void list_read_each(struct list_reader *r, const struct list_key *key, const str
 		item(r, key, one, field);
 }
 
+const struct yaml_node *list_first_map(struct list_reader *r, const struct list_key *key, const struct yaml_node *value)
+{
+	bool list = value->kind == YAML_SEQUENCE && value->first;
+	if (!list && value->kind != YAML_MAPPING) {
+		list_expected(r, key, value);
+		return NULL;
+	}
+	return list ? value->first : value;
+}
+
 static LIST_READER(add_string)
 {
 	struct sv text;

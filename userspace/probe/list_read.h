@@ -81,6 +81,14 @@ LIST_READER(list_read_capture);	    /* struct probe_capture */
 void list_read_each(struct list_reader *r, const struct list_key *key, const struct yaml_node *value, void *field,
 		    LIST_READER((*item)));
 
+/* For a value that is a map or a list of maps: the first one, or NULL when it is neither (reported); and the one after. */
+const struct yaml_node *list_first_map(struct list_reader *r, const struct list_key *key,
+				       const struct yaml_node *value);
+static inline const struct yaml_node *list_next_map(const struct yaml_node *value, const struct yaml_node *one)
+{
+	return one == value ? NULL : one->next;
+}
+
 /* One visit per entry of a map whose keys are free (tags, args): key checked (scalar, not empty, no duplicate),
  * value not NULL. */
 void list_read_entries(struct list_reader *r, const struct list_key *key, const struct yaml_node *map,

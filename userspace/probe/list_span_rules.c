@@ -292,12 +292,7 @@ static void read_rule(struct list_reader *r, const struct yaml_node *one)
 LIST_READER(list_read_span_rules)
 {
 	(void)field;
-	bool list = value->kind == YAML_SEQUENCE && value->first;
-	if (!list && value->kind != YAML_MAPPING) {
-		list_expected(r, key, value);
-		return;
-	}
-	for (const struct yaml_node *one = list ? value->first : value; one; one = list ? one->next : NULL) {
+	for (const struct yaml_node *one = list_first_map(r, key, value); one; one = list_next_map(value, one)) {
 		if (r->list->span_rules.cnt == SPAN_RULES_MAX) {
 			yaml_error(&r->src, one, "more than %d span rules", SPAN_RULES_MAX);
 			return;
