@@ -291,12 +291,16 @@ static struct sv json_text(json_t *v)
 	return json_is_string(v) ? (struct sv){json_string_value(v), json_string_length(v)} : SV_NULL;
 }
 
-/* Whole URL or not; NUL-terminated where it ends. */
-static struct sv path_of_url(struct sv url)
+struct sv log_url_path(struct sv url)
 {
-	char *host = url.len ? strstr(url.data, "://") : NULL;
-	const char *path = host ? host + 3 + strcspn(host + 3, "/?#") : url.data;
-	return url.len ? (struct sv){path, strcspn(path, "?#")} : SV_NULL;
+	const char *host = url.len ? memmem(url.data, url.len, "://", 3) : NULL;
+	size_t at = host ? (size_t)(host + 3 - url.data) : 0;
+	while (host && at < url.len && !strchr("/?#", url.data[at]))
+		at++;
+	size_t end = at;
+	while (end < url.len && url.data[end] != '?' && url.data[end] != '#')
+		end++;
+	return url.len ? (struct sv){url.data + at, end - at} : SV_NULL;
 }
 
 static void read_object(struct log_reader *r, struct log_line *l)
@@ -320,7 +324,7 @@ static void read_object(struct log_reader *r, struct log_line *l)
 	l->pid_said = l->pid != 0;
 	json_actor(member(r->object, tids), &l->tid);
 	l->method = json_text(member(r->object, methods));
-	l->path = path_of_url(json_text(member(r->object, paths)));
+	l->path = log_url_path(json_text(member(r->object, paths)));
 	if (!l->method.len || !l->path.len) {
 		l->method = l->path = SV_NULL;
 		find_request(r, json_text(member(r->object, requests)), l);

@@ -36,4 +36,7 @@ void log_reader_free(struct log_reader *r); /* NULL is fine */
 /* `line` without its end of line. What *ret borrows is valid until the next call. */
 void log_reader_line(struct log_reader *r, struct sv line, struct log_line *ret);
 
+/* The path of a URL, whole or without its host, without the query string; borrowed from it. */
+struct sv log_url_path(struct sv url);
+
 #endif

@@ -82,19 +82,6 @@ static uint64_t exact_number(struct sv json, const char *key)
 	return n;
 }
 
-/* http://host/path?query: the path. */
-static struct sv url_path(struct sv url)
-{
-	const char *host = url.len ? memmem(url.data, url.len, "://", 3) : NULL;
-	size_t at = host ? (size_t)(host + 3 - url.data) : 0;
-	while (host && at < url.len && url.data[at] != '/')
-		at++;
-	size_t end = at;
-	while (end < url.len && url.data[end] != '?' && url.data[end] != '#')
-		end++;
-	return (struct sv){url.data + at, end - at};
-}
-
 static bool read_trace_id(json_t *o, struct timeline_span *s)
 {
 	struct sv id = text_of(o, "trace_id_128");
@@ -139,7 +126,7 @@ static int read_owner(struct timeline *t, json_t *meta, json_t *metrics, struct 
 
 static int read_request(struct timeline *t, json_t *meta, struct timeline_span *s)
 {
-	struct sv path = url_path(text_of(meta, "http.url"));
+	struct sv path = log_url_path(text_of(meta, "http.url"));
 	s->served = sv_eq(text_of(meta, "span.kind"), SV("server"));
 	if (!keep_text(t, 3, text_of(meta, "http.method"), &s->method))
 		return -ENOMEM;
