@@ -49,6 +49,20 @@ int request_remote(struct io *io, struct sh_conn *conn, struct data_scratch *s);
 int socket_io(struct io *io);
 int socket_ended(struct io *io, u32 error);
 
+/* The last bytes of a call may lie in several pieces of memory: what of them is in this one. */
+static __always_inline void io_tail(const struct io *io, struct data_scratch *s, u64 base, u32 here)
+{
+	u32 behind = io->len - io->passed;
+	if (behind >= SH_TAIL_LEN || !here)
+		return;
+	u32 n = at_most(here, SH_TAIL_LEN - behind);
+	u32 at = SH_TAIL_LEN - behind - n;
+	AT_MOST_AGAIN(at, SH_TAIL_LEN);
+	AT_MOST_AGAIN(n, SH_TAIL_LEN);
+	if (!bpf_probe_read_user(s->event.tail + at, n, (void *)(base + here - n)))
+		s->event.tail_len += n;
+}
+
 /* The i-th iovec's part of what is to be copied. Nonzero: there is no more. */
 GLOBAL int io_piece(struct io *io, struct data_scratch *s, u32 i)
 {
@@ -68,9 +82,7 @@ GLOBAL int io_piece(struct io *io, struct data_scratch *s, u32 i)
 		io->copied += n;
 	}
 	io->passed += here;
-	if (io->passed == io->len && io->copied < io->len && here >= SH_TAIL_LEN &&
-	    !bpf_probe_read_user(s->event.tail, SH_TAIL_LEN, (void *)(v.base + here - SH_TAIL_LEN)))
-		s->event.tail_len = SH_TAIL_LEN;
+	io_tail(io, s, v.base, here);
 	return 0;
 }
 
@@ -97,6 +109,8 @@ GLOBAL u32 io_copy(struct io *io, struct data_scratch *s, u32 want)
 	for (u32 i = 0; i < SH_MAX_IOVECS; i++)
 		if (io_piece(io, s, i))
 			break;
+	if (io->copied >= io->len || s->event.tail_len < SH_TAIL_LEN)
+		s->event.tail_len = 0;
 	return io->copied;
 }
 
@@ -309,7 +323,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 	/* A message may follow another one without an answer between them: pipelined requests, 100 and then 200. */
 	bool look = begins && (requests || conn->first_cnt == 4);
 	bool few = io->len <= SH_TAIL_LEN; /* all of them, as of longer pieces the end: the last chunk may be alone */
-	u32 copied = io_copy(io, s, !want && (look || few) ? 8 : want);
+	u32 copied = io_copy(io, s, (few || look) && want < SH_TAIL_LEN ? SH_TAIL_LEN : want);
 	u32 kind, before = conn->first_cnt;
 	if (begins) {
 		u32 first = conn->first;

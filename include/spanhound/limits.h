@@ -16,7 +16,7 @@
 #define SH_MAX_CONNS	65536 /* sockets of chosen processes; memory is taken only for those in use */
 #define SH_MAX_HEAD	4096  /* most bytes copied of one message */
 #define SH_HEAD_DEFAULT 1024
-#define SH_MAX_IOVECS	8     /* of one vectored call, looked at */
+#define SH_MAX_IOVECS	64    /* of one vectored call, looked at */
 #define SH_MAX_INJECTED 16384 /* bytes of one write into which a header is put */
 #define SH_MAX_REMOTES	65536 /* traces that came with requests, remembered */
 #define SH_MAX_SYSCALLS 512   /* system call numbers looked at */

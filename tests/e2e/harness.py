@@ -301,6 +301,15 @@ class Spanhound:
             t.join(10)  # a program it started may live on and hold the pipes
         return self.process.returncode
 
+    def wait_spans(self, cnt):
+        """So many spans in its file. In vain: what there was instead, and what became of the rest."""
+        try:
+            wait_for(lambda: len(read_spans_so_far(self.spans_path)) >= cnt, f"{cnt} spans")
+        except AssertionError as e:
+            got = self.stop(status=None)
+            lines = "\n".join(json.dumps(x) for x in got.spans)
+            raise AssertionError(f"{e}\n{got.summary}\n{got.stderr}{lines}") from None
+
     def stop(self, sig=signal.SIGINT, timeout=PATIENCE_S, status=0):
         if self.process.poll() is None:
             self.process.send_signal(sig)

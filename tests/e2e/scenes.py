@@ -395,6 +395,35 @@ class ChunkedLarge(Scene):
         read_response(c)
 
 
+class ChunkedVectors(Scene):
+    """Large chunks in answers that pass by vectored calls, their end in more than one piece of memory. Behind each
+    answer the client says so, and waits: nothing else tells that it is over."""
+    cuts = range(1, 10)
+    size = 5000
+
+    def serve(self, conn):
+        for cut in self.cuts:
+            read_head(conn)
+            conn.sendall(response(200, b"%x\r\n" % self.size, "Transfer-Encoding: chunked\r\n", length=False))
+            whole = b"c" * self.size + b"\r\n0\r\n\r\n"
+            # More pieces than proxies have in a call, small and large ones, none of them at a border of the framing.
+            pieces = [whole[:100], *(whole[i:i + 1] for i in range(100, 130)), whole[130:-cut], whole[-cut:]]
+            settle()
+            assert os.writev(conn.fileno(), pieces) == len(whole)
+
+    def ask(self, c):
+        for cut in self.cuts:
+            c.sendall(request(f"/vectors/{cut}"))
+            while not c.recv(1000).endswith(b"\r\n%x\r\n" % self.size):
+                pass
+            end = self.size + 7
+            time.sleep(0.1)
+            pieces = [bytearray(90), *(bytearray(2) for _ in range(12)), bytearray(end - 114 - cut), bytearray(cut)]
+            assert os.readv(c.fileno(), pieces) == end
+            print("answered", flush=True)
+            sys.stdin.readline()
+
+
 class Lookalike(Scene):
     """Bodies that begin, at the beginning of a write, like messages."""
     body = request("/not/a/request") + response(500)

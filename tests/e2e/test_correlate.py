@@ -10,7 +10,6 @@ import urllib.request
 import pytest
 
 import harness
-from harness import wait_for
 
 # Each request is one thread's, and says in each line which it is: what correlate must not need.
 SERVER = """
@@ -74,7 +73,7 @@ def test_lines_of_a_server(spanhound, background, tmp_path, form):
         c.start()
     for c in clients:
         c.join()
-    wait_for(lambda: len(harness.read_spans_so_far(s.spans_path)) >= CLIENTS * EACH, "the spans")
+    s.wait_spans(CLIENTS * EACH)
     r = s.stop()
     span = {x["meta"]["http.url"].rsplit("/", 1)[1]: x for x in r.spans}
     assert len(span) == CLIENTS * EACH

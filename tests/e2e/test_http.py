@@ -58,7 +58,7 @@ def attach(spanhound, *servers, **kwargs):
 
 def stop(s, cnt):
     """Once so many spans are there."""
-    wait_for(lambda: len(harness.read_spans_so_far(s.spans_path)) >= cnt, f"{cnt} spans")
+    s.wait_spans(cnt)
     got = web.seen(s.stop())
     check_sane(got.spans)
     return got

@@ -145,6 +145,24 @@ def test_chunked_beyond_what_is_copied(play):
         check_request(s, "GET", "/chunked/after", 201, 0, 2)
 
 
+def test_chunked_by_vectored_calls(spanhound, ends):
+    """The last chunk is recognised wherever it lies."""
+    server = ends("ChunkedVectors", "server")
+    client = ends("ChunkedVectors", "client", server.said[1])
+    s = spanhound("--pid", f"{server.pid},{client.pid}")
+    server.go()
+    client.go()
+    for cut in range(1, 10):
+        assert client.read_line() == "answered\n"
+        s.wait_spans(2 * cut)
+        client.go()
+    client.finish()
+    server.finish()
+    for i, pair in enumerate(joined(web.seen(s.stop()), 9)):
+        for span in pair:
+            check_request(span, "GET", f"/vectors/{i + 1}", 200)
+
+
 def test_bodies_that_look_like_messages(play):
     first, after = joined(play("Lookalike"), 2, not_http=2)
     for s in first:

@@ -418,7 +418,8 @@ static void connection_turn(struct connection *n, bool request, uint64_t now_ns)
 /* The last bytes of a piece that was not wholly copied: the last chunk may be recognised by them. */
 static struct sv tail_of(const struct sh_ev_data *e, uint64_t unseen)
 {
-	return unseen > e->tail_len ? (struct sv){(const char *)e->tail, e->tail_len} : SV_NULL;
+	size_t n = unseen < e->tail_len ? (size_t)unseen : e->tail_len;
+	return n ? (struct sv){(const char *)e->tail + e->tail_len - n, n} : SV_NULL;
 }
 
 static void connection_feed(struct connection *n, const struct sh_ev_data *e, struct sv bytes, uint64_t unseen,
