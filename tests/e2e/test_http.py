@@ -4,6 +4,7 @@ import http.client
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -476,16 +477,24 @@ def test_apache(spanhound, servers, mpm):
 
 # --- clients --------------------------------------------------------------------------------------------------------
 
-def test_curl(spanhound, servers, background):
-    """Started after the attach, found by its name; a process lives for one request."""
+def processes_so_far(s):
+    """What a summary on demand says; whoever is counted is being traced."""
+    s.process.send_signal(signal.SIGUSR1)
+    found = re.findall(r"^spanhound: (\d+) process", s.stderr, re.M)
+    return int(found[-1]) if found else 0
+
+
+def test_curl(spanhound, servers):
+    """Started after the attach, found by its arguments; a process lives for one request."""
     needs("nginx", "curl")
     n = servers(web.nginx, 'location / { return 200 "hello\\n"; }')
     mark = f"mark-{n.port}"
     s = spanhound("--cmdline", f"*curl*{mark}*", "--pid", n.pid)
     for i in range(3):
-        p = subprocess.run(["curl", "-sS", "-H", f"X: {mark}", f"http://127.0.0.1:{n.port}/c/{'abc'[i]}"], capture_output=True, text=True,
-                           timeout=60)
-        assert p.stdout == "hello\n", p.stderr
+        # It is given its URL when it is known that its arguments were read.
+        curl = subprocess.Popen(["curl", "-sS", "-H", f"X: {mark}", "-K", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        wait_for(lambda: processes_so_far(s) == 2 + i, "curl's being traced")
+        assert curl.communicate(f"url = http://127.0.0.1:{n.port}/c/{'abc'[i]}\n", timeout=60)[0] == "hello\n"
     got = stop(s, 6)
     assert paths(got.clients) == ["/c/a", "/c/b", "/c/c"]
     for client, server in got.pairs:
