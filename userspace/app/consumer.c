@@ -7,12 +7,12 @@
 #include "app/session_private.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pace.h"
 #include "base/priority.h"
 
-#define POLL_MS	       5
-#define IDLE_PASSES    20  /* without a record, before going to sleep */
-#define SLEEP_MS       200 /* even asleep: chunks may be due */
-#define BUSY_BACKLOG   8   /* a ring filled to one eighth is drained again at once */
+#define IDLE_PASSES    20		     /* without a record, before going to sleep */
+#define SLEEP_NS       (200 * NSEC_PER_MSEC) /* even asleep: chunks may be due */
+#define BUSY_BACKLOG   8		     /* a ring filled to one eighth is drained again at once */
 #define CLOCK_EVERY_NS NSEC_PER_SEC
 
 struct consumer {
@@ -94,7 +94,7 @@ static void consumer_sleep(struct session *s)
 	shared->consumer_asleep = 1;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (ring_set_backlog(rings) == 0)
-		ring_set_wait(rings, SLEEP_MS);
+		ring_set_wait(rings, SLEEP_NS);
 	shared->consumer_asleep = 0;
 }
 
@@ -103,6 +103,7 @@ static void *consumer_main(void *arg)
 	struct consumer c = {.session = arg};
 	struct session *s = arg;
 	struct ring_set *rings = kernel_rings(s->kernel);
+	struct pace pace = {0};
 	unsigned idle = 0;
 
 	if (priority_give_way() < 0)
@@ -114,7 +115,7 @@ static void *consumer_main(void *arg)
 		if (idle > IDLE_PASSES)
 			consumer_sleep(s);
 		else
-			ring_set_wait(rings, POLL_MS);
+			ring_set_wait(rings, pace_sleep_ns(&pace, c.now_ns, clock_mono_ns()));
 	}
 	while (consumer_pass(&c) || ring_set_backlog(rings))
 		;

@@ -4,9 +4,9 @@
 
 /* How our threads share processors with those who are traced.
  *
- * The consumer and the exporter wake every few milliseconds and work off what has gathered: 10,000 requests a second
- * are a hundred microseconds and more in one go. A traced thread that wakes on that processor meanwhile must not wait
- * for the end of it; but neither may we starve on a busy machine, for then the rings run over.
+ * The consumer and the exporter wake every so often and work off what has gathered: tens of microseconds at once while
+ * there is little of it (base/pace.h), milliseconds when there is much. A traced thread that wakes on that processor
+ * meanwhile must not wait for the end of it; but neither may we starve on a busy machine, for then the rings run over.
  *
  * Since Linux 6.12 a thread may ask for time slices of its own length (sched_setattr(2), sched_runtime of SCHED_OTHER).
  * Whoever has the longer ones is interrupted at once by the waking of one with shorter ones, and has nevertheless its

@@ -8,17 +8,16 @@
 
 #include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/pace.h"
 #include "base/priority.h"
 #include "export/exporter.h"
 #include "trace/assembly.h"
 
 #define QUEUE_MAX_SINKS	  8
 #define QUEUE_SINK_FDS	  16
-#define QUEUE_BATCH_SPANS 4096 /* written between two ticks */
-/* The longer, the more chunks are on their way: at 100,000 requests a second 5 ms of them are all that fits into a
- * processor's cache of a megabyte or two. */
-#define QUEUE_NAP_NS   (5 * NSEC_PER_MSEC)
-#define QUEUE_STALL_NS (1000 * NSEC_PER_MSEC) /* of -EAGAIN, then the batch is given up for that exporter */
+#define QUEUE_BATCH_SPANS 4096			 /* written between two ticks */
+#define QUEUE_NAP_NS	  (5 * NSEC_PER_MSEC)	 /* while an exporter cannot take more */
+#define QUEUE_STALL_NS	  (1000 * NSEC_PER_MSEC) /* of -EAGAIN, then the batch is given up for that exporter */
 
 struct sink {
 	const struct exporter_ops *ops;
@@ -319,6 +318,8 @@ static void *queue_run(void *arg)
 	struct export_queue *q = arg;
 	uint64_t deadline_ns;
 	bool busy = false;
+	struct pace pace = {0};
+	uint64_t awake_ns = clock_mono_ns();
 	priority_give_way(); /* if it can be */
 	while (!queue_stopping(q, &deadline_ns)) {
 		if (!q->batch)
@@ -333,12 +334,13 @@ static void *queue_run(void *arg)
 		}
 		queue_hasten(q);
 		if (!done || busy)
-			queue_sleep(q, QUEUE_NAP_NS);
+			queue_sleep(q, done ? pace_sleep_ns(&pace, awake_ns, clock_mono_ns()) : QUEUE_NAP_NS);
 		else if (queue_may_sleep(q)) {
 			chunk_pool_trim(q->options.pool);
 			queue_sleep(q, EXPORT_TICK_NS);
 		}
 		busy = false;
+		awake_ns = clock_mono_ns();
 	}
 	queue_finish(q, deadline_ns);
 	return NULL;

@@ -286,11 +286,12 @@ size_t ring_set_backlog(const struct ring_set *s)
 	return most;
 }
 
-void ring_set_wait(struct ring_set *s, int timeout_ms)
+void ring_set_wait(struct ring_set *s, uint64_t timeout_ns)
 {
 	struct epoll_event e[8];
 	uint64_t n;
-	int cnt = epoll_wait(s->epoll_fd, e, 8, timeout_ms);
+	struct timespec t = {(time_t)(timeout_ns / NSEC_PER_SEC), (long)(timeout_ns % NSEC_PER_SEC)};
+	int cnt = epoll_pwait2(s->epoll_fd, e, 8, &t, NULL);
 	s->stats.wakeups += cnt > 0;
 	for (int i = 0; i < cnt; i++)
 		if (e[i].data.fd == s->wake_fd && read(s->wake_fd, &n, sizeof(n)) < 0)

@@ -30,8 +30,8 @@ size_t ring_set_drain(struct ring_set *r, ring_record_fn fn, void *arg, struct r
 size_t ring_set_size(const struct ring_set *r); /* bytes of one ring */
 /* Bytes waiting in the fullest ring. */
 size_t ring_set_backlog(const struct ring_set *r);
-/* Until a producer wakes us or `timeout_ms` passed. */
-void ring_set_wait(struct ring_set *r, int timeout_ms);
+/* Until a producer wakes us or `timeout_ns` passed. */
+void ring_set_wait(struct ring_set *r, uint64_t timeout_ns);
 /* Ends a ring_set_wait() of another thread. Async-signal-safe. */
 void ring_set_wake(struct ring_set *r);
 
