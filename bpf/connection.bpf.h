@@ -128,7 +128,7 @@ static __always_inline struct sh_conn *conn_get(const struct socket_place *s)
 static __always_inline struct sh_conn *conn_make(struct sock *sk, u64 ino, u16 family, u32 tgid)
 {
 	u64 key = (u64)sk;
-	struct sh_conn new = {.ino = ino, .family = family, .tgid = tgid};
+	struct sh_conn new = {.ino = family == AF_UNIX ? ino : 0, .family = family, .tgid = tgid};
 
 	new.id = __sync_fetch_and_add(&shared.next_conn, 1) + 1;
 	if (bpf_map_update_elem(&conns, &key, &new, BPF_NOEXIST))

@@ -179,7 +179,13 @@ enum sh_protocol {
 /* A stream socket of a chosen process. Key: address of its struct sock. */
 struct sh_conn {
 	__u64 id;
-	__u64 ino;		       /* of the socket file: tells a new socket at a Unix socket's old address */
+	union {
+		__u64 ino;		/* of a Unix socket's file: tells a new socket at an old one's address */
+		struct {		/* of TCP */
+			__u32 sent_seq; /* where the last write began */
+			__u32 next_seq; /* where the next request begins */
+		};
+	};
 	struct sh_span_context self;   /* exchange under way */
 	struct sh_span_context resume; /* what its request was written under, or its connect() called */
 	__u64 connect_ns;	       /* when connect() was called */
@@ -200,8 +206,6 @@ struct sh_conn {
 	__u8 link;	 /* of the exchange that was begun before its bytes passed */
 	__u32 pushed;	 /* bytes that were put into the message under way */
 	__u64 parent_id; /* of that exchange */
-	__u32 sent_seq;	 /* where the last write began */
-	__u32 next_seq;	 /* where the next request begins */
 };
 
 /* sh_conn.inject */

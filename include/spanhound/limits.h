@@ -6,8 +6,8 @@
 
 #define SH_MAX_FRAMES	 128   /* open probed calls of one thread */
 #define SH_ARENA_SZ	 4096  /* captured values of a thread's open calls, bytes; a power of two */
-#define SH_MAX_THREADS	 65536 /* execution contexts; memory is taken only for those in use */
-#define SH_MAX_PROCESSES 16384 /* chosen processes, children included */
+#define SH_MAX_THREADS	 32768 /* execution contexts; memory is taken only for those in use */
+#define SH_MAX_PROCESSES 8192  /* chosen processes, children included */
 #define SH_KERNEL_NEST	 64    /* MAX_URETPROBE_DEPTH of kernel/events/uprobes.c */
 #define SH_MAX_RECORD	 2560  /* bound of one call record with all its captures */
 #define SH_MAX_HANDOFFS	 65536 /* work on its way between threads */

@@ -76,8 +76,7 @@ void connection_shared_release(struct connection_shared *s)
 
 void connection_init(struct connection *n, struct connection_shared *shared)
 {
-	n->shared = shared;
-	n->next_number = 1;
+	*n = (struct connection){.shared = shared, .next_number = 1};
 }
 
 /* NULL when out of memory. */

@@ -16,8 +16,8 @@ struct connection_shared {
 	struct http1_shared http1;
 	struct exchanges *exchanges;
 	struct connections_stats *stats;
-	struct connection **slots; /* by number */
-	struct hindex askers;	   /* of those of chosen processes that ask: by their ends */
+	struct connection *slots; /* by number; those without `shared` are free */
+	struct hindex askers;	  /* of those of chosen processes that ask: by their ends */
 	struct dialogue *spare;
 	uint32_t spare_cnt;
 	struct actors *actors;

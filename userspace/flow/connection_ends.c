@@ -36,9 +36,9 @@ static struct connection *connection_asker(const struct connection *n)
 	struct join_key ends = connection_ends(n, 0), other;
 	uint32_t ref;
 	for (uint32_t i = n->ends_hash; (ref = hindex_at(&n->shared->askers, &i, n->ends_hash)) != HINDEX_NONE; i++) {
-		other = connection_ends(n->shared->slots[ref], 0);
+		other = connection_ends(&n->shared->slots[ref], 0);
 		if (!memcmp(&ends, &other, sizeof(ends)))
-			return n->shared->slots[ref];
+			return &n->shared->slots[ref];
 	}
 	return NULL;
 }

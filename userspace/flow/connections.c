@@ -44,7 +44,8 @@ struct connections *connections_new(const struct connections_options *options)
 	c->shared.exchanges = options->exchanges;
 	c->shared.stats = &c->stats;
 	c->shared.actors = options->actors;
-	c->shared.slots = calloc(options->max ? options->max : 1, sizeof(struct connection *));
+	/* One piece, of which memory is taken only for those in use: the first ones. */
+	c->shared.slots = calloc(options->max ? options->max : 1, sizeof(struct connection));
 	if (ages_init(&c->numbers, options->max) && c->shared.slots)
 		return c;
 	connections_free(c);
@@ -66,11 +67,10 @@ static void connections_remove(struct connections *c, struct connection *n)
 	connection_release(n);
 	hindex_del(&c->by_id, id_hash(n->id), n->slot);
 	ages_give(&c->numbers, n->slot);
-	c->shared.slots[n->slot] = NULL;
 	if (c->last == n)
 		c->last = NULL;
 	c->stats.open--;
-	free(n);
+	n->shared = NULL;
 }
 
 void connections_free(struct connections *c)
@@ -78,8 +78,8 @@ void connections_free(struct connections *c)
 	if (!c)
 		return;
 	for (uint32_t i = 0; c->shared.slots && i < c->numbers.fresh; i++)
-		if (c->shared.slots[i])
-			connections_remove(c, c->shared.slots[i]);
+		if (c->shared.slots[i].shared)
+			connections_remove(c, &c->shared.slots[i]);
 	free(c->shared.slots);
 	ages_release(&c->numbers);
 	hindex_release(&c->by_id);
@@ -96,8 +96,8 @@ static void connections_sweep(struct connections *c, uint64_t now_ns)
 		return;
 	c->next_sweep_ns = now_ns + SWEEP_NS;
 	for (uint32_t i = 0; i < c->numbers.fresh; i++) {
-		struct connection *n = c->shared.slots[i];
-		if (!n || n->dirty || now_ns < n->last_ns || now_ns - n->last_ns < IDLE_NS)
+		struct connection *n = &c->shared.slots[i];
+		if (!n->shared || n->dirty || now_ns < n->last_ns || now_ns - n->last_ns < IDLE_NS)
 			continue;
 		c->stats.evicted++;
 		connection_torn(n, now_ns);
@@ -111,8 +111,8 @@ static struct connection *connections_find(struct connections *c, uint64_t id)
 		return c->last;
 	uint32_t hash = id_hash(id), ref;
 	for (uint32_t i = hash; (ref = hindex_at(&c->by_id, &i, hash)) != HINDEX_NONE; i++)
-		if (c->shared.slots[ref]->id == id)
-			return c->last = c->shared.slots[ref];
+		if (c->shared.slots[ref].id == id)
+			return c->last = &c->shared.slots[ref];
 	return NULL;
 }
 
@@ -125,16 +125,14 @@ static struct connection *connections_make(struct connections *c, uint64_t id, u
 	}
 	if (slot == AGES_NONE)
 		return NULL;
-	struct connection *n = calloc(1, sizeof(*n));
-	if (!n || hindex_put(&c->by_id, id_hash(id), slot)) {
+	struct connection *n = &c->shared.slots[slot];
+	if (hindex_put(&c->by_id, id_hash(id), slot)) {
 		ages_give(&c->numbers, slot);
-		free(n);
 		return NULL;
 	}
 	connection_init(n, &c->shared);
 	n->id = id;
 	n->slot = slot;
-	c->shared.slots[slot] = n;
 	c->stats.open++;
 	return c->last = n;
 }
@@ -323,8 +321,8 @@ void connections_flush(struct connections *c, uint64_t now_ns)
 {
 	connections_pass(c, now_ns);
 	for (uint32_t i = 0; i < c->numbers.fresh; i++)
-		if (c->shared.slots[i])
-			connection_unfinished(c->shared.slots[i], now_ns);
+		if (c->shared.slots[i].shared)
+			connection_unfinished(&c->shared.slots[i], now_ns);
 }
 
 void connections_stats(const struct connections *c, struct connections_stats *ret)

@@ -29,7 +29,7 @@ struct scan {
 	size_t overflow; /* matches beyond SCAN_MAX_MATCHES: left out */
 };
 #define SCAN_MAX_SKIPPED 256
-#define SCAN_MAX_MATCHES 16384 /* SH_MAX_PROCESSES of spanhound/limits.h */
+#define SCAN_MAX_MATCHES 8192  /* SH_MAX_PROCESSES of spanhound/limits.h */
 
 /* Into a zeroed or released `ret`. 0; -errno when `root` itself cannot be read, described into err. */
 int scan_processes(const char *root, const struct target_spec *specs, size_t spec_cnt, struct scan *ret,
