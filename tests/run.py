@@ -17,7 +17,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "3"))
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "2"))
 UNIT_TIMEOUT_S = 300
 EMULATED_TIMEOUT_S = 1500
 E2E_TIMEOUT_S = 3600 if os.environ.get("SPANHOUND_SOAK") == "1" else 1500

@@ -60,7 +60,7 @@ def test_killed_under_load_many_times(tmp_path, hot):
     """SIGKILL while the target runs at full speed; its own checks stay right."""
     objects = set()
     targets = [hot(1, 0).go(), hot(2, 2000, variant="cet").go()]
-    for i in range(50 if SOAK else 12):
+    for i in range(50 if SOAK else 6):
         link = harness.LINKS[i % 3]
         s = harness.Spanhound(str(tmp_path), "--pid", ",".join(str(t.pid) for t in targets), "-f", "p_hot*", "--link", link,
                               "--end", harness.ENDS[i % 2])
@@ -80,7 +80,7 @@ def test_attach_detach_under_load(tmp_path, hot):
     """On every path in turn; each round sees calls, and the target's own checks stay right."""
     targets = [hot(1, 0).go(), hot(2, 2000, variant="cet").go()]
     paths = [(a, b) for a in harness.LINKS for b in harness.ENDS]
-    for i in range(200 if SOAK else 12):
+    for i in range(200 if SOAK else 6):
         link, end = paths[i % len(paths)]
         s = harness.Spanhound(str(tmp_path), "--pid", ",".join(str(t.pid) for t in targets), "-f", "p_hot*", "--link", link,
                               "--end", end, "--count", "1")

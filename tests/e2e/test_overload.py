@@ -16,7 +16,7 @@ def test_identity_under_overload(spanhound, hot, info, link, end):
     why = harness.link_missing(info, link)
     if why:
         pytest.skip(why)
-    h = hot(4, 0, 2)
+    h = hot(4, 0, 2 if harness.SOAK else 1)
     s = spanhound("--pid", h.pid, "-f", "p_hot", "-f", "p_hot_inner", "--link", link, "--end", end)
     h.go()
     out = h.stop_by_itself()
