@@ -357,11 +357,6 @@ int http_start(struct http *h, struct http_request *r)
 	return -ENOMEM;
 }
 
-unsigned http_active(const struct http *h)
-{
-	return h->active;
-}
-
 void http_run(struct http *h, uint64_t now_ns)
 {
 	int running;

@@ -49,7 +49,6 @@ struct http *http_new(const struct agent_url *where, const char *user_agent);
 void http_free(struct http *h); /* NULL is fine; what is under way is given up */
 /* -EAGAIN when HTTP_MAX_ACTIVE are under way, -ENOMEM. */
 int http_start(struct http *h, struct http_request *r);
-unsigned http_active(const struct http *h);
 /* Does what can be done now. */
 void http_run(struct http *h, uint64_t now_ns);
 /* The next request that is done, or NULL. */
