@@ -25,6 +25,7 @@ GOLDEN_TIMEOUT_S = 300
 PACKAGES_TIMEOUT_S = 900
 CPUS = len(os.sched_getaffinity(0))
 E2E_WORKERS = CPUS + 1  # they wait more than they work
+MAX_SECOND_ATTEMPTS = 5  # more are no accident
 # A failure is shown in full, but not a novel.
 MAX_SHOWN = 6000
 
@@ -35,6 +36,7 @@ class Part:
         self.passed = 0
         self.failed = []   # (test, text)
         self.skipped = []  # (test, reason)
+        self.unsteady = []  # (test, text): failed, and passed at the second attempt
         self.begin = time.monotonic()
         self.seconds = 0.0
 
@@ -137,12 +139,12 @@ def lint(_output):
     return part.end()
 
 
-def pytest(part, output, folder, expression, timeout, process="all", options=()):
-    """One process of pytest (with the workers it starts), its results added to the part."""
+def pytest(part, output, folder, expression, timeout, process="all", options=(), tests=()):
+    """One process of pytest (with the workers it starts), its results added to the part. tests: only these."""
     results = os.path.join(output, f"{part.name}-{process}.xml")
     if os.path.exists(results):
         os.unlink(results)
-    command = [sys.executable, "-m", "pytest", os.path.join(HERE, folder), "-q", "-p", "no:cacheprovider",
+    command = [sys.executable, "-m", "pytest", *(tests or [os.path.join(HERE, folder)]), "-q", "-p", "no:cacheprovider",
                f"--junit-xml={results}", "--tb=short", "--no-header", "-o", "console_output_style=count", "--show-capture=no",
                *options, *(["-k", expression] if expression else [])]
     env = dict(os.environ, SPANHOUND_OUTPUT=os.path.abspath(output), PYTHONDONTWRITEBYTECODE="1", PYTHONUNBUFFERED="1")
@@ -193,13 +195,39 @@ def e2e(output, expression):
     part = Part("e2e")
     pytest(part, output, "e2e", expression, E2E_TIMEOUT_S, "together", ["-m", "not alone", "-n", str(E2E_WORKERS), "--dist", "loadgroup"])
     pytest(part, output, "e2e", expression, E2E_TIMEOUT_S, "alone", ["-m", "alone"])
+    try_again(part, output)
     return part.end()
+
+
+def node_id(test):
+    """pytest's name of a test in junit's form, module::name, to which pytest-xdist has added @GROUP."""
+    module, name = test.split("::", 1)
+    name = name[:name.index("]@") + 1] if "]@" in name else name if "[" in name else name.partition("@")[0]
+    return os.path.join(HERE, "e2e", f"{module}.py::{name}")
+
+
+def try_again(part, output):
+    """The machines that run this stop for seconds now and then. A test that failed is run once more, with nothing beside
+    it: what fails always still does, and what passes then is named, with the way it failed."""
+    if not 0 < len(part.failed) <= MAX_SECOND_ATTEMPTS or any("::" not in test for test, _ in part.failed):
+        return
+    again = Part(part.name)
+    tests = [node_id(test) for test, _ in part.failed]
+    pytest(again, output, "e2e", "", E2E_TIMEOUT_S, "again", tests=tests)
+    if again.passed != len(tests):
+        return
+    part.passed += len(tests)
+    part.unsteady = part.failed
+    part.failed = []
 
 
 def show(parts):
     for part in parts:
         for test, text in part.failed:
             print(f"\nFAILED {part.name}: {test}")
+            print("    " + text.strip().replace("\n", "\n    "))
+        for test, text in part.unsteady:
+            print(f"\nUNSTEADY {part.name}: {test} passed at the second attempt; before:")
             print("    " + text.strip().replace("\n", "\n    "))
     reasons = {}
     for part in parts:
