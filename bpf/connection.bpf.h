@@ -23,14 +23,6 @@
 #define S_IFMT		    0170000
 #define S_IFSOCK	    0140000
 
-/* One socket, found by its descriptor. */
-struct socket_place {
-	struct sock *sk;
-	u64 ino;
-	u16 family;
-	bool event; /* no socket: an eventfd, timerfd, signalfd ... */
-};
-
 /* Since 6.2: a pointer whose type the verifier believes and that may be read through at no cost. Before: each read is a call. */
 extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
 #define TYPED(type, pointer) ((type *)bpf_rdonly_cast((pointer), bpf_core_type_id_kernel(type)))
@@ -125,7 +117,8 @@ static __always_inline struct sh_conn *conn_get(const struct socket_place *s)
 	return c;
 }
 
-static __always_inline struct sh_conn *conn_make(struct sock *sk, u64 ino, u16 family, u32 tgid)
+/* On its own, because of the 128 bytes that it takes of the stack. */
+SUBPROGRAM struct sh_conn *conn_make(struct sock *sk, u64 ino, u16 family, u32 tgid)
 {
 	u64 key = (u64)sk;
 	struct sh_conn new = {.ino = family == AF_UNIX ? ino : 0, .family = family, .tgid = tgid};

@@ -75,9 +75,31 @@ struct tasks_map {
 };
 
 /* Where a record with bytes is put together: too large for the stack, too variable for a reservation. */
+/* One socket, found by its descriptor. */
+struct socket_place {
+	struct sock *sk;
+	u64 ino;
+	u16 family;
+	bool event; /* no socket: an eventfd, timerfd, signalfd ... */
+};
+
+/* What a system call did to one socket. */
+struct io {
+	u64 key; /* of the thread */
+	struct socket_place socket;
+	u64 data; /* where the bytes are, in the process: by `form` */
+	u32 count;
+	u32 form;
+	u32 len; /* bytes that passed */
+	u32 direction;
+	u32 want, copied, passed; /* of a vectored call, while its pieces are gathered */
+	u32 process;		  /* SH_PROCESS_* */
+};
+
 struct data_scratch {
 	struct sh_ev_data event;
 	u8 bytes[2 * SH_MAX_HEAD]; /* twice: the verifier bounds offset and length apart */
+	struct io io;		   /* not on the stack: before 6.13 there are 512 bytes of it for all calls */
 };
 
 struct scratch_map {

@@ -24,44 +24,20 @@
 
 #define MAX_MISSES   8 /* messages of an unknown protocol, after which a connection is not looked at any more */
 
-/* What a system call did to one socket. */
-struct io {
-	u64 key; /* of the thread */
-	struct socket_place socket;
-	u64 data; /* where the bytes are, in the process: by `form` */
-	u32 count;
-	u32 form;
-	u32 len; /* bytes that passed */
-	u32 direction;
-	u32 want, copied, passed; /* of a vectored call, while its pieces are gathered */
-	u32 process;		  /* SH_PROCESS_* */
-};
-
 struct user_iovec {
 	u64 base, len;
 };
 
 /* Each a global function: verified once, on its own, whatever is around it. */
 int io_piece(struct io *io, struct data_scratch *s, u32 i);
+int io_tail(struct io *io, struct data_scratch *s, u32 i, u32 here);
 u32 io_copy(struct io *io, struct data_scratch *s, u32 want);
 int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e);
-int request_remote(struct io *io, struct sh_conn *conn, struct data_scratch *s);
+int request_head(void);
+int request_remote(struct io *io);
 int socket_io(struct io *io);
+int socket_emit(struct io *io);
 int socket_ended(struct io *io, u32 error);
-
-/* The last bytes of a call may lie in several pieces of memory: what of them is in this one. */
-static __always_inline void io_tail(const struct io *io, struct data_scratch *s, u64 base, u32 here)
-{
-	u32 behind = io->len - io->passed;
-	if (behind >= SH_TAIL_LEN || !here)
-		return;
-	u32 n = at_most(here, SH_TAIL_LEN - behind);
-	u32 at = SH_TAIL_LEN - behind - n;
-	AT_MOST_AGAIN(at, SH_TAIL_LEN);
-	AT_MOST_AGAIN(n, SH_TAIL_LEN);
-	if (!bpf_probe_read_user(s->event.tail + at, n, (void *)(base + here - n)))
-		s->event.tail_len += n;
-}
 
 /* The i-th iovec's part of what is to be copied. Nonzero: there is no more. */
 GLOBAL int io_piece(struct io *io, struct data_scratch *s, u32 i)
@@ -82,7 +58,25 @@ GLOBAL int io_piece(struct io *io, struct data_scratch *s, u32 i)
 		io->copied += n;
 	}
 	io->passed += here;
-	io_tail(io, s, v.base, here);
+	return 0;
+}
+
+/* The last bytes of a call may lie in several pieces of memory: those in the i-th, `here` bytes of which passed. On its
+ * own, because io_piece() is as deep in the stack as 6.1 allows. */
+GLOBAL int io_tail(struct io *io, struct data_scratch *s, u32 i, u32 here)
+{
+	struct user_iovec v;
+	u32 behind = io ? io->len - io->passed : SH_TAIL_LEN;
+
+	if (!io || !s || behind >= SH_TAIL_LEN ||
+	    bpf_probe_read_user(&v, sizeof(v), (void *)(io->data + i * sizeof(v))))
+		return 0;
+	u32 n = at_most(here, SH_TAIL_LEN - behind);
+	u32 at = SH_TAIL_LEN - behind - n;
+	AT_MOST_AGAIN(at, SH_TAIL_LEN);
+	AT_MOST_AGAIN(n, SH_TAIL_LEN);
+	if (n && !bpf_probe_read_user(s->event.tail + at, n, (void *)(v.base + here - n)))
+		s->event.tail_len += n;
 	return 0;
 }
 
@@ -106,9 +100,13 @@ GLOBAL u32 io_copy(struct io *io, struct data_scratch *s, u32 want)
 		return 0;
 	io->copied = io->passed = 0;
 	io->want = want;
-	for (u32 i = 0; i < SH_MAX_IOVECS; i++)
+	for (u32 i = 0; i < SH_MAX_IOVECS; i++) {
+		u32 before = io->passed;
 		if (io_piece(io, s, i))
 			break;
+		if (io->len - io->passed < SH_TAIL_LEN)
+			io_tail(io, s, i, io->passed - before);
+	}
 	if (io->copied >= io->len || s->event.tail_len < SH_TAIL_LEN)
 		s->event.tail_len = 0;
 	return io->copied;
@@ -175,18 +173,37 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	return 0;
 }
 
-/* Reads the trace a request continues, if what its process asks for may have to name it. */
-GLOBAL int request_remote(struct io *io, struct sh_conn *conn, struct data_scratch *s)
+/* May what its process asks for have to name the trace that this request continues? */
+static __always_inline bool wants_remote(const struct io *io, const struct data_scratch *s)
 {
-	u32 index = REMOTE_SCRATCH_EXIT;
+	return settings.inject && io->process & SH_PROCESS_INJECT && io->direction == DIR_READ &&
+	       s->event.hdr.flags & SH_DATA_REQUEST;
+}
 
-	if (!settings.inject || !io || !conn || !s || !(io->process & SH_PROCESS_INJECT) || io->direction != DIR_READ)
-		return 0;
+GLOBAL int request_head(void)
+{
+	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	if (!r)
+	if (!settings.inject || !s || !r)
 		return 0;
 	r->head.len = at_most(s->event.copied, SH_MAX_HEAD);
 	sh_head_read(&r->head, s->bytes);
+	return 0;
+}
+
+/* The trace that a request continues: of the head that was read. */
+GLOBAL int request_remote(struct io *io)
+{
+	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
+
+	if (!settings.inject || !io)
+		return 0;
+	struct sh_conn *conn = conn_get(&io->socket);
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
+	if (!conn || !s || !r)
+		return 0;
 	sh_head_remote(&r->head, s->bytes, &r->remote);
 	if (!r->remote.unsure && !r->remote.trace_lo)
 		return 0;
@@ -273,6 +290,14 @@ static __always_inline void data_emit(struct data_scratch *s, struct sh_conn *co
 		__sync_fetch_and_add(&shared.drops[SH_DROP_ring_full], 1);
 	else
 		__sync_fetch_and_add(&shared.data_lost, 1);
+}
+
+static __always_inline void io_emit(struct io *io, struct sh_conn *conn, struct data_scratch *s)
+{
+	if (!(conn->flags & SH_CONN_FLAG_TOLD))
+		conn_tell(conn, io->socket.sk, io->key);
+	data_emit(s, conn);
+	conn->inject &= ~SH_CONN_INJECT_PENDING;
 }
 
 /* Takes note of the message's first four bytes as they come. */
@@ -369,7 +394,6 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		if (conn->first == FOUR('C', 'O', 'N', 'N'))
 			conn->flags |= SH_CONN_FLAG_TUNNEL;
 		exchange_begin(io, conn, &s->event);
-		request_remote(io, conn, s);
 	} else if (kind == LOOKS_RESPONSE) {
 		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
 			conn->flags |= SH_CONN_FLAG_SERVER;
@@ -384,6 +408,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 	return true;
 }
 
+/* Nonzero: its record is made, and may have to name another trace before it is emitted. */
 GLOBAL int socket_io(struct io *io)
 {
 	u32 zero = 0;
@@ -402,14 +427,36 @@ GLOBAL int socket_io(struct io *io)
 	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 	if (!s || !conn_follow(io, conn, s))
 		return 0;
-	if (!(conn->flags & SH_CONN_FLAG_TOLD))
-		conn_tell(conn, io->socket.sk, io->key);
-	data_emit(s, conn);
-	conn->inject &= ~SH_CONN_INJECT_PENDING;
+	if (wants_remote(io, s))
+		return 1;
+	io_emit(io, conn, s);
 	if (conn->first == FOUR('H', 'T', 'T', 'P') && s->event.hdr.flags & SH_DATA_START &&
 	    leaves_http(conn, s->bytes, s->event.copied))
 		conn->flags |= SH_CONN_FLAG_LEAVES; /* its head may go on */
 	return 0;
+}
+
+GLOBAL int socket_emit(struct io *io)
+{
+	u32 zero = 0;
+
+	if (!io)
+		return 0;
+	struct sh_conn *conn = conn_get(&io->socket);
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	if (conn && s)
+		io_emit(io, conn, s);
+	return 0;
+}
+
+/* Calls one beside the other: one within the other they would not fit the stack. */
+static __always_inline int socket_pass(struct io *io)
+{
+	if (!socket_io(io))
+		return 0;
+	request_head();
+	request_remote(io);
+	return socket_emit(io);
 }
 
 /* End of file, or an error that ends the connection. */
@@ -464,58 +511,71 @@ static __always_inline int socket_messages(struct io *io, const struct syscall *
 		    !io_message(io, at))
 			break;
 		io->len = len;
-		socket_io(io);
+		socket_pass(io);
 	}
 	return 0;
 }
 
+static __always_inline struct io *io_make(const struct syscall *call, u64 key)
+{
+	u32 zero = 0;
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	if (!s)
+		return NULL;
+	__builtin_memset(&s->io, 0, sizeof(s->io));
+	s->io.key = key;
+	s->io.process = call->process;
+	return &s->io;
+}
+
 static __always_inline int socket_call(const struct syscall *call, u64 key)
 {
+	struct io *io = io_make(call, key);
 	u32 form = call->what & SH_SYS_FORM;
-	struct io io = {.key = key,
-			.process = call->process,
-			.data = call->args[1],
-			.count = call->args[2],
-			.form = form,
-			.direction = call->what & SH_SYS_WRITE ? DIR_WRITE : DIR_READ};
 	u32 flags = call->what & SH_SYS_FLAGS ? call->args[3] : form == SH_SYS_MESSAGE ? call->args[2] : 0;
 
-	if (flags & (MSG_PEEK | MSG_OOB))
+	if (!io || flags & (MSG_PEEK | MSG_OOB))
 		return 0;
-	if (!socket_of_fd(call->args[0], &io.socket)) {
+	io->data = call->args[1];
+	io->count = call->args[2];
+	io->form = form;
+	io->direction = call->what & SH_SYS_WRITE ? DIR_WRITE : DIR_READ;
+	if (!socket_of_fd(call->args[0], &io->socket)) {
 		/* An event loop hears of what other threads finished, a lookup of a name, and goes on with that. */
-		if (io.socket.event && io.direction == DIR_READ)
+		if (io->socket.event && io->direction == DIR_READ)
 			context_idle(key);
 		return 0;
 	}
 	if (call->ret <= 0) {
-		if (call->ret < 0 || (io.direction == DIR_READ && form == SH_SYS_BUFFER && io.count))
-			return socket_ended(&io, -call->ret);
+		if (call->ret < 0 || (io->direction == DIR_READ && form == SH_SYS_BUFFER && io->count))
+			return socket_ended(io, -call->ret);
 		return 0;
 	}
 	if (form == SH_SYS_MESSAGES)
-		return socket_messages(&io, call);
-	io.len = call->ret;
+		return socket_messages(io, call);
+	io->len = call->ret;
 	if (flags & MSG_TRUNC)
-		io.form = SH_SYS_FILE;
-	else if (form == SH_SYS_MESSAGE && !io_message(&io, call->args[1]))
+		io->form = SH_SYS_FILE;
+	else if (form == SH_SYS_MESSAGE && !io_message(io, call->args[1]))
 		return 0;
-	return socket_io(&io);
+	return socket_pass(io);
 }
 
 static __always_inline int splice_call(const struct syscall *call, u64 key)
 {
-	struct io io = {.key = key, .process = call->process, .form = SH_SYS_FILE, .len = call->ret};
+	struct io *io = io_make(call, key);
 
-	if (call->ret <= 0)
+	if (!io || call->ret <= 0)
 		return 0;
-	io.direction = DIR_READ;
-	if (!socket_of_fd(call->args[0], &io.socket)) {
-		io.direction = DIR_WRITE;
-		if (!socket_of_fd(call->args[2], &io.socket))
+	io->form = SH_SYS_FILE;
+	io->len = call->ret;
+	io->direction = DIR_READ;
+	if (!socket_of_fd(call->args[0], &io->socket)) {
+		io->direction = DIR_WRITE;
+		if (!socket_of_fd(call->args[2], &io->socket))
 			return 0;
 	}
-	return socket_io(&io);
+	return socket_pass(io);
 }
 
 #define SOL_SOCKET 1 /* asm-generic/socket.h */
