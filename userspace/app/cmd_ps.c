@@ -2,13 +2,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "app/cmd.h"
 #include "app/policy.h"
+#include "app/table.h"
 #include "base/log.h"
-#include "export/console_line.h"
 #include "target/identify.h"
 #include "target/match.h"
 #include "target/scan.h"
@@ -174,10 +173,7 @@ static const char *traced_word(const struct row *r)
 }
 
 enum column { PID, TRACED, NAME, CONTAINER, LANGUAGE, PORTS, SERVICE, ENV, VERSION, WHY, COLUMN_CNT };
-static const struct {
-	const char *title;
-	unsigned max;
-} columns[COLUMN_CNT] = {
+static const struct table_column columns[COLUMN_CNT] = {
 	[PID] = {"PID", 10},	       [TRACED] = {"TRACED", 6}, [NAME] = {"NAME", 24},	      [CONTAINER] = {"IN", 24},
 	[LANGUAGE] = {"LANGUAGE", 24}, [PORTS] = {"PORTS", 24},	 [SERVICE] = {"SERVICE", 40}, [ENV] = {"ENV", 28},
 	[VERSION] = {"VERSION", 28},   [WHY] = {"WHY", 100},
@@ -231,60 +227,10 @@ static void cell(const struct ps *ps, const struct row *r, enum column column, s
 	}
 }
 
-/* 0: not a terminal, nothing is cut. */
-static unsigned terminal_width(void)
+static void table_cell(const void *arg, size_t row, unsigned column, struct sbuf *out)
 {
-	struct winsize size;
-	const char *text = getenv("COLUMNS");
-	long width = text ? strtol(text, NULL, 10) : 0;
-	if (width <= 0 && isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
-		width = size.ws_col;
-	return width > 0 && width < 10000 ? (unsigned)width : 0;
-}
-
-static void print_cell(struct console_line *l, unsigned *at, unsigned width, unsigned screen, struct sv text)
-{
-	console_line_pad(l, *at);
-	l->max = *at + width < screen ? *at + width : screen;
-	l->cut = false;
-	if (l->col < screen)
-		console_line_text(l, CONSOLE_PLAIN, text);
-	*at += width + 2;
-}
-
-static void print_table(const struct ps *ps)
-{
-	static const struct console_style style = {.utf8 = false, .color = false};
-	unsigned screen = terminal_width(), width[COLUMN_CNT] = {0};
-	struct sbuf text = {0}, out = {0};
-	for (size_t i = 0; i < ps->rows.cnt; i++) {
-		for (enum column c = 0; c < COLUMN_CNT; c++) {
-			sbuf_reset(&text);
-			cell(ps, &ps->rows.data[i], c, &text);
-			if (text.len > width[c])
-				width[c] = text.len < columns[c].max ? (unsigned)text.len : columns[c].max;
-		}
-	}
-	screen = screen ? screen : 1000;
-	for (size_t i = 0; i <= ps->rows.cnt; i++) {
-		struct console_line line = {.out = &out, .style = &style, .max = screen};
-		unsigned at = 0;
-		for (enum column c = 0; c < COLUMN_CNT; c++) {
-			unsigned title = (unsigned)strlen(columns[c].title);
-			if (!width[c]) /* nobody has any */
-				continue;
-			sbuf_reset(&text);
-			if (i)
-				cell(ps, &ps->rows.data[i - 1], c, &text);
-			else
-				sbuf_adds(&text, columns[c].title);
-			print_cell(&line, &at, width[c] > title ? width[c] : title, screen, sbuf_sv(&text));
-		}
-		console_line_end(&line);
-	}
-	fputs(sbuf_str(&out), stdout);
-	sbuf_release(&text);
-	sbuf_release(&out);
+	const struct ps *ps = arg;
+	cell(ps, &ps->rows.data[row], (enum column)column, out);
 }
 
 /* --- for machines ------------------------------------------------------------------------------------------------- */
@@ -350,7 +296,7 @@ static int list_processes(struct options *o)
 	} else if (o->json) {
 		print_json(&ps);
 	} else if (ps.rows.cnt) {
-		print_table(&ps);
+		table_print(columns, COLUMN_CNT, ps.rows.cnt, table_cell, &ps);
 	}
 	for (size_t i = 0; rc >= 0 && !ps.rows.cnt && i < o->list->targets.cnt; i++) {
 		sbuf_reset(&err);

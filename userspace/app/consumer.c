@@ -22,7 +22,8 @@ struct consumer {
 	int64_t unix_minus_mono_ns;
 	size_t unpassed; /* records since the last whole pass */
 	unsigned epoch;
-	bool more; /* the last pass left records behind */
+	struct inquiry *inquiry; /* NULL: nobody asked */
+	bool more;		 /* the last pass left records behind */
 };
 
 static void consumer_record(void *arg, const struct sh_ev_hdr *record)
@@ -57,6 +58,8 @@ static bool consumer_pass(struct consumer *c)
 	atomic_store_explicit(&s->consumer_passes, atomic_load_explicit(&s->consumer_passes, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
 	consumer_clock(c);
+	if (!c->inquiry)
+		c->inquiry = inquiry_take(s);
 	unsigned epoch = atomic_load(&s->process_epoch);
 	if (epoch != c->epoch) {
 		c->epoch = epoch;
@@ -74,6 +77,8 @@ static bool consumer_pass(struct consumer *c)
 			recorder_pass(s->recorder, c->now_ns);
 		c->unpassed = 0;
 	}
+	if (c->inquiry && inquiry_answer(c->inquiry, s->flow, pass.whole && !pass.more, c->now_ns))
+		c->inquiry = NULL;
 	if (!s->options.count || s->count_reached)
 		return cnt > 0;
 	struct flow_stats stats;

@@ -186,7 +186,9 @@ static int ask_failed(const char *what, const char *path, struct sbuf *out)
 	int rc = -errno;
 	sbuf_reset(out);
 	sbuf_addf(out, "%s %s: %s%s", what, path, strerror(-rc),
-		  rc == -ENOENT || rc == -ECONNREFUSED ? " (does `spanhound serve` run?)" : "");
+		  rc == -ENOENT || rc == -ECONNREFUSED ? " (does `spanhound serve` run?)"
+		  : rc == -EACCES		       ? " (are you root?)"
+						       : "");
 	return rc;
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/sbuf.h"
 
-/* The socket on which a daemon is told what to do (`spanhound ctl`). Mode 0600, and whoever connects must be root or the
+/* The socket on which a daemon is told what to do (`spanhound ctl`), and any session is asked (`spanhound context`). Mode 0600, and whoever connects must be root or the
  * daemon's own user (SO_PEERCRED): others are turned away before anything they say is read.
  *
  * Protocol: one request for each connection. The client sends one line of words, "probe add" a text behind it, and shuts down
@@ -17,7 +17,10 @@
  *	reload              as SIGHUP
  *	probe list          JSON: the probes in force, each with the number that names it
  *	probe add\nYAML     adds `probes:` until the end of the daemon, or
- *	probe remove N      until this */
+ *	probe remove N      until this
+ *	context PID         JSON: what its threads are in (app/contexts.h)
+ *
+ * Of attach and run: flush and context alone. */
 #define CONTROL_SOCKET	    "/run/spanhound/control.sock"
 #define CONTROL_MAX_REQUEST (1 << 20)
 #define CONTROL_CLIENTS	    4

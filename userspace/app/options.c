@@ -21,7 +21,8 @@
 #define IN_SESSION     (IN(attach) | IN(run) | IN(serve))
 #define IN_EXPORT      (IN(attach) | IN(run) | IN(replay) | IN(serve))
 #define IN_CHECK       IN(check)
-#define IN_JSON	       (IN(functions) | IN(info) | IN(ps))
+#define IN_CONTEXT     IN(context)
+#define IN_JSON	       (IN(functions) | IN(info) | IN(ps) | IN(context))
 #define IN_PS	       IN(ps)
 #define IN_CORRELATE   IN(correlate)
 #define IN_CHOICE      (IN_TARGETS | IN(serve))
@@ -116,6 +117,13 @@ void options_help(enum command_id command)
 		     "  spanhound attach --no-http --name redis-server -f 'z*' functions alone\n"
 		     "  spanhound attach -c spanhound.yaml --export datadog    targets, routes and a probe list from a file\n"
 		     "  spanhound attach -p 4242 -f 'libssl.so*:SSL_*' -d 10s  a library's functions, for ten seconds");
+	if (command == COMMAND_context)
+		puts("\nOne line for each thread of a process that a running spanhound traces: what it does at this moment, since when, and\n"
+		     "the ids it is reported under, as 32 hexadecimal digits and as the two decimal numbers of Datadog's headers. The\n"
+		     "innermost probed function goes before the request. Of Go programs the goroutines that serve requests are lines, too.\n"
+		     "\nExample:\n"
+		     "  spanhound attach --name gunicorn --control /run/shop.sock\n"
+		     "  spanhound context --pid 4242 --socket /run/shop.sock");
 	if (command == COMMAND_correlate)
 		puts("\nA line gets ids when it has a time, in most usual forms, and exactly one span fits: of the process, the thread or the\n"
 		     "HTTP request that the line names, the innermost one under way then. JSON lines get members, others\n"
@@ -288,6 +296,9 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 		return 0;
 	case OPTION_TRACE_INSTRUMENTED:
 		o->list->trace_instrumented = true;
+		return 0;
+	case OPTION_CONTROL:
+		o->session.control = value;
 		return 0;
 	case OPTION_NO_HTTP:
 		o->session.no_http = true;

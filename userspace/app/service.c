@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "app/contexts.h"
 #include "app/guard.h"
 #include "app/health_server.h"
 #include "app/reload.h"
@@ -169,7 +170,9 @@ static bool service_answer(void *arg, struct sv words, struct sv text, struct sb
 		export_queue_flush(v->session->queue);
 		return true;
 	}
-	sbuf_addf(out, "there is no '" SV_FMT "'; there are: status, flush, reload, probe", SV_ARG(words));
+	if (sv_starts(words, SV("context")))
+		return contexts_answer(v->session, words, out);
+	sbuf_addf(out, "there is no '" SV_FMT "'; there are: status, flush, reload, probe, context", SV_ARG(words));
 	return false;
 }
 
@@ -177,9 +180,11 @@ static bool service_answer(void *arg, struct sv words, struct sv text, struct sb
 static int service_listen(struct service *v, struct sbuf *err)
 {
 	const struct probe_service *want = &v->session->options.list->service_of_daemon;
-	const char *path = want->control_socket.len ? want->control_socket.data : CONTROL_SOCKET;
-	int rc = control_open(&v->control, path, service_answer, v, err);
-	if (rc < 0 && want->control_socket.len)
+	const char *asked = v->session->options.control;
+	if (!asked && want->control_socket.len)
+		asked = want->control_socket.data;
+	int rc = control_open(&v->control, asked ? asked : CONTROL_SOCKET, service_answer, v, err);
+	if (rc < 0 && asked)
 		return rc;
 	if (rc < 0)
 		log_warn("`spanhound ctl` will not work: %s", sbuf_str(err));

@@ -6,6 +6,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "app/contexts.h"
+#include "app/control.h"
 #include "app/environment.h"
 #include "app/exporters.h"
 #include "app/sampling.h"
@@ -343,6 +345,35 @@ static int session_open_base(struct session *s)
 	return 0;
 }
 
+static bool session_answer(void *arg, struct sv words, struct sv text, struct sbuf *out)
+{
+	struct session *s = arg;
+	(void)text;
+	if (sv_starts(words, SV("context")))
+		return contexts_answer(s, words, out);
+	if (sv_eq(words, SV("flush"))) {
+		export_queue_flush(s->queue);
+		return true;
+	}
+	sbuf_addf(out, "there is no '" SV_FMT "' here; there are: context, flush. `spanhound serve` has more",
+		  SV_ARG(words));
+	return false;
+}
+
+/* Who gives it on the command line gets it or an error; a file's may be that of the daemon it was written for. */
+static int session_open_control(struct session *s, struct sbuf *err)
+{
+	struct sv of_file = s->options.list->service_of_daemon.control_socket;
+	const char *path = s->options.control ? s->options.control : of_file.len ? of_file.data : NULL;
+	int rc = path ? control_open(&s->control, path, session_answer, s, err) : 0;
+	if (rc < 0 && !s->options.control) {
+		log_warn("`spanhound context` will not work: %s", sbuf_str(err));
+		sbuf_reset(err);
+		rc = 0;
+	}
+	return rc;
+}
+
 /* What the user asked for wrongly fails first. */
 static enum session_end session_open_all(struct session *s, struct sbuf *err)
 {
@@ -368,7 +399,7 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		return SESSION_MISTAKE;
 	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
 		return SESSION_FAILED;
-	if (s->options.serve && service_open(&s->service, s, err) < 0)
+	if (s->options.serve ? service_open(&s->service, s, err) < 0 : session_open_control(s, err) < 0)
 		return SESSION_MISTAKE;
 	return SESSION_CLEAN;
 }
@@ -405,6 +436,7 @@ void session_free(struct session *s)
 	if (!s)
 		return;
 	service_close(s->service);
+	control_close(s->control);
 	consumer_stop(s);
 	plan_free(s->plan);
 	flow_free(s->flow);

@@ -20,6 +20,7 @@ struct session_options {
 	struct sv_vec exports;	 /* as --export takes them; empty: the agent if one answers, else console */
 	const char *config;	 /* the file `list` is from, or NULL */
 	bool serve;		 /* a daemon: never ends for want of targets, reloads, tells systemd */
+	const char *control;	 /* socket to be asked on, or NULL: where the list says, of a daemon always */
 	const char *capture;	 /* file for the raw stream, or NULL */
 	int link;		 /* enum link_kind, or -1: the best one that works */
 	enum site_ends_wanted ends;

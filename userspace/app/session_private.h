@@ -8,6 +8,7 @@
 #include "app/health_metrics.h"
 #include "app/environment.h"
 #include "app/functions.h"
+#include "app/inquiry.h"
 #include "app/policy.h"
 #include "app/probe_metrics.h"
 #include "app/recorder.h"
@@ -28,7 +29,7 @@ struct session {
 	struct plan *plan;
 	struct functions *functions;
 	struct policy policy;
-	bool foreign_pids; /* proc_root() shows another PID namespace than ours */
+	bool foreign_pids;   /* proc_root() shows another PID namespace than ours */
 	struct skipped_one { /* processes that were said to be skipped */
 		int pid;
 		uint64_t start_ticks;
@@ -60,9 +61,11 @@ struct session {
 	bool many_images; /* then nobody can tell which one it was of */
 
 	struct service *service; /* NULL: no daemon */
+	struct control *control; /* NULL: of a daemon, or nobody asked for one */
 
 	pthread_t consumer;
-	atomic_uint consumer_passes; /* counts up while it lives */
+	struct inquiry *_Atomic inquiry; /* for the consumer; it takes it */
+	atomic_uint consumer_passes;	 /* counts up while it lives */
 	bool consuming;
 	atomic_bool stopping;	   /* tells the consumer to make its last passes */
 	atomic_uint process_epoch; /* bumped when identities changed: the consumer asks anew */

@@ -197,7 +197,9 @@ static void wait_for_events(struct session *s, struct child *c)
 			{.fd = s->events[0], .events = POLLIN},
 			{.fd = s->count_fd, .events = POLLIN},
 			{.fd = s->policy.runtime ? container_runtime_fd(s->policy.runtime) : -1, .events = POLLIN}};
-		unsigned more = s->service ? service_pollfds(s->service, fds + 4, SERVICE_POLLFDS) : 0;
+		unsigned more = s->service   ? service_pollfds(s->service, fds + 4, SERVICE_POLLFDS)
+				: s->control ? control_pollfds(s->control, fds + 4, CONTROL_POLLFDS)
+					     : 0;
 		uint64_t now = clock_mono_ns(), due = end;
 		if (now >= end)
 			return;
@@ -213,6 +215,9 @@ static void wait_for_events(struct session *s, struct child *c)
 		if (s->service) {
 			service_polled(s->service, fds + 4, more);
 			service_tick(s->service, clock_mono_ns());
+		} else if (s->control) {
+			control_polled(s->control, fds + 4, more, clock_mono_ns());
+			control_tick(s->control, clock_mono_ns());
 		}
 		health_metrics_tick(&s->health, s, clock_mono_ns(), false);
 		runtime_metrics_tick(&s->runtime_metrics, s, clock_mono_ns(), false);

@@ -483,6 +483,13 @@ void exchanges_flush(struct exchanges *x, uint64_t now_ns)
 	exchanges_expire(x, UINT64_MAX, now_ns);
 }
 
+void exchanges_each(const struct exchanges *x, void (*fn)(void *arg, const struct exchange *e), void *arg)
+{
+	for (size_t i = 0; i < x->slots.cnt; i++)
+		if (x->slots.data[i].exchange)
+			fn(arg, x->slots.data[i].exchange);
+}
+
 const struct requests *exchanges_requests(const struct exchanges *x)
 {
 	return x->requests;

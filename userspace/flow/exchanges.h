@@ -77,6 +77,9 @@ void exchanges_pass(struct exchanges *x, uint64_t now_ns);
 /* Everything that still waits, at the end. */
 void exchanges_flush(struct exchanges *x, uint64_t now_ns);
 
+/* Those under way, or waiting for the other end, in no order. */
+void exchanges_each(const struct exchanges *x, void (*fn)(void *arg, const struct exchange *e), void *arg);
+
 /* How spans came to their parents: the tag spanhound.link. */
 enum exchange_link {
 	EXCHANGE_LINK_NONE,

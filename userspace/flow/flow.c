@@ -2,6 +2,7 @@
 #include "flow/flow.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/sbuf.h"
@@ -203,6 +204,58 @@ void flow_flush(struct flow *f, uint64_t now_ns)
 	exchanges_flush(f->exchanges, now_ns);
 	flow_late(f);
 	assembly_flush(f->assembly);
+}
+
+struct asked {
+	struct flow_question *questions;
+	size_t cnt;
+};
+
+static int by_span(const void *a, const void *b)
+{
+	const struct flow_question *x = a, *y = b;
+	return x->span.span_id < y->span.span_id ? -1 : x->span.span_id > y->span.span_id;
+}
+
+static void keep_text(char *to, size_t size, struct sv text)
+{
+	size_t len = text.len < size ? text.len : size - 1;
+	memcpy(to, len ? text.data : "", len);
+	to[len] = '\0';
+}
+
+/* Several threads may work for the same. */
+static void answer_exchange(void *arg, const struct exchange *e)
+{
+	struct asked *a = arg;
+	struct flow_question key = {.span = e->self};
+	struct flow_question *end = a->questions + a->cnt,
+			     *q = bsearch(&key, a->questions, a->cnt, sizeof(key), by_span);
+	while (q && q > a->questions && q[-1].span.span_id == e->self.span_id)
+		q--;
+	for (; q && q < end && q->span.span_id == e->self.span_id; q++) {
+		q->request = true;
+		q->server = e->facts.server;
+		q->start_ns = e->start_ns;
+		keep_text(q->method, sizeof(q->method), e->facts.method);
+		keep_text(q->path, sizeof(q->path), http_target_path(e->facts.target));
+	}
+}
+
+void flow_ask(struct flow *f, struct flow_question *questions, size_t cnt, uint64_t now_ns)
+{
+	struct asked asked = {questions, cnt};
+	uint32_t tgid;
+	if (!cnt)
+		return;
+	qsort(questions, cnt, sizeof(*questions), by_span);
+	exchanges_each(f->exchanges, answer_exchange, &asked);
+	for (size_t i = 0; i < cnt; i++) {
+		uint64_t hi = questions[i].span.trace_hi, lo = questions[i].span.trace_lo;
+		questions[i].settled = joins_resolve(f->joins, &hi, &lo, now_ns, &tgid);
+		questions[i].span.trace_hi = hi;
+		questions[i].span.trace_lo = lo;
+	}
 }
 
 void flow_stats(const struct flow *f, struct flow_stats *ret)

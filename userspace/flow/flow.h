@@ -37,6 +37,24 @@ void flow_pass(struct flow *f, uint64_t now_ns);
 /* Everything, finished or not: at the end. */
 void flow_flush(struct flow *f, uint64_t now_ns);
 
+/* What is known of a span that something works for at this moment. */
+#define FLOW_METHOD_MAX 24
+#define FLOW_PATH_MAX	256
+struct flow_question {
+	struct sh_span_context
+		span;  /* as the kernel half has it; in the answer the trace is the one it is reported in */
+	void *user;    /* the asker's */
+	bool expected; /* the asker's: it is a request under way, or will be known to be soon */
+	bool settled;  /* that trace is final */
+	bool request;  /* the span is a request under way, of which what follows is known */
+	bool server;
+	uint64_t start_ns;				   /* monotonic */
+	char method[FLOW_METHOD_MAX], path[FLOW_PATH_MAX]; /* cut off where they are longer; no query */
+};
+/* Answers all of them, and leaves them in the order of their span ids. Some may have more to say after the next pass: those
+ * that are not settled, and requests that are expected and not there yet. */
+void flow_ask(struct flow *f, struct flow_question *questions, size_t cnt, uint64_t now_ns);
+
 /* For every exchange: exchanges (kernel half) + own = spans + those dropped. */
 struct flow_stats {
 	struct calls_stats calls;

@@ -655,6 +655,13 @@ uint64_t kernel_seen(struct kernel *k)
 	return kernel_contexts(k, NULL, NULL);
 }
 
+void kernel_context_maps(const struct kernel *k, struct context_maps *ret)
+{
+	*ret = (struct context_maps){.contexts = bpf_map__fd(k->skel->maps.contexts),
+				     .tasks = bpf_map__fd(k->skel->maps.tasks),
+				     .context_sz = kernel_context_sz(k)};
+}
+
 uint64_t kernel_missed(struct kernel *k)
 {
 	uint64_t missed = 0;

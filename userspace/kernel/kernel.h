@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "base/sbuf.h"
+#include "kernel/contexts.h"
 #include "kernel/inject.h"
 #include "kernel/links.h"
 #include "kernel/ring.h"
@@ -112,6 +113,8 @@ void kernel_quiesce(struct kernel *k);
 /* Calls and requests seen so far. */
 uint64_t kernel_seen(struct kernel *k);
 uint64_t kernel_contexts(struct kernel *k, void (*fn)(void *arg, const struct sh_ev_hdr *record), void *arg);
+/* For contexts_of_threads() and its like. */
+void kernel_context_maps(const struct kernel *k, struct context_maps *ret);
 /* Runs of our programs that the kernel skipped because one was already running on that CPU. */
 uint64_t kernel_missed(struct kernel *k);
 

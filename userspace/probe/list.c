@@ -190,7 +190,7 @@ static const struct list_key top_keys[] = {
 		 "beside this file; they may hold targets, probes, handoffs, routes, tags and settings"),
 	LIST_KEY("policy", list_read_policy, IN_LIST(service_of_daemon), "a map", "of serve",
 		 .inner = &list_policy_map),
-	LIST_KEY("control", list_read_control, IN_LIST(service_of_daemon), "a map", "of serve",
+	LIST_KEY("control", list_read_control, IN_LIST(service_of_daemon), "a map", "of serve, attach and run",
 		 .inner = &list_control_map),
 	LIST_KEY("health", list_read_health, IN_LIST(service_of_daemon), "a map", "of serve",
 		 .inner = &list_health_map),

@@ -33,7 +33,7 @@ static LIST_READER(read_socket)
 
 static const struct list_key control_keys[] = {
 	LIST_KEY("socket", read_socket, IN_SERVICE(control_socket), "an absolute path of at most 107 bytes",
-		 "where `spanhound ctl` asks; default: /run/spanhound/control.sock"),
+		 "where `spanhound ctl` and `spanhound context` ask; default, of serve: /run/spanhound/control.sock"),
 };
 const struct list_map list_control_map = {"control:", control_keys, COUNT(control_keys)};
 
