@@ -728,6 +728,84 @@ static void exchange_rounds(struct world *w, struct end *s, struct end *c, int r
 }
 
 /* After the first few nothing is allocated any more (the records of this test are freed again each time). */
+static struct flow_question question(const struct sh_span_context *span)
+{
+	return (struct flow_question){.span = *span};
+}
+
+static const struct flow_question *answer_of(const struct flow_question *q, size_t cnt, uint64_t span_id)
+{
+	for (size_t i = 0; i < cnt; i++)
+		if (q[i].span.span_id == span_id)
+			return &q[i];
+	fail();
+	return NULL;
+}
+
+/* What is under way is known, under the trace it will be reported in. */
+static void asked_while_under_way(void **state)
+{
+	(void)state;
+	struct world w;
+	struct end c, s, other;
+	world_init(&w, plain);
+	ends_open(&w, &c, 0, &s, 1);
+	other = server_open(&w, 2);
+	end_read(&s, WITH_HEADER);
+	world_play(&w);
+	struct sh_span_context unknown = {1, 2, 3};
+	struct flow_question q[] = {question(&s.self), question(&unknown), question(&s.self)};
+	flow_ask(w.flow, q, 0, w.time_ns);
+	flow_ask(w.flow, q, 3, w.time_ns);
+	/* Its writer may be traced here: then the header says nothing. */
+	assert_true(answer_of(q, 3, s.self.span_id)->request);
+	assert_false(answer_of(q, 3, s.self.span_id)->settled);
+	assert_true(answer_of(q, 3, 3)->settled && !answer_of(q, 3, 3)->request);
+	assert_int_equal(answer_of(q, 3, 3)->span.trace_lo, 2);
+	end_write(&c, WITH_HEADER);
+	end_read(&other, WITH_HEADER);
+	world_play(&w);
+	world_pass(&w, 1);
+	struct flow_question again[] = {question(&other.self), question(&c.self), question(&s.self), question(&s.self)};
+	flow_ask(w.flow, again, 4, w.time_ns);
+	const struct flow_question *joined = answer_of(again, 4, s.self.span_id);
+	for (int i = 0; i < 4; i++) {
+		assert_true(again[i].settled && again[i].request);
+		assert_string_equal(again[i].method, "GET");
+		assert_string_equal(again[i].path, "/a");
+		assert_int_equal(again[i].server, again[i].span.span_id != c.self.span_id);
+	}
+	assert_int_equal(joined->span.trace_lo, c.self.trace_lo);
+	assert_int_equal(joined->span.trace_hi, c.self.trace_hi);
+	assert_int_equal(answer_of(again, 4, other.self.span_id)->span.trace_lo, HEADER_LO);
+	assert_int_equal(answer_of(again, 4, other.self.span_id)->span.trace_hi, HEADER_HI);
+	end_write(&other, OK);
+	world_play(&w);
+	world_pass(&w, 1);
+	struct flow_question over = question(&other.self);
+	flow_ask(w.flow, &over, 1, w.time_ns);
+	assert_false(over.request);
+	world_end(&w);
+}
+
+static void asked_texts_are_bounded(void **state)
+{
+	(void)state;
+	struct world w;
+	char text[900] = "GET /";
+	world_init(&w, plain);
+	struct end s = server_open(&w, 1);
+	memset(text + 5, 'x', 600);
+	strcpy(text + 605, "?q=1 HTTP/1.1\r\n\r\n");
+	end_read(&s, text);
+	world_play(&w);
+	struct flow_question q = question(&s.self);
+	flow_ask(w.flow, &q, 1, w.time_ns);
+	assert_true(q.request);
+	assert_int_equal(strlen(q.path), FLOW_PATH_MAX - 1);
+	world_end(&w);
+}
+
 static void nothing_grows(void **state)
 {
 	(void)state;
@@ -764,6 +842,8 @@ int main(void)
 		cmocka_unit_test(children_of_a_dropped_one),
 		cmocka_unit_test(thread_names_are_bounded),
 		cmocka_unit_test(any_interleaving_of_two),
+		cmocka_unit_test(asked_while_under_way),
+		cmocka_unit_test(asked_texts_are_bounded),
 		cmocka_unit_test(nothing_grows),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@ static void print_bash(void)
 	     "  case $prev in\n"
 	     "    -n|--name) COMPREPLY=($(compgen -W \"$(ps -eo comm= | sort -u)\" -- \"$cur\")); return;;\n"
 	     "    -p|--pid) COMPREPLY=($(compgen -W \"$(ps -eo pid=)\" -- \"$cur\")); return;;\n"
-	     "    -c|--config|check|replay) COMPREPLY=($(compgen -f -- \"$cur\")); return;;\n"
+	     "    -c|--config|--socket|--control|check|replay) COMPREPLY=($(compgen -f -- \"$cur\")); return;;\n"
 	     "    -e|--export) COMPREPLY=($(compgen -W 'console json: datadog capture:' -- \"$cur\")); return;;\n"
 	     "    --link) COMPREPLY=($(compgen -W 'session multi perf' -- \"$cur\")); return;;\n"
 	     "    --end) COMPREPLY=($(compgen -W 'auto return sites' -- \"$cur\")); return;;\n"

@@ -381,6 +381,8 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		sbuf_adds(err, "nothing would be traced: HTTP is switched off, and there are no probes");
 		return SESSION_MISTAKE;
 	}
+	if (!s->options.serve && session_open_control(s, err) < 0)
+		return SESSION_MISTAKE;
 	if (session_take_signals(s) < 0 || environment_read(&s->environment, err) == -ENOMEM)
 		return SESSION_FAILED;
 	if (err->len)
@@ -399,7 +401,7 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		return SESSION_MISTAKE;
 	if (session_open_kernel(s, err) < 0 || session_open_plan(s, err) < 0 || session_open_flow(s) < 0)
 		return SESSION_FAILED;
-	if (s->options.serve ? service_open(&s->service, s, err) < 0 : session_open_control(s, err) < 0)
+	if (s->options.serve && service_open(&s->service, s, err) < 0)
 		return SESSION_MISTAKE;
 	return SESSION_CLEAN;
 }
