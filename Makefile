@@ -172,8 +172,15 @@ $(O)/unit/%: tests/unit/%.c $(LIBS) $(O)/flags
 	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) -Wno-missing-prototypes $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< \
 		-Wl,--start-group $(LIBS) -Wl,--end-group -lcmocka $(LDLIBS)
 
+# Programs of the kernel half's headers alone, for tests that run them.
+UNIT_BPF := $(patsubst tests/unit/%.bpf.c,$(O)/unit/%.bpf.o,$(wildcard tests/unit/*.bpf.c))
+$(O)/unit/%.bpf.o: tests/unit/%.bpf.c $(O)/flags
+	$(call msg,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -Itests/unit -MMD -MP -c -o $@ $<
+
 .PHONY: unit
-unit: $(UNIT_BIN)
+unit: $(UNIT_BIN) $(UNIT_BPF)
 
 FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SRC := $(foreach f,base binary protocol trace target flow,$(wildcard userspace/$f/*.c userspace/$f/*/*.c)) \
@@ -189,7 +196,7 @@ $(O)/libfuzz.a: $(patsubst %.c,$(O)/fuzz/obj/%.o,$(FUZZ_SRC))
 $(O)/fuzz/%: tests/fuzz/%.c $(O)/libfuzz.a
 	$(call msg,FUZZ,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $< $(O)/libfuzz.a $(LDLIBS)
+	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d -o $@ $< $(O)/libfuzz.a $(LDLIBS)
 
 PROGRAM_SRC := $(wildcard tests/e2e/programs/*)
 .PHONY: fuzzers programs

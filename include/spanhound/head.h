@@ -102,8 +102,11 @@ static inline __u64 sh_word(const __u8 *p)
 	 (__u64)(__u8)(s)[4] << 32 | (__u64)(__u8)(s)[5] << 40 | (__u64)(__u8)(s)[6] << 48 |                      \
 	 (__u64)(__u8)(s)[7] << 56)
 #define SH_EACH(byte) (0x0101010101010101ULL * (byte))
-/* Of letters, '-' and ':' their lower case. */
-#define SH_LOWER SH_EACH(0x20)
+/* Letters in lower case; control characters, which are no '-' and no ':', stay what they are. */
+static inline __u64 sh_lower(__u64 w)
+{
+	return w | (w >> 1 & SH_EACH(0x20));
+}
 
 /* What is wrong is gathered in *bad without a branch: the verifier follows each branch with all that come behind it. */
 
@@ -203,7 +206,7 @@ static inline void sh_head_value(struct sh_head *h, const __u8 *bytes, __u32 nam
 	if (at < end && bytes[sh_within(at)] == ' ')
 		at++;
 	__u8 first = bytes[sh_within(at)], last = bytes[sh_within(end - 1)];
-	if (h->at[name] || at >= end || first == ' ' || first == '\t' || last == ' ' || last == '\t') {
+	if (h->at[name] || at >= end || first <= ' ' || last <= ' ') {
 		h->flags |= SH_HEAD_STRANGE;
 		return;
 	}
@@ -215,14 +218,14 @@ static inline void sh_head_value(struct sh_head *h, const __u8 *bytes, __u32 nam
 static inline void sh_head_datadog(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 end)
 {
 	const __u8 *p = bytes + sh_within(at);
-	__u64 second = sh_word(p + 8) | SH_LOWER, third = sh_word(p + 16) | SH_LOWER;
+	__u64 second = sh_lower(sh_word(p + 8)), third = sh_lower(sh_word(p + 16));
 	h->flags |= SH_HEAD_CARRIES;
 	if (second == SH_EIGHT("g-trace-") && (third & 0xffffff) == (SH_EIGHT("id:     ") & 0xffffff))
 		sh_head_value(h, bytes, SH_HEAD_TRACE_ID, at + 19, end);
 	else if (second == SH_EIGHT("g-parent") && (__u32)third == (__u32)SH_EIGHT("-id:    "))
 		sh_head_value(h, bytes, SH_HEAD_PARENT_ID, at + 20, end);
 	else if (second == SH_EIGHT("g-sampli") && third == SH_EIGHT("ng-prior") &&
-		 (__u32)(sh_word(p + 24) | SH_LOWER) == (__u32)SH_EIGHT("ity:    "))
+		 (__u32)(sh_lower(sh_word(p + 24))) == (__u32)SH_EIGHT("ity:    "))
 		sh_head_value(h, bytes, SH_HEAD_PRIORITY, at + 28, end);
 	else if ((second & 0xffffffffffffff) == (SH_EIGHT("g-tags: ") & 0xffffffffffffff))
 		sh_head_value(h, bytes, SH_HEAD_DATADOG_TAGS, at + 15, end);
@@ -255,7 +258,7 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 	end -= 2;
 	if (bytes[sh_within(end)] != '\r' || p[0] == ' ' || p[0] == '\t')
 		h->flags |= SH_HEAD_STRANGE;
-	__u64 first = sh_word(p) | SH_LOWER, second = sh_word(p + 8) | SH_LOWER;
+	__u64 first = sh_lower(sh_word(p)), second = sh_lower(sh_word(p + 8));
 	if (first == SH_EIGHT("x-datado")) {
 		sh_head_datadog(h, bytes, at, end);
 	} else if (first == SH_EIGHT("tracepar")) {

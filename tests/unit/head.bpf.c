@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernel half's reader of heads, alone, to be run by BPF_PROG_TEST_RUN: see test_head_kernel.c. */
+#include "kernel.bpf.h"
+
+#include "head_case.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct head_case);
+} cases SEC(".maps");
+
+SEC("syscall") int head_read(void *ctx)
+{
+	u32 zero = 0;
+	struct head_case *c = bpf_map_lookup_elem(&cases, &zero);
+	if (!c || c->head.len > SH_MAX_HEAD)
+		return 1;
+	sh_head_read(&c->head, c->bytes);
+	sh_head_remote(&c->head, c->bytes, &c->remote);
+	return 0;
+}
+
+char _license[] SEC("license") = "Apache-2.0";

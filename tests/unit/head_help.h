@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef HEAD_HELP_H
+#define HEAD_HELP_H
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "head_case.h"
+#include "protocol/http1.h"
+#include "spanhound/ids.h"
+#include "trace/propagation/propagation.h"
+
+/* Heads, and what the reader that both halves share may say of them: for unit tests and the fuzzer. */
+
+/* Bytes behind the head are whatever was there before. */
+static inline void head_put(struct head_case *c, const char *text, size_t len, const char *behind)
+{
+	size_t n = strlen(behind);
+	memset(c, 0xee, sizeof(*c));
+	for (size_t i = len, j = 0; n && i < sizeof(c->bytes); i++, j = j + 1 < n ? j + 1 : 0)
+		c->bytes[i] = (__u8)behind[j];
+	memcpy(c->bytes, text, len);
+	c->head.len = (__u32)len;
+}
+
+static inline void head_read(struct head_case *c, const char *text, size_t len, const char *behind)
+{
+	head_put(c, text, len, behind);
+	sh_head_read(&c->head, c->bytes);
+	sh_head_remote(&c->head, c->bytes, &c->remote);
+}
+
+/* --- heads that are made ------------------------------------------------------------------------------------------ */
+
+static inline uint64_t head_below(__u64 *rng, uint64_t n)
+{
+	return sh_next_id(rng) % n;
+}
+
+/* Mostly right headers; some are damaged. */
+static inline void head_make(__u64 *rng, char *text, size_t room)
+{
+	static const char *const priorities[] = {"-1", "0", "1", "2", "+1", "3", "", "x", "-0"};
+	uint64_t hi = head_below(rng, 2) ? (head_below(rng, 1u << 31) + 1) << 32 : 0, lo = sh_next_id(rng),
+		 span = sh_next_id(rng);
+	size_t len = (size_t)snprintf(text, room, "GET /%" PRIu64 " HTTP/1.1\r\nHost: a\r\n", head_below(rng, 1000));
+#define ADD(...) len += (size_t)snprintf(text + len, room - len, __VA_ARGS__)
+	for (int n = 0; n < 2; n++) {
+		bool datadog = head_below(rng, 2);
+		if (datadog && head_below(rng, 4)) {
+			ADD("X-Datadog-Trace-Id: %" PRIu64 "\r\n", lo);
+			if (head_below(rng, 8))
+				ADD("x-datadog-parent-id:%" PRIu64 "\r\n", span);
+			if (head_below(rng, 3))
+				ADD("x-datadog-sampling-priority: %s\r\n",
+				    priorities[head_below(rng, head_below(rng, 4) ? 4 : 9)]);
+			if (hi && head_below(rng, 8))
+				ADD("x-datadog-tags: %s_dd.p.tid=%016" PRIx64 "%s\r\n",
+				    head_below(rng, 2) ? "_dd.p.dm=-4," : "", hi,
+				    head_below(rng, 2) ? ",_dd.p.a=b=c" : "");
+		} else if (!datadog && head_below(rng, 4)) {
+			ADD("Traceparent: 00-%016" PRIx64 "%016" PRIx64 "-%016" PRIx64 "-0%u\r\n", hi, lo, span,
+			    (unsigned)head_below(rng, 2));
+			if (!head_below(rng, 4))
+				ADD("tracestate: dd=s:2;p:0123456789abcdef,a=b\r\n");
+		} else if (head_below(rng, 4)) {
+			ADD("Accept: */*\r\n");
+		} else {
+			ADD("Content-Length: %" PRIu64 "\r\n", head_below(rng, 1000));
+		}
+		if (!head_below(rng, 3))
+			lo += head_below(rng, 2);
+	}
+	ADD("\r\n");
+#undef ADD
+	size_t first = (size_t)(strchr(text, '\n') + 1 - text);
+	static const char letters[] = "0a,=:- f\tZ_\"\r\n\x1a";
+	bool breaks = !head_below(rng, 8);
+	while (!head_below(rng, 3)) {
+		char *c = &text[first + head_below(rng, len - first - 2)];
+		if (breaks || (*c != '\r' && *c != '\n'))
+			*c = letters[head_below(rng, breaks ? sizeof(letters) - 1 : 12)];
+	}
+}
+
+/* --- what the user half makes of them ------------------------------------------------------------------------------ */
+
+/* Of text that is a whole head. */
+static inline void head_extract(struct arena *a, const char *text, size_t len, struct propagation_context *ctx)
+{
+	struct propagation_settings settings;
+	struct propagation_headers headers = {0};
+	const char *last = text + len, *line = memchr(text, '\n', len);
+	propagation_settings_init(&settings);
+	while (line && ++line + 1 < last && memcmp(line, "\r\n", 2)) {
+		const char *end = memchr(line, '\n', (size_t)(last - line));
+		const char *colon = end ? memchr(line, ':', (size_t)(end - line)) : NULL;
+		if (colon)
+			propagation_headers_add(&headers, a, (struct sv){line, (size_t)(colon - line)},
+						(struct sv){colon + 1, (size_t)(end - colon - 2)});
+		line = end;
+	}
+	propagation_extract(&settings, &headers, a, ctx);
+}
+
+/* The names of enum sh_head_name, then those that carry context, too, then what ends bodies. */
+static const char *const head_names[] = {"traceparent",
+					 "x-datadog-trace-id",
+					 "x-datadog-parent-id",
+					 "x-datadog-sampling-priority",
+					 "x-datadog-tags",
+					 "content-length",
+					 "x-datadog-origin",
+					 "tracestate",
+					 "b3",
+					 "x-b3-traceid",
+					 "x-b3-spanid",
+					 "x-b3-sampled",
+					 "x-b3-flags",
+					 "transfer-encoding"};
+enum { HEAD_CARRIERS = 13, HEAD_CODING = 13, HEAD_NAMES = 14 };
+
+static inline const char *head_check_values(const struct sh_head *h, const char *text, const struct http1_head *u)
+{
+	bool carries = false;
+	for (int i = 0; i < SH_HEAD_NAMES; i++) {
+		bool present = u->present >> i & 1;
+		if (present != (h->at[i] != 0))
+			return head_names[i];
+		if (present && (u->values[i].len != h->value_len[i] || u->values[i].data != text + h->at[i]))
+			return "another value";
+	}
+	for (int i = 0; i < HEAD_CARRIERS; i++)
+		carries |= i != SH_HEAD_LENGTH && u->present >> i & 1;
+	if (carries && !(h->flags & SH_HEAD_CARRIES))
+		return "carries context";
+	if (u->present >> 7 & 1 && !(h->flags & SH_HEAD_TRACESTATE))
+		return "tracestate";
+	return NULL;
+}
+
+static inline const char *head_check_body(const struct sh_head *h, const struct http1_head *u)
+{
+	bool there = h->at[SH_HEAD_LENGTH];
+	if (u->present >> HEAD_CODING & 1 && !(h->flags & SH_HEAD_CHUNKED))
+		return "transfer encoding";
+	if (u->upgrade.data && !(h->flags & SH_HEAD_UPGRADE))
+		return "upgrade";
+	if (there != u->has_length || (there && h->length != u->content_length))
+		return "content length";
+	/* What is injected into is what has a known end: it must be the one there is. */
+	if (!(h->flags & SH_HEAD_CHUNKED) && u->framing != (h->length ? HTTP1_LENGTH : HTTP1_NO_BODY))
+		return "framing";
+	return NULL;
+}
+
+static inline const char *head_check_remote(const struct sh_remote *r, const char *text, size_t len)
+{
+	struct arena a = {0};
+	struct propagation_context ctx;
+	if (r->unsure)
+		return NULL;
+	head_extract(&a, text, len, &ctx);
+	bool same = r->trace_lo == ctx.trace_lo && r->trace_hi == ctx.trace_hi && r->parent_id == ctx.span_id &&
+		    (r->priority == SH_REMOTE_NO_PRIORITY || r->priority == ctx.priority);
+	arena_release(&a);
+	return same ? NULL : "trace context";
+}
+
+static inline bool head_same(const struct head_case *a, const struct head_case *b)
+{
+	const struct sh_head *x = &a->head, *y = &b->head;
+	if (a->remote.unsure != b->remote.unsure ||
+	    (!a->remote.unsure && memcmp(&a->remote, &b->remote, sizeof(a->remote)) != 0))
+		return false;
+	return x->end == y->end && x->first_end == y->first_end && x->flags == y->flags && x->length == y->length &&
+	       !memcmp(x->at, y->at, sizeof(x->at)) && !memcmp(x->value_len, y->value_len, sizeof(x->value_len));
+}
+
+struct head_checker {
+	struct http1_shared shared; /* wants head_names, in their order */
+	struct head_case one, other;
+	uint64_t sure, told; /* heads that were understood; that name a trace */
+};
+
+static inline void head_checker_init(struct head_checker *k)
+{
+	http1_shared_init(&k->shared, 2 * SH_MAX_HEAD, 0);
+	for (int i = 0; i < HEAD_NAMES; i++)
+		if (http1_want(&k->shared.wanted, sv_of(head_names[i])) != i)
+			abort();
+}
+
+static inline const char *head_check_request(struct head_checker *k, const char *text)
+{
+	const struct head_case *c = &k->one;
+	struct http1 p;
+	struct http1_head u;
+	const char *wrong = NULL;
+	http1_init(&p, &k->shared, HTTP1_REQUESTS);
+	http1_feed(&p, (struct sv){text, c->head.end}, 0, 0);
+	/* Who says that it is no request, or faulty, passes no judgement on what is in it. */
+	if (http1_next(&p, &u) == HTTP1_HEAD) {
+		if (u.size != c->head.end)
+			wrong = "its end";
+		else if (!u.faulty && !u.truncated) {
+			k->sure++;
+			wrong = head_check_values(&c->head, text, &u);
+			wrong = wrong ? wrong : head_check_body(&c->head, &u);
+		}
+	}
+	http1_release(&p);
+	return wrong;
+}
+
+/* NULL, or on what they do not agree. `text` has `len` bytes, at most SH_MAX_HEAD. */
+static inline const char *head_check(struct head_checker *k, const char *text, size_t len)
+{
+	static const char *const behind[] = {"", "\r\n\r\n", "\r\nx-datadog-trace-id: 1\r\n", "0", ":", "-", "\xff"};
+	const struct head_case *c = &k->one;
+	head_read(&k->one, text, len, behind[0]);
+	head_read(&k->other, text, len, behind[1 + len % (sizeof(behind) / sizeof(behind[0]) - 1)]);
+	if (!head_same(&k->one, &k->other))
+		return "what is behind it matters";
+	if (c->head.end > len || c->head.first_end > len)
+		return "beyond the head";
+	if (!c->head.end || c->head.flags & SH_HEAD_STRANGE)
+		return c->remote.unsure ? NULL : "sure of a strange head";
+	k->told += !c->remote.unsure && (c->remote.trace_lo | c->remote.trace_hi);
+	/* Line breaks before a request are none of it: no such bytes are taken for one by the kernel half. */
+	if (text[0] == '\r' || text[0] == '\n')
+		return NULL;
+	const char *wrong = head_check_request(k, text);
+	return wrong ? wrong : head_check_remote(&c->remote, text, c->head.end);
+}
+
+#endif
