@@ -242,15 +242,19 @@ def chaos(background, spanhound, tmp_path, deaths, seed):
     ids, requests = w.check_streams()
     need_inject(result)
     assert requests >= len(deaths) * MORE * CLIENTS * THREADS
-    # Those of spanhounds that were killed are told by nobody.
-    told = {x["span_id"] for x in result.spans if x["meta"].get("span.kind") == "client"}
-    return len(told & set(ids)), len(ids), result.summary["inject"]["reasons"].get("done", 0)
+    # Those of spanhounds that were killed are told by nobody; those of the last one all are, but where a server died of them.
+    made = [x for x in result.spans if x["name"] == "http.client.request"]
+    told = len({x["span_id"] for x in made} & set(ids))
+    failed = sum(x["error"] for x in made)
+    done = result.summary["inject"]["reasons"].get("done", 0)
+    assert told <= done <= told + failed, (told, done, failed)
+    return len(ids), told
 
 
 def test_deaths(background, spanhound, tmp_path):
-    told, ids, done = chaos(background, spanhound, tmp_path, ["spanhound", "client", "server", "spanhound", "server"], 1)
-    # The last spanhound saw the beginning of each connection that it wrote into, and nobody died since.
-    assert ids > told == done > 0
+    # Connections older than a spanhound are none of its: the last death gives it some of its own.
+    ids, told = chaos(background, spanhound, tmp_path, ["spanhound", "client", "server", "spanhound", "server"], 1)
+    assert ids > told > 0
 
 
 @pytest.mark.soak
@@ -258,5 +262,5 @@ def test_deaths(background, spanhound, tmp_path):
 @pytest.mark.parametrize("seed", range(4))
 def test_many_deaths(background, spanhound, tmp_path, seed):
     rng = random.Random(100 + seed)
-    told, ids, done = chaos(background, spanhound, tmp_path, [rng.choice(["spanhound", "client", "server"]) for _ in range(50)], seed)
-    assert ids and told <= done
+    ids, _ = chaos(background, spanhound, tmp_path, [rng.choice(["spanhound", "client", "server"]) for _ in range(50)], seed)
+    assert ids
