@@ -6,12 +6,15 @@
  *   inject_message  one write of it
  *   inject_pass     what such sockets receive, in the mode that has it: it passes
  *
+ * Connections that are older than us are enrolled by the user half, or by enrol.bpf.c; learn.bpf.h is what they have before them.
+ *
  * A byte is changed only where everything about the message is known: that a request begins here (nothing was written since
  * the last read, and the sequence number is where the last request ended), that its head is whole and understood, and that the
  * kernel will take all of it or nothing. Everything else passes untouched and is counted under its reason.
  */
 #include "exchange.bpf.h"
 #include "inject.bpf.h"
+#include "learn.bpf.h"
 #include "remote.bpf.h"
 
 #define PORT_HTTPS 443
@@ -21,6 +24,7 @@ int inject_block(u32 process, u64 id);
 int inject_head(u32 len);
 int inject_carried(void);
 bool inject_exchange(struct sh_conn *conn, u64 key_arg);
+int inject_meet(u64 sock_key, u32 tgid);
 
 static __always_inline struct inject_scratch *scratch_get(void)
 {
@@ -156,8 +160,11 @@ static __always_inline bool begins_here(struct sh_conn *conn, u32 seq)
 	return begins;
 }
 
-static __always_inline void leave(struct sh_conn *conn, u64 key)
+static __always_inline void leave(struct sh_conn *conn, struct sock *sk)
 {
+	u64 key = (u64)sk;
+	if (!(conn->inject & SH_CONN_INJECT_ENROLLED)) /* the user half knows no addresses */
+		key = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	conn->inject |= SH_CONN_INJECT_OFF;
 	if (!bpf_map_push_elem(&inject_leaving, &key, 0))
 		__sync_fetch_and_add(&shared.inject_leaving, 1);
@@ -375,8 +382,30 @@ static __always_inline u32 request(struct sk_msg_md *m, struct inject_scratch *s
 	return reason;
 }
 
-static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s, struct sh_conn *conn, u64 sock_key,
-				   u64 key, u32 process)
+/* A write on a connection of which it is not known where requests begin. */
+static __always_inline void message_learn(struct sk_msg_md *m, struct inject_scratch *s, const struct sh_head *h,
+					  struct sh_conn *conn, struct sock *sk, bool begins, bool is_request)
+{
+	u32 seq = conn->sent_seq;
+	if (learn_more(conn, seq, m->size))
+		return;
+	if (!is_request) {
+		conn->learned = SH_LEARNED_NOTHING;
+		return;
+	}
+	__sync_fetch_and_add(&shared.injects[SH_INJECT_older], 1);
+	if (!learn_may_begin(conn, seq, begins))
+		return;
+	inject_head(message_copy(m, s));
+	u32 reason = head_reason(h, s->bytes, m->size);
+	if (reason == SH_INJECT_upgrade)
+		leave(conn, sk);
+	bool known = !reason && !(h->flags & SH_HEAD_CHUNKED) && h->length <= 0x7fffffff;
+	learn_request(conn, seq, known ? h->end + (u32)h->length : 0);
+}
+
+static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s, struct sh_conn *conn, u64 key,
+				   u32 process)
 {
 	struct sock *sk = (struct sock *)*(volatile u64 *)&s->sock;
 	u32 index = REMOTE_SCRATCH_INJECT, seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq), reason;
@@ -386,22 +415,32 @@ static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s
 
 	if (!r)
 		return 0;
+	if (conn->protocol == SH_PROTO_OTHER || conn->flags & (SH_CONN_FLAG_SERVER | SH_CONN_FLAG_LEAVES)) {
+		leave(conn, sk);
+		return 0;
+	}
 	bool begins = begins_here(conn, seq);
 	bool knew = conn->inject & (SH_CONN_INJECT_NEXT | SH_CONN_INJECT_LOST);
 	bool next = conn->inject & SH_CONN_INJECT_NEXT && conn->next_seq == seq;
 	if (data + 4 <= (u8 *)m->data_end)
 		__builtin_memcpy(&first, data, 4);
+	if (learn_wanted(conn) && !conn->learned && learn_is_fresh(sk))
+		conn->learned = SH_LEARNED_KNOWN;
+	if (learn_wanted(conn)) {
+		message_learn(m, s, &r->head, conn, sk, begins, looks_like(first) == LOOKS_REQUEST);
+		return 0;
+	}
 	if (looks_like(first) == LOOKS_REQUEST) {
 		reason = begins ? request(m, s, r, conn, sk, key, process)
 			 : next ? SH_INJECT_pipelined
 				: SH_INJECT_body;
 		if (reason == SH_INJECT_upgrade)
-			leave(conn, sock_key);
+			leave(conn, sk);
 	} else if (begins && (next || !knew)) {
 		reason = SH_INJECT_partial;
 		/* The first bytes of a request, or of something else. */
 		if (m->size >= 4 && !knew) {
-			leave(conn, sock_key);
+			leave(conn, sk);
 			return 0;
 		}
 	} else {
@@ -415,6 +454,13 @@ static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s
 	return 0;
 }
 
+/* The first that is seen of a connection is a write. */
+GLOBAL int inject_meet(u64 sock_key, u32 tgid)
+{
+	struct sock *sk = (struct sock *)sock_key;
+	return !conn_make(sk, 0, BPF_CORE_READ(sk, __sk_common.skc_family), tgid);
+}
+
 SEC("?sk_msg") int inject_message(struct sk_msg_md *m)
 {
 	struct bpf_sock *bpf_sk = m->sk;
@@ -426,20 +472,17 @@ SEC("?sk_msg") int inject_message(struct sk_msg_md *m)
 	u64 sock_key = (u64)bpf_sk;
 	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &sock_key);
 	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
-	if (!conn || !process || !(process->flags & SH_PROCESS_INJECT) || conn->inject & SH_CONN_INJECT_OFF ||
-	    shared.winding_up)
-		return SK_PASS;
-	if (conn->protocol == SH_PROTO_OTHER || conn->flags & (SH_CONN_FLAG_SERVER | SH_CONN_FLAG_LEAVES)) {
-		leave(conn, sock_key);
-		return SK_PASS;
-	}
 	struct inject_scratch *s = scratch_get();
-	if (!s)
+	if (!s || !process || !(process->flags & SH_PROCESS_INJECT) || (conn && conn->inject & SH_CONN_INJECT_OFF) ||
+	    shared.winding_up)
 		return SK_PASS;
 	if (__sync_fetch_and_add(&s->users, 1) == 0) {
 		/* Written and read back it is a number to the verifier, which lets nobody reckon with its own pointers. */
 		*(volatile u64 *)&s->sock = sock_key;
-		message(m, s, conn, sock_key, key, process->flags);
+		if (!conn && !inject_meet(*(volatile u64 *)&s->sock, tgid))
+			conn = bpf_map_lookup_elem(&conns, &sock_key);
+		if (conn)
+			message(m, s, conn, key, process->flags);
 	} else {
 		__sync_fetch_and_add(&shared.injects[SH_INJECT_busy], 1);
 	}

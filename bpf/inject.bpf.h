@@ -21,6 +21,16 @@ struct inject_leaving_map {
 	__type(value, u64);
 };
 
+/* Sockets that the user half wants in inject_verdict, by their cookie, and what became of them: 0 nothing yet, an enum
+ * sh_wanted, or -errno. */
+struct inject_wanted_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SH_MAX_CONNS);
+	__type(key, u64);
+	__type(value, s64);
+};
+
 #define INJECT_BLOCK_MAX 320 /* bytes of the longest block of headers, and room to write it by eights */
 
 struct inject_scratch {
@@ -46,6 +56,7 @@ struct inject_scratch_map {
 extern struct inject_sockets_map inject_plain SEC(".maps");
 extern struct inject_sockets_map inject_verdict SEC(".maps");
 extern struct inject_leaving_map inject_leaving SEC(".maps");
+extern struct inject_wanted_map inject_wanted SEC(".maps");
 extern struct inject_scratch_map inject_scratch SEC(".maps");
 
 #endif

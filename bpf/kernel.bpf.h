@@ -77,6 +77,10 @@ struct in6_addr {
 	u8 bytes[16];
 } __attribute__((aligned(4)));
 
+typedef struct {
+	s64 counter;
+} atomic64_t;
+
 struct sock_common {
 	u32 skc_daddr;
 	u32 skc_rcv_saddr;
@@ -87,6 +91,7 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
 };
 
 struct socket;
@@ -112,6 +117,7 @@ struct tcp_sock {
 	u32 write_seq;
 	u32 mss_cache;
 	u32 notsent_lowat;
+	u64 bytes_sent;
 };
 
 struct socket {
@@ -163,6 +169,10 @@ struct task_struct {
 	struct signal_struct *signal;
 	char comm[16];
 	struct thread_struct thread;
+};
+
+struct bpf_iter__tcp {
+	struct sock_common *sk_common;
 };
 
 #pragma clang attribute pop

@@ -17,6 +17,7 @@ struct remotes_map remotes SEC(".maps");
 struct remote_scratch_map remote_scratch SEC(".maps");
 struct inject_sockets_map inject_plain SEC(".maps");
 struct inject_sockets_map inject_verdict SEC(".maps");
+struct inject_wanted_map inject_wanted SEC(".maps");
 struct inject_leaving_map inject_leaving SEC(".maps");
 struct inject_scratch_map inject_scratch SEC(".maps");
 

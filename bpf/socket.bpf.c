@@ -11,6 +11,7 @@
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
  */
 #include "exchange.bpf.h"
+#include "learn.bpf.h"
 #include "remote.bpf.h"
 #include "syscall.bpf.h"
 #include "task.bpf.h"
@@ -401,6 +402,8 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		bool last = copied < 10 || s->bytes[9] != '1'; /* 1xx: there is more to come */
 		if (last && io->direction == DIR_READ)
 			unix_answer_read(conn);
+		if (last && io->direction == DIR_READ && settings.inject)
+			learn_answer(conn, io->socket.sk, begins && copied >= 12);
 		exchange_goes_on(io, conn, last);
 	} else if (http && kind == LOOKS_OTHER && io->direction == DIR_READ) {
 		exchange_goes_on(io, conn, false);

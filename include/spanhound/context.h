@@ -204,6 +204,7 @@ struct sh_conn {
 	__u8 flags;	 /* SH_CONN_FLAG_* */
 	__u8 inject;	 /* SH_CONN_INJECT_* */
 	__u8 link;	 /* of the exchange that was begun before its bytes passed */
+	__u8 learned;	 /* SH_LEARNED_*, of a connection that is older than us */
 	__u32 pushed;	 /* bytes that were put into the message under way */
 	__u64 parent_id; /* of that exchange */
 };
@@ -216,13 +217,22 @@ struct sh_conn {
 #define SH_CONN_INJECT_NEXT	(1 << 4) /* next_seq is known */
 #define SH_CONN_INJECT_LOST	(1 << 5) /* where the next request begins will never be known */
 
-#define SH_CONN_FLAG_TOLD	(1 << 0) /* SH_EV_CONN was written */
-#define SH_CONN_FLAG_LOST	(1 << 1) /* a record was lost since the last one */
-#define SH_CONN_FLAG_TUNNEL	(1 << 2) /* a CONNECT is under way */
-#define SH_CONN_FLAG_SERVER	(1 << 3) /* the exchange under way is served here */
-#define SH_CONN_FLAG_CONNECT	(1 << 4) /* its connect() was seen */
-#define SH_CONN_FLAG_ANSWERED	(1 << 6) /* the response of the exchange served here has begun */
-#define SH_CONN_FLAG_LEAVES	(1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
+/* sh_conn.learned: what was seen on a socket that was enrolled in mid-life (without SH_CONN_INJECT_ENROLLED). Each step but the
+ * last is one of requests and answers in turn: odd is a request, ending at next_seq, that has no answer yet. */
+#define SH_LEARNED_NOTHING  0
+#define SH_LEARNED_ANSWERED 2
+#define SH_LEARNED_KNOWN    4 /* where requests begin: from here on it is like any other */
+
+/* What became of a socket that is to be enrolled (enrol.bpf.c). */
+enum sh_wanted { SH_WANTED_ENROLLED = 1, SH_WANTED_UNREAD = 2 /* bytes lie unread on it: not now */ };
+
+#define SH_CONN_FLAG_TOLD     (1 << 0) /* SH_EV_CONN was written */
+#define SH_CONN_FLAG_LOST     (1 << 1) /* a record was lost since the last one */
+#define SH_CONN_FLAG_TUNNEL   (1 << 2) /* a CONNECT is under way */
+#define SH_CONN_FLAG_SERVER   (1 << 3) /* the exchange under way is served here */
+#define SH_CONN_FLAG_CONNECT  (1 << 4) /* its connect() was seen */
+#define SH_CONN_FLAG_ANSWERED (1 << 6) /* the response of the exchange served here has begun */
+#define SH_CONN_FLAG_LEAVES   (1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
 
 /* sh_conn.asked: requests written, and what is known of the last one. In one word, since the other end reads it. */
 #define SH_ASKED(number)       ((number) << 2)

@@ -31,7 +31,7 @@ enum sh_inject {
 #include "spanhound/inject.def"
 #undef INJECT
 };
-#define SH_INJECTS	16 /* a power of two */
+#define SH_INJECTS	32 /* a power of two */
 
 #define SH_KERNEL_DROPS 32 /* ids below are counted by the kernel half */
 #define SH_MAX_DROPS	64

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "base/glob.h"
+#include "base/log.h"
+#include "kernel/enrol.h"
+#include "target/sockets.h"
 #include "trace/request_settings.h"
 
 /* What programs do on connections they made, beyond reading them: by the executable's name. */
@@ -79,6 +82,41 @@ uint32_t injection_flags(struct injection *i, const struct inject_status *status
 	return !styles ? 0 : styles | SH_PROCESS_INJECT | (mode == INJECT_VERDICT ? SH_PROCESS_INJECT_VERDICT : 0);
 }
 
+static bool enrol_one(void *arg, int fd, uint64_t inode)
+{
+	enrol_add(arg, fd, inode);
+	return false;
+}
+
+/* The kernel half counts there as well. */
+static void count(__u64 *counter, uint64_t n)
+{
+	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint32_t flags)
+{
+	struct sh_shared *shared = kernel_shared(k);
+	struct enrol e;
+	if (!(flags & SH_PROCESS_INJECT))
+		return;
+	enrol_begin(&e, k, p->pid, p->dir, flags & SH_PROCESS_INJECT_VERDICT ? INJECT_VERDICT : INJECT_PLAIN);
+	sockets_clients(p, enrol_one, &e);
+	enrol_end(&e);
+	i->older += e.enrolled;
+	i->older_ns += e.took_ns;
+	count(&shared->injects[SH_INJECT_withheld], e.withheld);
+	count(&shared->injects[SH_INJECT_unread], e.unread);
+	count(&shared->injects[SH_INJECT_unfit], e.unfit);
+	count(&shared->inject_left_out, e.full);
+	if (e.withheld && !i->withheld_said) {
+		i->withheld_said = true;
+		log_warn("process %d: %u connections that it has already get no headers: pidfd_getfd(): %s; it takes "
+			 "CAP_SYS_PTRACE, and nothing that forbids it (yama, seccomp)",
+			 p->pid, e.withheld, strerror(-e.why_withheld));
+	}
+}
+
 const char *injection_reason_name(unsigned reason)
 {
 	static const char *const names[] = {
@@ -112,7 +150,10 @@ void injection_print(const struct injection *i, struct kernel *k, FILE *out)
 		fprintf(out, "%s%s %llu", sep, injection_reason_name(r), (unsigned long long)shared->injects[r]);
 		sep = ", ";
 	}
-	fprintf(out, "; on %llu connections\n", (unsigned long long)shared->inject_enrolled);
+	fprintf(out, "; on %llu connections", (unsigned long long)(shared->inject_enrolled + i->older));
+	if (i->older)
+		fprintf(out, ", %llu of them older than spanhound", (unsigned long long)i->older);
+	fputs("\n", out);
 	for (unsigned r = SH_INJECT_done + 1; r < SH_INJECTS; r++)
 		if (injection_reason_name(r) && shared->injects[r])
 			fprintf(out, "  %s: %s\n", injection_reason_name(r), reason_help(r));
@@ -157,6 +198,8 @@ void injection_json(const struct injection *i, struct kernel *k, struct sbuf *ou
 		sbuf_addf(out, "%s\"%s\":%llu", sep, injection_reason_name(r), (unsigned long long)shared->injects[r]);
 		sep = ",";
 	}
-	sbuf_addf(out, "},\"processes\":{\"unknown\":%u,\"no_mode\":%u,\"styles\":%u}}", i->unknown, i->no_mode,
+	sbuf_addf(out, "},\"older\":%llu,\"older_ns\":%llu", (unsigned long long)i->older,
+		  (unsigned long long)i->older_ns);
+	sbuf_addf(out, ",\"processes\":{\"unknown\":%u,\"no_mode\":%u,\"styles\":%u}}", i->unknown, i->no_mode,
 		  i->styles);
 }

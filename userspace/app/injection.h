@@ -13,13 +13,20 @@
  * carries that. */
 
 struct injection {
-	int forced; /* enum inject_mode that the list asks for, or -1 */
+	int forced;			   /* enum inject_mode that the list asks for, or -1 */
 	uint32_t no_mode, unknown, styles; /* processes without, and why */
+	uint64_t older;			   /* connections enrolled that are older than us */
+	uint64_t older_ns;		   /* what finding and enrolling them took */
+	bool withheld_said;
 };
 
 /* SH_PROCESS_INJECT* for a process, or 0 with the reason counted. */
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, struct proc *p,
 			 const struct process_info *info);
+
+/* The connections that a process chosen with these flags has already; after kernel_choose_process(). What is not enrolled is
+ * counted by reason; that descriptors are withheld is said, once. */
+void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint32_t flags);
 
 const char *injection_reason_name(unsigned reason); /* enum sh_inject; NULL: none */
 void injection_print(const struct injection *i, struct kernel *k, FILE *out);

@@ -58,6 +58,14 @@ static uint32_t process_flags(struct session *s, const struct process *process, 
 	return tasks || !process ? tasks : injection_flags(&s->injection, kernel_inject(s->kernel), p, process->info);
 }
 
+static int targets_choose(struct session *s, struct proc *p, uint32_t flags)
+{
+	int rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, flags);
+	if (rc == 0) /* what it connects from here on is enrolled as it does */
+		injection_enrol(&s->injection, s->kernel, p, flags);
+	return rc;
+}
+
 /* The host's system calls pass us by only while somebody is traced. */
 static void targets_watch_sockets(struct session *s)
 {
@@ -185,7 +193,7 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 	s->chosen++;
 	targets_refresh_identities(s);
 	targets_choose_image(s, p, process, flags);
-	rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, flags);
+	rc = targets_choose(s, p, flags);
 	if (rc < 0)
 		log_error("process %d: cannot be chosen: %s", p->pid, strerror(-rc));
 	return rc;
@@ -295,7 +303,7 @@ static void targets_respec(struct session *s, struct proc *p, const struct targe
 	if (rc == 0)
 		rc = plan_retarget(s->plan, p, target_index(s, spec), &err);
 	if (rc == 0)
-		rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, target_flags(spec) | process_flags(s, process, p));
+		rc = targets_choose(s, p, target_flags(spec) | process_flags(s, process, p));
 	if (rc < 0 && rc != -ESRCH)
 		log_error("process %d: %s", p->pid, err.len ? sbuf_str(&err) : strerror(-rc));
 	sbuf_release(&err);
@@ -409,7 +417,7 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 		return;
 	targets_look(s, &p);
 	if (targets_probe(s, &p, target_index(s, process->spec)) == 0)
-		kernel_choose_process(s->kernel, e->tgid, target_flags(process->spec) | process_flags(s, process, &p));
+		targets_choose(s, &p, target_flags(process->spec) | process_flags(s, process, &p));
 	proc_close(&p);
 }
 

@@ -103,8 +103,7 @@ static int trial_connect(struct trial *t)
 static int trial_begin(struct trial *t, enum inject_mode mode)
 {
 	*t = (struct trial){-1, -1, -1, -1, -1};
-	uint64_t key = 1, value;
-	t->map_fd = bpf_map_create(BPF_MAP_TYPE_SOCKHASH, "inject_try", sizeof(key), sizeof(value), 1, NULL);
+	t->map_fd = bpf_map_create(BPF_MAP_TYPE_SOCKHASH, "inject_try", sizeof(uint64_t), sizeof(uint64_t), 1, NULL);
 	if (t->map_fd < 0)
 		return -errno;
 	t->message_fd = load_pass(BPF_PROG_TYPE_SK_MSG);
@@ -119,10 +118,12 @@ static int trial_begin(struct trial *t, enum inject_mode mode)
 		if (bpf_prog_attach(t->verdict_fd, t->map_fd, BPF_SK_SKB_VERDICT, 0) < 0)
 			return -errno;
 	}
-	int rc = trial_connect(t);
-	if (rc < 0)
-		return rc;
-	value = (uint64_t)t->here;
+	return trial_connect(t);
+}
+
+static int trial_enrol(const struct trial *t)
+{
+	uint64_t key = 1, value = (uint64_t)t->here;
 	return bpf_map_update_elem(t->map_fd, &key, &value, BPF_ANY) < 0 ? -errno : 0;
 }
 
@@ -223,11 +224,24 @@ static bool ends(struct trial *t)
 	return right && sent(t->here, "x", 1) && read(t->there, text, sizeof(text)) == 1;
 }
 
+/* Enrolled between two reads of what came in one piece. */
+static bool joins(const struct trial *t)
+{
+	char text[8];
+	return sent(t->there, "123456", 6) && readable(t->here) && read(t->here, text, 2) == 2 && trial_enrol(t) == 0 &&
+	       read(t->here, text, sizeof(text)) == 4 && memcmp(text, "3456", 4) == 0 && sent(t->there, "ab", 2) &&
+	       readable(t->here) && read(t->here, text, sizeof(text)) == 2 && memcmp(text, "ab", 2) == 0;
+}
+
 static int try_one(enum inject_mode mode, uint32_t what)
 {
 	struct trial t;
 	int rc = trial_begin(&t, mode);
-	if (rc == 0 && what == INJECT_READS)
+	if (rc == 0 && what != INJECT_JOINS)
+		rc = trial_enrol(&t);
+	if (rc == 0 && what == INJECT_JOINS)
+		rc = joins(&t);
+	else if (rc == 0 && what == INJECT_READS)
 		rc = reads(&t) && bulk(&t) && ends(&t);
 	else if (rc == 0)
 		rc = what == INJECT_ASKS ? asks(&t) : what == INJECT_SPLICES ? splices(&t) : waits(&t);
@@ -238,7 +252,7 @@ static int try_one(enum inject_mode mode, uint32_t what)
 int inject_try(enum inject_mode mode)
 {
 	uint32_t carries = 0;
-	for (uint32_t what = INJECT_READS; what < INJECT_ALL; what <<= 1) {
+	for (uint32_t what = INJECT_READS; what <= INJECT_JOINS; what <<= 1) {
 		int rc = try_one(mode, what);
 		if (rc < 0)
 			return rc;

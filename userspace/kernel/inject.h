@@ -26,10 +26,14 @@ const char *inject_mode_name(enum inject_mode mode);
 #define INJECT_WAITS   (1u << 3) /* MSG_WAITALL */
 #define INJECT_ALL     (INJECT_READS | INJECT_ASKS | INJECT_SPLICES | INJECT_WAITS)
 
+/* Of a mode, not of a reader: a connection may be enrolled while a part of what came on it is read, and the rest is not. Else that
+ * part comes twice (kernel/enrol.h). */
+#define INJECT_JOINS (1u << 4)
+
 /* Found out at start. */
 struct inject_status {
 	bool on;
-	uint32_t carries[INJECT_MODES]; /* INJECT_*, of what was tried */
+	uint32_t carries[INJECT_MODES]; /* INJECT_*, INJECT_JOINS too, of what was tried */
 	char why_not[160];		/* if not on */
 };
 

@@ -147,6 +147,9 @@ static void kernel_select_programs(struct kernel *k)
 	bpf_program__set_autoload(k->skel->progs.inject_message, k->inject.on);
 	bpf_program__set_autoload(k->skel->progs.inject_enrol, k->inject.on);
 	bpf_program__set_autoload(k->skel->progs.inject_pass, k->inject.on);
+	/* Where one mode carries everything, nobody needs the other one. */
+	bool both = ~k->inject.carries[INJECT_PLAIN] & INJECT_ALL;
+	bpf_program__set_autoload(k->skel->progs.enrol_older, k->inject.on && both);
 }
 
 static size_t ring_size_per_cpu(size_t total, unsigned cpu_cnt)
@@ -225,6 +228,7 @@ static void kernel_size_maps(struct kernel *k, uint32_t cpu_cnt)
 	if (!k->inject.on) {
 		bpf_map__set_max_entries(s->maps.remotes, 1);
 		bpf_map__set_max_entries(s->maps.inject_leaving, 1);
+		bpf_map__set_max_entries(s->maps.inject_wanted, 1);
 	}
 	/* Making a map of sockets takes CAP_NET_ADMIN. */
 	bpf_map__set_autocreate(s->maps.inject_plain, k->inject.on);
@@ -302,6 +306,13 @@ static void inject_attach(struct kernel *k)
 const struct inject_status *kernel_inject(const struct kernel *k)
 {
 	return &k->inject;
+}
+
+struct inject_maps kernel_inject_maps(const struct kernel *k)
+{
+	const struct spanhound *s = k->skel;
+	return (struct inject_maps){bpf_map__fd(s->maps.inject_plain), bpf_map__fd(s->maps.inject_wanted),
+				    bpf_program__fd(s->progs.enrol_older) < 0 ? NULL : s->progs.enrol_older};
 }
 
 void kernel_inject_pass(struct kernel *k)

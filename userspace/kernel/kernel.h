@@ -45,6 +45,12 @@ int kernel_set_spec(struct kernel *k, uint32_t index, const struct sh_spec *spec
 
 /* How far injection works here; options.inject was no more than a wish. */
 const struct inject_status *kernel_inject(const struct kernel *k);
+/* For kernel/enrol.c: descriptors of the maps, and the program that walks over sockets; NULL where it has no use. */
+struct inject_maps {
+	int plain, wanted;
+	struct bpf_program *older;
+};
+struct inject_maps kernel_inject_maps(const struct kernel *k);
 /* Takes out the sockets that are to leave. Any thread; cheap when there are none. */
 void kernel_inject_pass(struct kernel *k);
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "target/listeners.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
-#include "target/text.h"
+#include "target/sockets.h"
 
 struct listen_socket {
 	uint64_t inode;
@@ -94,31 +93,26 @@ static bool contains(const struct int_vec *v, int value)
 	return false;
 }
 
+struct listening {
+	const struct listen_ns *ns;
+	bool (*found)(void *arg, uint16_t port);
+	void *arg;
+};
+
+static bool listens(void *arg, int fd, uint64_t inode)
+{
+	const struct listening *l = arg;
+	struct listen_socket key = {.inode = inode};
+	const struct listen_socket *s = bsearch(&key, l->ns->sockets.data, l->ns->sockets.cnt, sizeof(key), by_inode);
+	(void)fd;
+	return s && l->found(l->arg, s->port);
+}
+
 /* Calls back for each listening socket the process holds, until that says stop. */
 static int each_socket(struct listen_ns *ns, struct proc *p, bool (*found)(void *arg, uint16_t port), void *arg)
 {
-	__cleanup(closep) int fd = openat(p->dir, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	if (!d)
-		return proc_error(p, errno);
-	fd = -1;
-	while ((e = readdir(d))) {
-		char link[64];
-		uint64_t inode;
-		ssize_t n = readlinkat(dirfd(d), e->d_name, link, sizeof(link));
-		if (n <= 8 || n >= (ssize_t)sizeof(link) || memcmp(link, "socket:[", 8) != 0)
-			continue;
-		struct sv digits = {link + 8, (size_t)n - 8};
-		if (!text_u64(&digits, 10, &inode))
-			continue;
-		struct listen_socket key = {.inode = inode};
-		struct listen_socket *s = bsearch(&key, ns->sockets.data, ns->sockets.cnt, sizeof(key), by_inode);
-		if (s && found(arg, s->port))
-			break;
-	}
-	closedir(d);
-	return 0;
+	struct listening l = {ns, found, arg};
+	return sockets_each(p, listens, &l);
 }
 
 struct wanted {

@@ -7,7 +7,6 @@
 #include "target/text.h"
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-#define TCP_LISTEN 0x0a	      /* include/net/tcp_states.h */
 
 int proc_stat_parse(struct sv text, struct proc_stat *ret)
 {
@@ -128,24 +127,34 @@ bool cmdline_next(struct sv *rest, struct sv *ret)
 	return true;
 }
 
-int listen_parse(struct sv line, uint64_t *ret_inode, uint16_t *ret_port)
+int tcp_parse(struct sv line, struct tcp_line *ret)
 {
+	uint64_t port[2], state, inode;
 	text_word(&line); /* the row's number */
-	struct sv local = text_word(&line);
-	uint64_t port, state, inode;
-	text_until(&local, ':');
-	if (!text_u64(&local, 16, &port) || local.len || port > UINT16_MAX)
-		return 0;
-	text_word(&line); /* remote address */
+	for (int i = 0; i < 2; i++) {
+		struct sv address = text_word(&line);
+		text_until(&address, ':');
+		if (!text_u64(&address, 16, &port[i]) || address.len || port[i] > UINT16_MAX)
+			return 0;
+	}
 	struct sv word = text_word(&line);
-	if (!text_u64(&word, 16, &state) || word.len || state != TCP_LISTEN)
+	if (!text_u64(&word, 16, &state) || word.len || state > UINT8_MAX)
 		return 0;
 	for (int i = 0; i < 5; i++) /* queues, timer, retransmits, uid, timeout */
 		text_word(&line);
 	word = text_word(&line);
-	if (!text_u64(&word, 10, &inode) || word.len || !inode)
+	if (!text_u64(&word, 10, &inode) || word.len)
 		return 0;
-	*ret_inode = inode;
-	*ret_port = (uint16_t)port;
+	*ret = (struct tcp_line){(uint8_t)state, (uint16_t)port[0], (uint16_t)port[1], inode};
+	return 1;
+}
+
+int listen_parse(struct sv line, uint64_t *ret_inode, uint16_t *ret_port)
+{
+	struct tcp_line t;
+	if (!tcp_parse(line, &t) || t.state != TCP_LINE_LISTENS || !t.inode)
+		return 0;
+	*ret_inode = t.inode;
+	*ret_port = t.port;
 	return 1;
 }

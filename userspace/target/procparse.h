@@ -37,6 +37,15 @@ bool environ_get(struct sv vars, const char *name, struct sv *ret);
 /* The next argument of NUL-separated cmdline text; false at the end. Arguments may be empty. */
 bool cmdline_next(struct sv *rest, struct sv *ret);
 
+/* A line of /proc/PID/net/tcp{,6}: 1, 0 when it is none (the heading). */
+struct tcp_line {
+	uint8_t state; /* as below, or another one */
+	uint16_t port, peer_port;
+	uint64_t inode; /* 0: no file's: half open, or closed by its process */
+};
+enum { TCP_LINE_ESTABLISHED = 1, TCP_LINE_LISTENS = 10 }; /* include/net/tcp_states.h */
+int tcp_parse(struct sv line, struct tcp_line *ret);
+
 /* A listening socket in a line of /proc/PID/net/tcp{,6}: 1, 0 when the line is something else. */
 int listen_parse(struct sv line, uint64_t *ret_inode, uint16_t *ret_port);
 
