@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import attach  # noqa: E402
 import calls  # noqa: E402
+import inject  # noqa: E402
 import web  # noqa: E402
 import load  # noqa: E402
 import placement  # noqa: E402
@@ -39,6 +40,7 @@ SECTIONS = {
     "connections": web.connections,
     "million": web.million,
     "bystander": web.bystander,
+    "enrol": inject.enrol,
     "encode": userspace.encode,
     "obfuscate": userspace.obfuscate,
 }

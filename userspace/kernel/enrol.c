@@ -154,9 +154,11 @@ static unsigned try_again(int map)
 
 static void take_results(struct enrol *e, int map)
 {
-	uint64_t key;
+	uint64_t key, next;
 	int64_t state;
-	while (bpf_map_get_next_key(map, NULL, &key) == 0) {
+	/* A key is deleted once the one behind it is known: from a key that is gone the search begins anew. */
+	for (int rc = bpf_map_get_next_key(map, NULL, &key); rc == 0; key = next) {
+		rc = bpf_map_get_next_key(map, &key, &next);
 		if (bpf_map_lookup_elem(map, &key, &state) < 0)
 			state = 0;
 		bpf_map_delete_elem(map, &key);
