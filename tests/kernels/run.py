@@ -30,7 +30,7 @@ MAX_SHOWN = 4000
 
 # What differs between kernels: how programs load and link, and what the kernel half sees. Of the rest the guests, which
 # are some twenty times slower than a machine, run what one load of the programs covers much with.
-TESTS = ["test_kernel.py", "test_inject.py", "test_run.py", "test_probe_list.py", "test_ground_truth.py"]
+TESTS = ["test_kernel.py", "test_inject.py", "test_inject_older.py", "test_run.py", "test_probe_list.py", "test_ground_truth.py"]
 SELECT = """
     test_kernel
     or test_run and (first_instruction and o2 or killed_by)
