@@ -195,6 +195,24 @@ def test_off(spanhound, background, receiver):
     assert len(r.streams) == 3 and not blocks(r.all)
 
 
+def test_by_target(spanhound, background, receiver, tmp_path):
+    """A target's own word comes before that of all and --inject."""
+    words = ["off", "auto", None, "verdict"]
+    for options, want in (((), [False, True, False, True]), (("--inject",), [False, True, True, True])):
+        receivers = [receiver() for _ in words]
+        made = [Client(background, HTTP_CLIENT, "127.0.0.1", r.port, 3) for r in receivers]
+        path = harness.write(str(tmp_path), "targets.yaml", "targets:\n" + "".join(
+            f"- pid: {c.pid}\n" + (f"  propagation: {{inject: {w}}}\n" if w else "") for c, w in zip(made, words)))
+        s = spanhound("-c", path, *options)
+        for c in made:
+            c.go()
+        for c in made:
+            c.finish()
+        result = s.stop()
+        need_inject(result)
+        assert [len(blocks(r.all)) for r in receivers] == [3 * w for w in want]
+
+
 RAW = """
 import socket
 c = socket.create_connection(("127.0.0.1", int(sys.argv[1])))

@@ -151,27 +151,8 @@ def headed(stream):
     return [i for i, m in enumerate(BEGINS.finditer(stream)) if BLOCK.match(stream, m.end())]
 
 
-def test_middle(spanhound, background):
-    """Whatever a connection was in the middle of, headers come only where a request surely begins, and nothing else changes."""
-    running = {case: run_case(background, *CASES[case][:2]) for case in CASES}
-    s = spanhound(*(a for _, c in running.values() for a in ("--pid", c.pid)), "--inject")
-    for script, c in running.values():
-        c.go()
-        script.go_on.set()
-    for case, (script, c) in running.items():
-        finish_case(case, script, c, CASES[case][0])
-    result = s.stop()
-    inject = need_inject(result)
-    assert inject["older"] == len(CASES) and inject["enrolled"] == 0, inject
-    assert {case: headed(bytes(script.stream)) for case, (script, _) in running.items()} == {case: c[2] for case, c in CASES.items()}
-    assert inject["left"] == 2  # upgrade, tls
-    told = [m for script, _ in running.values() for m in blocks(bytes(script.stream))]
-    assert len(told) == inject["reasons"]["done"] == sum(len(c[2]) for c in CASES.values())
-    assert {int(m[2], 16) for m in told} <= {x["span_id"] for x in clients(result)}
-
-
 SENDER = """
-import hashlib, socket
+import socket
 c = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
 body = (b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n" * 100000)[:2000000]
@@ -182,26 +163,50 @@ for i in range(4):
     c.sendall(b"GET / HTTP/1.1\\r\\nHost: b\\r\\n\\r\\n")
 assert c.recv(100)
 """
+SENDER_HEAD = b"POST / HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
+SENDER_BODY = (GET * 100000)[:2000000]
 
 
-def test_in_the_middle_of_a_write(spanhound, background):
-    """Enrolled while a write waits for room: what of it is still to be sent is sent as it is."""
-    head = b"POST / HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"
-    script = Script([None, (len(head) + 2000000, OK)] + [ANSWER] * 4)
+def run_sender(background):
+    """A program in the middle of a write, which waits for room."""
+    script = Script([None, (len(SENDER_HEAD) + len(SENDER_BODY), OK)] + [ANSWER] * 4)
     c = Client(background, SENDER, script.port).go()
     assert c.line() == "there"
     with open(f"/proc/{c.pid}/stat", encoding="utf-8") as f:
         wait_for(lambda: f.seek(0) == 0 and f.read().rpartition(")")[2].split()[0] == "S", "its write to wait")
-    s = spanhound("--pid", c.pid, "--inject")
-    script.go_on.set()
+    return script, c
+
+
+def finish_sender(script, c):
+    """What was still to be sent of that write was sent as it is."""
     c.finish()
-    body = (GET * 100000)[:2000000]
-    want = head + body + GET.replace(b"a", b"b") * 4
+    before = len(SENDER_HEAD) + len(SENDER_BODY)
+    want = SENDER_HEAD + SENDER_BODY + GET.replace(b"a", b"b") * 4
     script.wait(len(want))
     assert script.plain == want
-    inject = need_inject(s.stop())
-    assert inject["older"] == 1 and inject["reasons"]["done"] == 4 - LET_PASS
-    assert headed(bytes(script.stream[len(head) + len(body):])) == [2, 3]
+    assert bytes(script.stream[:before]) == want[:before] and headed(bytes(script.stream[before:])) == [2, 3]
+
+
+def test_middle(spanhound, background):
+    """Whatever a connection was in the middle of, headers come only where a request surely begins, and nothing else changes."""
+    running = {case: run_case(background, *CASES[case][:2]) for case in CASES}
+    sender = run_sender(background)
+    s = spanhound(*(a for _, c in (*running.values(), sender) for a in ("--pid", c.pid)), "--inject")
+    sender[0].go_on.set()
+    for script, c in running.values():
+        c.go()
+        script.go_on.set()
+    for case, (script, c) in running.items():
+        finish_case(case, script, c, CASES[case][0])
+    finish_sender(*sender)
+    result = s.stop()
+    inject = need_inject(result)
+    assert inject["older"] == len(CASES) + 1 and inject["enrolled"] == 0, inject
+    assert {case: headed(bytes(script.stream)) for case, (script, _) in running.items()} == {case: c[2] for case, c in CASES.items()}
+    assert inject["left"] == 2  # upgrade, tls
+    told = [m for script, _ in (*running.values(), sender) for m in blocks(bytes(script.stream))]
+    assert len(told) == inject["reasons"]["done"] == sum(len(c[2]) for c in CASES.values()) + 2
+    assert {int(m[2], 16) for m in told} <= {x["span_id"] for x in clients(result)}
 
 
 def forced(tmp_path, mode):
@@ -287,19 +292,21 @@ for i in range(6):
 def test_servers(spanhound, background):
     """Accepted connections are not enrolled. When their listener is gone that is not seen: nothing is written to them all the same,
     be it that what they answer looks like requests."""
-    for how, older in (("open", 0), ("closed", 1)):
-        server = Client(background, SERVER, how).go()
-        with socket.create_connection(("127.0.0.1", int(server.line()))) as c:
+    servers = [Client(background, SERVER, how).go() for how in ("open", "closed")]
+    callers = [socket.create_connection(("127.0.0.1", int(s.line()))) for s in servers]
+    for server, c in zip(servers, callers):
+        c.sendall(GET)
+        assert c.recv(1000) == GET and server.line() == "there"
+    s = spanhound("--pid", ",".join(str(x.pid) for x in servers), "--inject")
+    for server, c in zip(servers, callers):
+        server.go()
+        for _ in range(6):
             c.sendall(GET)
-            assert c.recv(1000) == GET and server.line() == "there"
-            s = spanhound("--pid", server.pid, "--inject")
-            server.go()
-            for _ in range(6):
-                c.sendall(GET)
-                assert c.recv(1000) == GET
-            server.finish()
-        inject = need_inject(s.stop())
-        assert inject["older"] == older and inject["reasons"].get("done") is None
+            assert c.recv(1000) == GET
+        server.finish()
+        c.close()
+    inject = need_inject(s.stop())
+    assert inject["older"] == 1 and inject["reasons"].get("done") is None
 
 
 def test_proxy(spanhound, nginx):  # noqa: F811

@@ -54,9 +54,13 @@ static void walk_lines(struct sv text)
 	struct sv rest = text;
 	uint64_t inode;
 	uint16_t port;
-	while (rest.len)
-		if (listen_parse(text_line(&rest), &inode, &port) && !inode)
+	struct tcp_line t;
+	while (rest.len) {
+		struct sv line = text_line(&rest);
+		bool listens = listen_parse(line, &inode, &port), parsed = tcp_parse(line, &t);
+		if (listens && (!inode || !parsed || t.state != TCP_LINE_LISTENS || t.port != port))
 			abort();
+	}
 	struct container c;
 	if (container_parse(text, &c) != (c.id.len > 0) || (c.id.len && c.id.len < 28) || !c.runtime)
 		abort();

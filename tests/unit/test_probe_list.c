@@ -531,11 +531,15 @@ static void test_requests(void **state)
 				       "settings: {DD_TRACE_CLIENT_IP_ENABLED: true, OTEL_PROPAGATORS: b3,\n"
 				       "  DD_TRACE_OBFUSCATION_QUERY_STRING_REGEXP: \"\"}\n"
 				       "capture: {http: false, head: 4k}\n"
+				       "propagation: {inject: true}\n"
 				       "targets:\n"
 				       "  - name: a\n"
 				       "    routes: [\"/users/{id}\", /static/*]\n"
 				       "    settings: {DD_TRACE_HEADER_TAGS: \"x-id:id\"}\n"
-				       "  - name: b\n");
+				       "    propagation: {inject: off}\n"
+				       "  - name: b\n"
+				       "  - name: c\n"
+				       "    propagation: {inject: verdict}\n");
 	assert_sv(routes_match(&list->routes, SV("/orders/7")), "/orders/{id}");
 	assert_true(list->capture.no_http);
 	assert_int_equal(list->capture.head, 4096);
@@ -549,6 +553,10 @@ static void test_requests(void **state)
 	assert_null(routes_match(&t[0].routes, SV("/orders/7")).data);
 	assert_sv(t[0].settings.data[0].value, "x-id:id");
 	assert_null(routes_match(&t[1].routes, SV("/users/7")).data);
+	assert_int_equal(list->propagation.inject, TARGET_INJECT_AUTO);
+	assert_int_equal(t[0].propagation.inject, TARGET_INJECT_OFF);
+	assert_int_equal(t[1].propagation.inject, TARGET_INJECT_UNSAID);
+	assert_int_equal(t[2].propagation.inject, TARGET_INJECT_VERDICT);
 	probe_list_free(list);
 }
 

@@ -124,6 +124,19 @@ static void test_listen(void **state)
 		0);
 	assert_int_equal(listen_parse(SV("  sl  local_address rem_address   st"), &inode, &port), 0);
 	assert_int_equal(listen_parse(SV("0: 0100007F:11F90 x 0A"), &inode, &port), 0);
+	struct tcp_line t;
+	const char *established =
+		"  12: 0100007F:1F90 0100007F:01BB 01 00000010:00000020 00:00000000 00000000 1000 0 77 1 0 20 4 30 10 -1";
+	assert_int_equal(tcp_parse(sv_of(established), &t), 1);
+	assert_int_equal(t.state, TCP_LINE_ESTABLISHED);
+	assert_int_equal(t.port, 8080);
+	assert_int_equal(t.peer_port, 443);
+	assert_int_equal(t.inode, 77);
+	/* Cut anywhere, it is none, or one with what is there of the inode's number. */
+	size_t whole = (size_t)(strstr(established, "77") - established);
+	for (size_t len = 0; len <= whole; len++)
+		assert_int_equal(tcp_parse((struct sv){established, len}, &t), 0);
+	assert_int_equal(tcp_parse(SV("  sl  local_address rem_address   st"), &t), 0);
 }
 
 static void test_glob(void **state)

@@ -63,15 +63,36 @@ static uint32_t style_flags(const struct process_info *info)
 	return flags;
 }
 
-uint32_t injection_flags(struct injection *i, const struct inject_status *status, struct proc *p,
-			 const struct process_info *info)
+static bool asks(struct target_propagation p)
 {
+	return p.inject != TARGET_INJECT_UNSAID && p.inject != TARGET_INJECT_OFF;
+}
+
+bool injection_wanted(bool asked, struct target_propagation all, const struct target_spec *targets, size_t cnt)
+{
+	bool wanted = asked || asks(all);
+	for (size_t i = 0; i < cnt; i++)
+		wanted |= asks(targets[i].propagation);
+	return wanted;
+}
+
+uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
+			 struct proc *p, const struct process_info *info)
+{
+	enum target_inject how = spec->propagation.inject ? spec->propagation.inject : i->standard;
 	uint32_t does = INJECT_ALL;
-	if (!status->on)
+	if (!status->on && asks(spec->propagation) && !i->off_said) {
+		i->off_said = true;
+		log_warn("process %d: its target asks for headers (propagation:), and none are injected: %s", p->pid,
+			 status->why_not);
+	}
+	if (!status->on || how == TARGET_INJECT_OFF)
 		return 0;
 	/* Of whom nothing is known may do everything. */
 	bool is_known = does_what(p, &does);
-	int mode = i->forced >= 0 ? i->forced : inject_choose(status, does);
+	int mode = how == TARGET_INJECT_PLAIN	  ? INJECT_PLAIN
+		   : how == TARGET_INJECT_VERDICT ? INJECT_VERDICT
+						  : inject_choose(status, does);
 	if (mode < 0) {
 		i->no_mode += is_known;
 		i->unknown += !is_known;

@@ -7,22 +7,26 @@
 #include "kernel/inject.h"
 #include "kernel/kernel.h"
 #include "target/procfs.h"
+#include "target/spec.h"
 #include "trace/span.h"
 
 /* Whose requests get headers. Only processes of which it is known what they do on their sockets, and only where this kernel
  * carries that. */
 
 struct injection {
-	int forced;			   /* enum inject_mode that the list asks for, or -1 */
+	enum target_inject standard;	   /* of processes whose target does not say; not UNSAID */
 	uint32_t no_mode, unknown, styles; /* processes without, and why */
 	uint64_t older;			   /* connections enrolled that are older than us */
 	uint64_t older_ns;		   /* what finding and enrolling them took */
-	bool withheld_said;
+	bool withheld_said, off_said;
 };
 
-/* SH_PROCESS_INJECT* for a process, or 0 with the reason counted. */
-uint32_t injection_flags(struct injection *i, const struct inject_status *status, struct proc *p,
-			 const struct process_info *info);
+/* Whether anybody may get headers: `asked` on the command line, or by the list for all targets or one of them. */
+bool injection_wanted(bool asked, struct target_propagation all, const struct target_spec *targets, size_t cnt);
+
+/* SH_PROCESS_INJECT* for a process chosen by `spec`, or 0; with the reason counted, unless it was not asked for. */
+uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
+			 struct proc *p, const struct process_info *info);
 
 /* The connections that a process chosen with these flags has already; after kernel_choose_process(). What is not enrolled is
  * counted by reason; that descriptors are withheld is said, once. */

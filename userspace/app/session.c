@@ -171,7 +171,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.specs = s->options.serve || probe_list_has_specs(list),
 		.captures = s->options.serve || probe_list_captures(list),
 		.sockets = !s->options.no_http,
-		.inject = (s->options.inject || list->propagation.inject != PROBE_INJECT_OFF) && !s->options.no_inject,
+		.inject = !s->options.no_inject &&
+			  injection_wanted(s->options.inject, list->propagation, list->targets.data, list->targets.cnt),
 		.head = list->capture.head,
 		.handoffs = list->handoffs.cnt > 0,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
@@ -193,9 +194,11 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 			"%s shows an inner PID namespace: processes outside of it are not seen; for the whole host mount the "
 			"host's /proc and set HOST_PROC, or share its PID namespace (hostPID, --pid host)",
 			proc_root());
-	s->injection.forced = list->propagation.inject == PROBE_INJECT_PLAIN	 ? INJECT_PLAIN
-			      : list->propagation.inject == PROBE_INJECT_VERDICT ? INJECT_VERDICT
-										 : -1;
+	s->injection.standard = list->propagation.inject;
+	if (s->options.inject && list->propagation.inject <= TARGET_INJECT_OFF) /* flags come before the file */
+		s->injection.standard = TARGET_INJECT_AUTO;
+	else if (list->propagation.inject == TARGET_INJECT_UNSAID)
+		s->injection.standard = TARGET_INJECT_OFF;
 	rc = kernel_open(&s->kernel, &options, err);
 	if (rc == 0 && options.inject && !kernel_inject(s->kernel)->on)
 		log_warn("no headers are injected: %s", kernel_inject(s->kernel)->why_not);

@@ -55,7 +55,9 @@ static uint32_t process_flags(struct session *s, const struct process *process, 
 {
 	uint32_t tasks = task_flags(process, p);
 	/* Which goroutine writes is not known before its system call is over: what its request is caused by is not, either. */
-	return tasks || !process ? tasks : injection_flags(&s->injection, kernel_inject(s->kernel), p, process->info);
+	return tasks || !process
+		       ? tasks
+		       : injection_flags(&s->injection, kernel_inject(s->kernel), process->spec, p, process->info);
 }
 
 static int targets_choose(struct session *s, struct proc *p, uint32_t flags)

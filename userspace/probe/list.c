@@ -47,6 +47,8 @@ static const struct list_key target_keys[] = {
 	LIST_KEY("version", list_read_string, IN_TARGET(version), "text", "default: DD_VERSION of the process"),
 	LIST_KEY("tags", list_read_tags, IN_TARGET(tags), "a map of names to texts", "on every span of the process"),
 	LIST_KEY("routes", list_read_routes, IN_TARGET(routes), FORM_ROUTES, "for this target, tried first"),
+	LIST_KEY("propagation", list_read_propagation, IN_TARGET(propagation), "a map", "trace context on the wire",
+		 .inner = &list_propagation_map),
 	LIST_KEY("settings", list_read_settings, IN_TARGET(settings), FORM_SETTINGS, "instead of the process's own"),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "for this target alone", .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "for this target alone",

@@ -132,13 +132,6 @@ struct probe_handoff {
 	struct probe_handoff_side give, take;
 };
 
-/* Trace context on the wire. */
-enum probe_inject { PROBE_INJECT_OFF, PROBE_INJECT_AUTO, PROBE_INJECT_PLAIN, PROBE_INJECT_VERDICT };
-
-struct probe_propagation {
-	enum probe_inject inject;
-};
-
 /* What is captured of sockets. */
 struct probe_capture {
 	bool no_http;  /* nothing */
@@ -212,8 +205,8 @@ struct probe_list {
 	struct span_rules span_rules; /* of all targets */
 	struct routes routes;	      /* of every target, after its own */
 	struct probe_capture capture;
-	struct probe_propagation propagation;
-	struct probe_glob_vec exports; /* as --export takes them; not checked against the exporters here */
+	struct target_propagation propagation; /* of targets that do not say */
+	struct probe_glob_vec exports;	       /* as --export takes them; not checked against the exporters here */
 	struct probe_limits limits;
 	struct probe_agent agent;
 	struct probe_containers containers;

@@ -74,7 +74,7 @@ LIST_READER(list_read_share);	 /* uint32_t as sh_spec.sample_below */
 LIST_READER(list_read_rate);	 /* uint32_t per second */
 LIST_READER(list_read_routes);	 /* struct routes; one or a list */
 LIST_READER(list_read_settings); /* struct tag_vec; variables that trace/ knows, with values it takes */
-LIST_READER(list_read_propagation); /* struct probe_propagation */
+LIST_READER(list_read_propagation); /* struct target_propagation */
 LIST_READER(list_read_capture);	    /* struct probe_capture */
 
 /* Calls `item` for the value itself, or for each of a list. */

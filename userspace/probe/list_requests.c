@@ -162,26 +162,26 @@ static LIST_READER(read_inject)
 {
 	static const struct {
 		struct sv word;
-		enum probe_inject inject;
+		enum target_inject inject;
 	} words[] = {
-		{SV("true"), PROBE_INJECT_AUTO},   {SV("auto"), PROBE_INJECT_AUTO},
-		{SV("false"), PROBE_INJECT_OFF},   {SV("off"), PROBE_INJECT_OFF},
-		{SV("plain"), PROBE_INJECT_PLAIN}, {SV("verdict"), PROBE_INJECT_VERDICT},
+		{SV("true"), TARGET_INJECT_AUTO},   {SV("auto"), TARGET_INJECT_AUTO},
+		{SV("false"), TARGET_INJECT_OFF},   {SV("off"), TARGET_INJECT_OFF},
+		{SV("plain"), TARGET_INJECT_PLAIN}, {SV("verdict"), TARGET_INJECT_VERDICT},
 	};
 	for (size_t i = 0; i < COUNT(words); i++)
 		if (value->kind == YAML_SCALAR && !value->quoted && sv_eq(value->text, words[i].word)) {
-			*(enum probe_inject *)field = words[i].inject;
+			*(enum target_inject *)field = words[i].inject;
 			return;
 		}
 	list_expected(r, key, value);
 }
 
-#define IN_PROPAGATION(field) offsetof(struct probe_propagation, field)
+#define IN_PROPAGATION(field) offsetof(struct target_propagation, field)
 static const struct list_key propagation_keys[] = {
 	LIST_KEY(
 		"inject", read_inject, IN_PROPAGATION(inject), "auto, off, plain or verdict",
 		"auto: as --inject: trace context is put into HTTP/1 requests of programs of which it is known to be safe; "
-		"plain, verdict: in this way into those of all, safe or not; --no-inject comes before it"),
+		"plain, verdict: in this way into those of all, safe or not; a target's own comes first, and --no-inject before it"),
 };
 const struct list_map list_propagation_map = {"propagation:", propagation_keys, COUNT(propagation_keys)};
 

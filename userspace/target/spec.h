@@ -27,6 +27,20 @@ struct tag_vec {
 	size_t cnt, cap;
 };
 
+/* Whether its requests get headers (app/injection.h), and how its sockets are enrolled for that. */
+enum target_inject {
+	TARGET_INJECT_UNSAID, /* as everybody else's */
+	TARGET_INJECT_OFF,
+	TARGET_INJECT_AUTO,
+	TARGET_INJECT_PLAIN,
+	TARGET_INJECT_VERDICT
+};
+
+/* Trace context on the wire. */
+struct target_propagation {
+	enum target_inject inject;
+};
+
 /* Plain data. The kinds given are and-ed, the values within one kind or-ed; a kind left empty asks nothing, and a
  * spec without any kind matches nothing. The command line makes one spec per option, so that its options add up.
  * The strings belong to whoever made the spec (the YAML document, argv) and must outlive it. */
@@ -44,7 +58,8 @@ struct target_spec {
 	bool follow_exec;	  /* a child stays chosen when it executes a program that does not match */
 	struct sv service, env, version; /* empty: the process's own */
 	struct tag_vec tags;
-	struct tag_vec settings;	    /* names and values of trace/settings.def */
+	struct tag_vec settings; /* names and values of trace/settings.def */
+	struct target_propagation propagation;
 	struct routes routes;		    /* of the paths of requests: tried first, then */
 	const struct routes *more_routes;   /* these; NULL: none */
 	const struct target_policy *policy; /* target/policy.h; NULL: none */
