@@ -36,6 +36,7 @@ u32 io_copy(struct io *io, struct data_scratch *s, u32 want);
 int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e);
 int request_head(void);
 int request_remote(struct io *io);
+int answer_learned(struct io *io, struct sh_conn *conn, u32 certain);
 int socket_io(struct io *io);
 int socket_emit(struct io *io);
 int socket_ended(struct io *io, u32 error);
@@ -337,6 +338,14 @@ static __always_inline u32 fitting(u32 kind, bool http, bool requests)
 	return other ? LOOKS_OTHER : kind;
 }
 
+/* On a connection that is older than us. */
+GLOBAL int answer_learned(struct io *io, struct sh_conn *conn, u32 certain)
+{
+	if (io && conn)
+		learn_answer(conn, io->socket.sk, certain);
+	return 0;
+}
+
 /* False: nothing of these bytes matters. */
 static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, struct data_scratch *s)
 {
@@ -403,7 +412,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		if (last && io->direction == DIR_READ)
 			unix_answer_read(conn);
 		if (last && io->direction == DIR_READ && settings.inject)
-			learn_answer(conn, io->socket.sk, begins && copied >= 12);
+			answer_learned(io, conn, begins && copied >= 12);
 		exchange_goes_on(io, conn, last);
 	} else if (http && kind == LOOKS_OTHER && io->direction == DIR_READ) {
 		exchange_goes_on(io, conn, false);
