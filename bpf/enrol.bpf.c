@@ -8,6 +8,8 @@
 #include "exchange.bpf.h"
 #include "inject.bpf.h"
 
+#define O_NONBLOCK 04000 /* asm-generic/fcntl.h */
+
 /* Came with the kernel (6.5) from which on the iterator takes each socket as its owner does: neither does a system call of its
  * process run on it meanwhile, nor can enrolling it wait for a lock that the iterator has. Not called. */
 extern int bpf_sock_destroy(struct sock_common *sk) __ksym __weak;
@@ -22,6 +24,11 @@ SEC("?iter/tcp") int enrol_older(struct bpf_iter__tcp *ctx)
 	s64 *wanted = bpf_map_lookup_elem(&inject_wanted, &cookie);
 	if (!wanted || *wanted)
 		return 0;
+	/* Who sleeps in a read already waits for the queue that bytes will pass by. */
+	if (!(BPF_CORE_READ((struct sock *)common, sk_socket, file, f_flags) & O_NONBLOCK)) {
+		*wanted = SH_WANTED_WAITS;
+		return 0;
+	}
 	struct tcp_sock *tp = (struct tcp_sock *)common;
 	if (BPF_CORE_READ(tp, copied_seq) != BPF_CORE_READ(tp, rcv_nxt)) {
 		*wanted = SH_WANTED_UNREAD;

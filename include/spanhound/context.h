@@ -224,7 +224,11 @@ struct sh_conn {
 #define SH_LEARNED_KNOWN    4 /* where requests begin: from here on it is like any other */
 
 /* What became of a socket that is to be enrolled (enrol.bpf.c). */
-enum sh_wanted { SH_WANTED_ENROLLED = 1, SH_WANTED_UNREAD = 2 /* bytes lie unread on it: not now */ };
+enum sh_wanted {
+	SH_WANTED_ENROLLED = 1,
+	SH_WANTED_UNREAD = 2, /* bytes lie unread on it: not now */
+	SH_WANTED_WAITS = 3   /* it is read by calls that wait: perhaps one does */
+};
 
 #define SH_CONN_FLAG_TOLD     (1 << 0) /* SH_EV_CONN was written */
 #define SH_CONN_FLAG_LOST     (1 << 1) /* a record was lost since the last one */

@@ -15,6 +15,7 @@ from harness import PATIENCE_S, wait_for
 from test_inject import BLOCK, GET, HOST, Client, Large, blocks, check_blocks, clients, fetch, need_inject
 from test_inject import nginx, receiver  # noqa: F401 (fixtures)
 
+SYS_RECVFROM = {"x86_64": 45, "aarch64": 207}[os.uname().machine]
 LET_PASS = 2  # requests, before it is known where the next one begins (bpf/learn.bpf.h)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -70,6 +71,8 @@ import fcntl, hashlib, socket, struct, termios
 c = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 flags = 0
+if sys.argv[3:]:
+    c.settimeout(60)  # O_NONBLOCK
 for part in eval(sys.argv[2]):
     if part == "now":
         print("there", flush=True)
@@ -128,9 +131,9 @@ CASES = {
 }
 
 
-def run_case(background, steps, servers):
+def run_case(background, steps, servers, *options):
     script = Script(servers)
-    c = Client(background, RAW, script.port, repr(steps)).go()
+    c = Client(background, RAW, script.port, repr(steps), *options).go()
     wait_for(lambda: c.line() == "there", "the program to get there")
     return script, c
 
@@ -214,23 +217,33 @@ def forced(tmp_path, mode):
 
 
 def test_unread_verdict(spanhound, background, tmp_path):
-    """With a verdict program a half-read segment would come twice: such a connection is left alone, an idle one is not. And then
-    it is as easily read as any: FIONREAD says how much there is."""
+    """With a verdict program a half-read segment would come twice, and a read that waits would for ever: such connections are left
+    alone, an idle one is not. And then it is as easily read as any: FIONREAD says how much there is."""
     half = [GET, 100, "now", len(HEAD_20K) + 20000 - 100] + ASK * 3
     whole = [GET, len(OK), "now"] + ASK * 2 + [GET, "asks", len(HEAD_20K) + 20000]
     answer = (len(GET), HEAD_20K + BODY_20K)
-    a, b = run_case(background, half, [answer] + [ANSWER] * 3), run_case(background, whole, [ANSWER] * 3 + [answer])
-    s = spanhound("-c", forced(tmp_path, "verdict"), "--pid", f"{a[1].pid},{b[1].pid}")
+    a = run_case(background, half, [answer] + [ANSWER] * 3, "nonblocking")
+    b = run_case(background, whole, [ANSWER] * 3 + [answer], "nonblocking")
+    waits = [GET, "now", len(OK)] + ASK * 3
+    d = run_case(background, waits, [(len(GET), b""), None, (0, OK)] + [ANSWER] * 3)
+    d[1].go()
+    with open(f"/proc/{d[1].pid}/syscall", encoding="utf-8") as f:
+        wait_for(lambda: f.seek(0) == 0 and f.read().startswith(f"{SYS_RECVFROM} "), "its read to wait")
+    s = spanhound("-c", forced(tmp_path, "verdict"), "--pid", f"{a[1].pid},{b[1].pid},{d[1].pid}")
+    d[0].go_on.set()
     for _, c in (a, b):
         c.go()
+    finish_case("waits", *d, waits)
+    assert not blocks(bytes(d[0].stream))
     digests = finish_case("half", *a, half)
     finish_case("whole", *b, whole)
     assert digests[0] == hashlib.sha256((HEAD_20K + BODY_20K)[100:]).hexdigest()
     inject = need_inject(s.stop())
-    assert inject["reasons"]["unread"] == 1 and not blocks(bytes(a[0].stream))
+    assert not blocks(bytes(a[0].stream))
     if inject["reasons"].get("unfit"):
         pytest.skip("this kernel has no need of the mode, and no way into it")
-    assert inject["older"] == 1 and headed(bytes(b[0].stream)) == [3]
+    assert inject["reasons"]["unread"] == 1
+    assert inject["older"] == 1 and headed(bytes(b[0].stream)) == [3] and inject["reasons"]["waits"] == 1
 
 
 KEPT = """
@@ -361,3 +374,55 @@ def test_withheld(spanhound, background, receiver, tmp_path):  # noqa: F811
     assert inject["reasons"]["done"] == 15 and inject["reasons"]["withheld"] == 2 and inject["older"] == 0
     assert len(blocks(r.all)) == 15
     assert result.stderr.count("pidfd_getfd(): Operation not permitted") == 1
+
+
+# Reads in small pieces, of segments that hold many of them, and checks every byte.
+PIECES = """
+import hashlib, socket, threading
+port, cnt = int(sys.argv[1]), int(sys.argv[2])
+stop = threading.Event()
+asked = [0] * cnt
+def work(n):
+    c = socket.create_connection(("127.0.0.1", port), timeout=60)
+    while not stop.is_set():
+        body = bytes([asked[n] & 255, n]) * (asked[n] * 37 % 3000)
+        c.sendall(b"POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+        got, want = b"", b"HTTP/1.1 200 OK\\r\\nContent-Length: 4096\\r\\n\\r\\n" + hashlib.sha256(body).hexdigest().encode() * 64
+        while len(got) < len(want):
+            data = c.recv(min(701, len(want) - len(got)))
+            assert data
+            got += data
+        assert got == want
+        asked[n] += 1
+        stop.wait(0.002)
+workers = [threading.Thread(target=work, args=(n,)) for n in range(cnt)]
+for w in workers:
+    w.start()
+print("there", flush=True)
+wait()
+stop.set()
+for w in workers:
+    w.join()
+print(sum(asked), flush=True)
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", ["plain", "verdict"])
+def test_under_load(spanhound, background, receiver, tmp_path, mode):  # noqa: F811
+    """Enrolled while answers are read in pieces: none comes twice, none is lost."""
+    enrolled = 0
+    for _ in range(10):
+        r = receiver()
+        c = Client(background, PIECES, r.port, 4).go()
+        assert c.line() == "there"
+        s = spanhound("-c", forced(tmp_path, mode), "--pid", c.pid)
+        before = [len(x) for x in r.streams]
+        wait_for(lambda: c.process.poll() is not None or all(len(x) > y + 50_000 for x, y in zip(r.streams, before)), "requests")
+        c.go()
+        assert int(c.finish().strip()) and not r.errors
+        inject = need_inject(s.stop())
+        assert inject["older"] + inject["reasons"].get("unread", 0) == len(r.streams) == 4
+        assert len(blocks(r.all)) == inject["reasons"].get("done", 0)
+        enrolled += inject["older"]
+    assert enrolled > 10

@@ -128,6 +128,7 @@ void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint
 	i->older_ns += e.took_ns;
 	count(&shared->injects[SH_INJECT_withheld], e.withheld);
 	count(&shared->injects[SH_INJECT_unread], e.unread);
+	count(&shared->injects[SH_INJECT_waits], e.waits);
 	count(&shared->injects[SH_INJECT_unfit], e.unfit);
 	count(&shared->inject_left_out, e.full);
 	if (e.withheld && !i->withheld_said) {

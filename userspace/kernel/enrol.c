@@ -164,6 +164,8 @@ static void take_results(struct enrol *e, int map)
 		bpf_map_delete_elem(map, &key);
 		if (state == SH_WANTED_UNREAD)
 			e->unread++;
+		else if (state == SH_WANTED_WAITS)
+			e->waits++;
 		else
 			note(e, state == SH_WANTED_ENROLLED ? 0 : state < 0 ? (int)-state : EINVAL);
 	}

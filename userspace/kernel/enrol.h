@@ -13,8 +13,8 @@
  * wait for.
  *
  * In the mode with a verdict program bytes that lie unread on a socket, a part of a segment, would come twice: there the socket is
- * enrolled by the kernel half (bpf/enrol.bpf.c), when nothing is unread. From Linux 6.5 on; the kernels before have no need of
- * that mode.
+ * enrolled by the kernel half (bpf/enrol.bpf.c), when nothing is unread. And a read that waits already would wait for ever: only
+ * sockets with O_NONBLOCK are enrolled. From Linux 6.5 on; the kernels before have no need of that mode.
  *
  * What may be done with the connection then: bpf/learn.bpf.h.
  */
@@ -30,6 +30,7 @@ struct enrol {
 	uint32_t withheld; /* we may not have its descriptors, */
 	int why_withheld;  /* of the last one: -errno */
 	uint32_t unread;   /* bytes lay unread on them, in a mode that garbles them */
+	uint32_t waits;	   /* a read may be waiting on them, in a mode in which it would for ever */
 	uint32_t unfit;	   /* the kernel lets them into no such map: kTLS, MPTCP, not established */
 	uint32_t full;	   /* it is full */
 	uint64_t took_ns;

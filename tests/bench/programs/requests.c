@@ -9,6 +9,7 @@
  * Prints: requests, ns in all, and the response times' p50, p99 and maximum in ns. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -60,6 +61,7 @@ static void open_all(int port)
 		if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 			die("connect");
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		fcntl(fd, F_SETFL, O_NONBLOCK);
 		epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
 		connections[i].fd = fd;
 	}
