@@ -50,7 +50,7 @@ def enrol(bench, quick=False):
     stall = max(longest[m].least - longest["off"].least for m in took) / 1e6
     return [Figure(f"{CONNECTIONS:,} existing connections: enrolled within", f"{ms['plain']:.0f} ms", "<= 1 s", ms["plain"] <= 1000 and not left["plain"],
                    [f"all of them in each round; with a verdict program {ms['verdict']:.0f} ms, {left['verdict']} of them left out at most "
-                    "(bytes lay unread)" if not left["plain"] else f"{left['plain']} were left out"]),
+                    "(bytes lay unread, or a read might wait)" if not left["plain"] else f"{left['plain']} were left out"]),
             Figure("the same: the program stopped or stalled", f"{stall:+.1f} ms", notes=[
                 f"its longest wait for an answer at {RATE:,} requests/s while spanhound attached, against an attach that enrols nothing; "
                 f"least of {rounds} rounds: " + ", ".join(f"{m} {s.least / 1e6:.1f} ms" for m, s in longest.items()),
