@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spans in a Datadog Agent: the real test agent with all its checks; agents that are absent, slow, failing, dying,
 returning. In every case seen = exported + dropped, and the target does not notice."""
+import json
 import time
 
 import pytest
@@ -81,6 +82,43 @@ probes:
         total += s.stop().summary["exported"]
     assert len(a.spans()) == total
     assert "fail" not in a.failures().lower(), a.failures()
+
+
+@pytest.mark.parametrize("version", ["v0.4", "v0.5"])
+def test_links_and_events(spanhound, program, agent, tmp_path, version):
+    """Added by span rules: fields where the Agent takes them, JSON in tags where it does not; in JSON lines, fields."""
+    a = agent()
+    config = harness.write(tmp_path, "rules.yaml", """
+span_rules:
+  - match: {name: p_outer}
+    set: {tags: {batch: 6b00c44a000000001122334455667788}}
+  - match: {name: p_outer}
+    add_link: {trace_id: "{batch}", span_id: "0x12", attributes: {kind: batch, of: "{service}"}}
+    add_event: {name: "end of {name}", attributes: {n: 5, share: 0.5, good: true, text: "{batch}"}}
+""")
+    p = program("calls", "nested", env={"DD_SERVICE": "shop"})
+    s = spanhound("--pid", p.pid, "-f", "p_*", "-c", config, *to(a.url), env={"DD_TRACE_API_VERSION": version})
+    p.run()
+    r = s.stop()
+    assert "fail" not in a.failures().lower(), a.failures()
+    link = {"trace_id": "6b00c44a000000001122334455667788", "span_id": "0000000000000012",
+            "attributes": {"kind": "batch", "of": "shop"}}
+    attributes = {"n": 5, "share": 0.5, "good": True, "text": link["trace_id"]}
+    mine = {x["span_id"]: x for x in r.spans if x["name"] == "p_outer"}
+    assert mine and {x["span_id"] for x in r.spans if "span_links" in x or "span_events" in x} == set(mine)
+    got = {x["span_id"]: x for x in a.spans()}
+    for span_id, x in mine.items():
+        event = {"name": "end of p_outer", "time_unix_nano": x["start"] + x["duration"], "attributes": attributes}
+        assert x["span_links"] == [link] and x["span_events"] == [event]
+        y = got[span_id]
+        if version == "v0.5":
+            assert json.loads(y["meta"]["_dd.span_links"]) == [link] and json.loads(y["meta"]["events"]) == [event]
+            continue
+        assert y["span_links"] == [{"trace_id": 0x1122334455667788, "trace_id_high": 0x6b00c44a00000000, "span_id": 0x12,
+                                    "attributes": link["attributes"]}]
+        typed = {"n": {"type": 2, "int_value": 5}, "share": {"type": 3, "double_value": 0.5},
+                 "good": {"type": 1, "bool_value": True}, "text": {"type": 0, "string_value": link["trace_id"]}}
+        assert y["span_events"] == [{**event, "attributes": typed}]
 
 
 def test_unix_socket(spanhound, program, agent, tmp_path):

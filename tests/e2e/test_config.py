@@ -35,6 +35,8 @@ PLACES = {
     "span_rule": "span_rules:\n  - {}: 1\n",
     "match": "span_rules:\n  - match:\n      {}: 1\n",
     "set": "span_rules:\n  - set:\n      {}: 1\n",
+    "add_link": "span_rules:\n  - add_link:\n      {}: 1\n",
+    "add_event": "span_rules:\n  - add_event:\n      {}: 1\n",
     "propagation": "propagation:\n  {}: 1\n",
     "capture": "capture:\n  {}: 1\n",
     "agent": "agent:\n  {}: 1\n",

@@ -256,6 +256,10 @@ static void mistakes(void **state)
 		{"span_rules:\n  - {match: {error: 1}, drop: true}\n", 2, 21, "error: expected true or false"},
 		{"span_rules:\n  - rename: {a: }\n", 2, 14, "no value"},
 		{"span_rules:\n  - remvoe: a\n", 2, 5, "did you mean 'remove'"},
+		{"span_rules:\n  - add_link: {trace_id: a}\n", 2, 15, "needs trace_id and span_id"},
+		{"span_rules:\n  - add_event: {attributes: {a: 1}}\n", 2, 16, "add_event: needs a name"},
+		{"span_rules:\n  - add_event: {name: e, attributes: {a: \"{\"}}\n", 2, 43, "never closed"},
+		{"span_rules:\n  - {match: {name: x}, drop: true, add_event: {name: e}}\n", 2, 5, "nothing else"},
 		{"span_rules: 5\n", 1, 13, "a span rule or a list of them"},
 		{"span_rules: []\n", 1, 13, "a span rule or a list of them"},
 	};

@@ -502,6 +502,8 @@ void session_account(struct session *s, struct session_account *ret)
 
 void session_view(struct session *s, struct session_view *ret)
 {
+	struct pipeline_stats pipeline;
+	pipeline_stats(s->pipeline, &pipeline);
 	*ret = (struct session_view){
 		.list = s->options.list,
 		.plan = s->plan,
@@ -516,6 +518,7 @@ void session_view(struct session *s, struct session_view *ret)
 		.elapsed_ns = (s->end_ns ? s->end_ns : clock_mono_ns()) - s->start_ns,
 		.gap_ns = s->gap_ns,
 		.gaps = s->gaps,
+		.unlinked = pipeline.unlinked,
 		.processes = s->chosen,
 		.max_functions = s->options.max_functions,
 	};

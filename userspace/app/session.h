@@ -81,6 +81,7 @@ struct session_view {
 	enum link_kind link;
 	uint64_t elapsed_ns;
 	uint64_t gap_ns, gaps; /* time in which libraries of forked children were not probed yet */
+	uint64_t unlinked;     /* pipeline_stats.unlinked */
 	uint32_t processes;    /* chosen over the whole session */
 	uint32_t max_functions;
 };

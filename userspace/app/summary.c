@@ -128,6 +128,11 @@ static void print_notes(const struct session_view *v, FILE *out)
 	if (shared->data_lost)
 		fprintf(out, "%llu pieces of messages were lost to a full ring: what was in them may be missing\n",
 			(unsigned long long)shared->data_lost);
+	if (v->unlinked)
+		fprintf(out,
+			"%" PRIu64
+			" links and events were not added to spans: no id could be read, or there were too many\n",
+			v->unlinked);
 	if (shared->process_events_lost)
 		fprintf(out, "%llu process events were lost to a full ring\n",
 			(unsigned long long)shared->process_events_lost);

@@ -46,6 +46,7 @@ static void info_take(struct exporter *e, struct agent_info *info)
 	e->buffer.payload_sz =
 		e->buffer.payload_max < DATADOG_PAYLOAD_SZ ? e->buffer.payload_max : (size_t)DATADOG_PAYLOAD_SZ;
 	e->buffer.format = datadog_may_v05(e) ? PAYLOAD_V05 : PAYLOAD_V04;
+	e->buffer.native_events = info && info->span_events;
 	if (e->listener && e->listener->info)
 		e->listener->info(e->listener->arg, info);
 }

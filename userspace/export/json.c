@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* json:FILE: one span per line, the fields of Datadog's v0.4 format by name (ids are decimal numbers; trace_id is the
- * lower half, as there), and trace_id_128, the whole trace id in hex. */
+ * lower half, as there), and trace_id_128, the whole trace id in hex. Links and events of spans are span_links and
+ * span_events, each as the JSON that is in a tag where there is no such field (trace/annex.h). */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include "base/put.h"
 #include "export/outfile.h"
+#include "trace/annex.h"
 #include "trace/tags.h"
 
 #define PUMP_SZ (64 << 10)
@@ -15,6 +17,7 @@
 struct exporter {
 	struct outfile out;
 	struct tags tags;
+	struct sbuf annex; /* of the span in hand */
 };
 
 /* --- a line ------------------------------------------------------------------------------------------------------- */
@@ -70,7 +73,20 @@ static char *put_maps(char *at, const struct tags *t)
 	return at;
 }
 
-static char *put_span(char *at, const struct tags *t, const struct span *s)
+static __attribute__((noinline)) void annex_fields(struct sbuf *b, const struct span_annex *a)
+{
+	sbuf_reset(b);
+	if (a->link_cnt) {
+		sbuf_adds(b, ",\"span_links\":");
+		annex_links_json(a, b);
+	}
+	if (a->event_cnt) {
+		sbuf_adds(b, ",\"span_events\":");
+		annex_events_json(a, b);
+	}
+}
+
+static char *put_span(char *at, const struct tags *t, const struct span *s, struct sv annex)
 {
 	const struct chunk *c = t->chunk;
 	at = put_json(put_sv(at, SV("{\"service\":")), span_service(c, s));
@@ -86,17 +102,24 @@ static char *put_span(char *at, const struct tags *t, const struct span *s)
 	at = put_json(put_sv(at, SV(",\"type\":")), s->type);
 	at = put_hex64(put_sv(at, SV(",\"trace_id_128\":\"")), c->trace_hi);
 	at = put_hex64(at, c->trace_lo);
-	return put_sv(at, SV("\"}\n"));
+	*at++ = '"';
+	return put_sv(put_sv(at, annex), SV("}\n"));
 }
 
-static void json_span(struct sbuf *b, struct tags *t, uint32_t i)
+static void json_span(struct exporter *e, struct sbuf *b, uint32_t i)
 {
+	struct tags *t = &e->tags;
 	const struct span *s = &t->chunk->spans[i];
+	struct sv annex = SV_NULL;
 	tags_of(t, i);
-	char *at = sbuf_reserve(b, json_line_max(t, s));
+	if (s->annex) {
+		annex_fields(&e->annex, s->annex);
+		annex = e->annex.failed ? SV_NULL : sbuf_sv(&e->annex);
+	}
+	char *at = sbuf_reserve(b, json_line_max(t, s) + annex.len);
 	if (!at)
 		return;
-	char *end = put_span(at, t, s);
+	char *end = put_span(at, t, s, annex);
 	*end = '\0';
 	b->len += (size_t)(end - at);
 }
@@ -131,7 +154,7 @@ static int json_write(struct exporter *e, const struct chunk *chunks)
 		tags_start(&e->tags, c);
 		for (uint32_t n = 0; n < c->span_cnt; n++) {
 			/* As on the wire: a reader of one chunk meets the head's tags before the rest. */
-			json_span(outfile_begin(&e->out), &e->tags, tags_nth(&e->tags, n));
+			json_span(e, outfile_begin(&e->out), tags_nth(&e->tags, n));
 			outfile_commit(&e->out, 1);
 		}
 		/* While it is still in the processor's cache; a slow reader is asked once, at the end. */
@@ -175,6 +198,7 @@ static void json_close(struct exporter *e)
 {
 	outfile_close(&e->out);
 	tags_release(&e->tags);
+	sbuf_release(&e->annex);
 	free(e);
 }
 

@@ -92,6 +92,8 @@ int trace_buffer_add(struct trace_buffer *b, const struct chunk *c, uint64_t now
 	if (!p)
 		return -ENOMEM;
 	size_t before = payload_sz(p);
+	b->tags.links_as_tag = p->format == PAYLOAD_V05;
+	b->tags.events_as_tag = p->format == PAYLOAD_V05 || !b->native_events;
 	int r = payload_add(p, &b->tags, c, now_ns);
 	if (r == 0 && payload_last_sz(p) > b->payload_max) {
 		payload_pop(p);

@@ -14,6 +14,7 @@ struct trace_buffer {
 	size_t payload_max;	    /* what a request may be */
 	size_t payload_sz;	    /* sealed when it has grown to this */
 	enum payload_format format; /* of payloads begun from now on */
+	bool native_events;	    /* the Agent takes span_events */
 
 	struct payload *groups[TRACE_BUFFER_MAX_GROUPS];
 	unsigned group_cnt;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "trace/annex.h"
+
 #define SPAN_FIXED 256 /* the keys of a span's fields, heads of its maps, and its numbers */
 
 /* Literals of less than 32 bytes: a fixstr (msgpack spec, "str format family"). */
@@ -13,6 +15,126 @@
 		put(at, literal, sizeof(literal) - 1);              \
 	} while (0)
 
+/* --- links and events --------------------------------------------------------------------------------------------- */
+
+#define LINK_FIXED  128 /* the keys of a link's fields, heads, and its numbers; of an event's */
+#define VALUE_FIXED 32	/* the keys of an attribute's value, and a number */
+
+static __attribute__((noinline)) size_t annex_max(const struct v04_fields *f)
+{
+	const struct span_annex *a = f->annex;
+	size_t sz = 64;
+	for (uint16_t i = 0; i < a->link_cnt; i++) {
+		sz += LINK_FIXED;
+		for (uint16_t n = 0; n < a->links[i].attribute_cnt; n++)
+			sz += PACKER_STR_MAX(a->links[i].attributes[n].key) +
+			      PACKER_STR_MAX(a->links[i].attributes[n].value);
+	}
+	for (uint16_t i = 0; f->native_events && i < a->event_cnt; i++) {
+		sz += LINK_FIXED + PACKER_STR_MAX(a->events[i].name);
+		for (uint16_t n = 0; n < a->events[i].attribute_cnt; n++)
+			sz += VALUE_FIXED + PACKER_STR_MAX(a->events[i].attributes[n].key) +
+			      PACKER_STR_MAX(a->events[i].attributes[n].text);
+	}
+	return sz;
+}
+
+static char *put_link(char *at, const struct span_link *l, struct sbuf *text)
+{
+	put_map(&at, 2 + (l->attribute_cnt > 0) + (l->trace_hi > 0));
+	put_key(&at, "trace_id");
+	put_uint64(&at, l->trace_lo);
+	put_key(&at, "span_id");
+	put_uint64(&at, l->span_id);
+	if (l->attribute_cnt) {
+		put_key(&at, "attributes");
+		put_map(&at, l->attribute_cnt);
+	}
+	for (uint16_t i = 0; i < l->attribute_cnt; i++) {
+		put_sv(&at, l->attributes[i].key, text);
+		put_sv(&at, l->attributes[i].value, text);
+	}
+	if (l->trace_hi) {
+		put_key(&at, "trace_id_high");
+		put_uint64(&at, l->trace_hi);
+	}
+	return at;
+}
+
+static char *put_value(char *at, const struct event_attribute *v, struct sbuf *text)
+{
+	put_map(&at, 2);
+	put_key(&at, "type");
+	put_int32(&at, (int32_t)v->type);
+	switch (v->type) {
+	case EVENT_TEXT:
+		put_key(&at, "string_value");
+		put_sv(&at, v->text, text);
+		break;
+	case EVENT_BOOL:
+		put_key(&at, "bool_value");
+		if (v->integer)
+			put_true(&at);
+		else
+			put_false(&at);
+		break;
+	case EVENT_INT:
+		put_key(&at, "int_value");
+		put_int64(&at, v->integer);
+		break;
+	case EVENT_DOUBLE:
+		put_key(&at, "double_value");
+		put_double(&at, v->number);
+	}
+	return at;
+}
+
+static char *put_event(char *at, const struct span_event *e, struct sbuf *text)
+{
+	put_map(&at, 2 + (e->attribute_cnt > 0));
+	put_key(&at, "name");
+	put_sv(&at, e->name, text);
+	put_key(&at, "time_unix_nano");
+	put_int64(&at, e->time_ns);
+	if (e->attribute_cnt) {
+		put_key(&at, "attributes");
+		put_map(&at, e->attribute_cnt);
+	}
+	for (uint16_t i = 0; i < e->attribute_cnt; i++) {
+		put_sv(&at, e->attributes[i].key, text);
+		at = put_value(at, &e->attributes[i], text);
+	}
+	return at;
+}
+
+static __attribute__((noinline)) char *put_annex(char *at, const struct v04_fields *f, struct sbuf *text)
+{
+	const struct span_annex *a = f->annex;
+	if (a->link_cnt) {
+		put_key(&at, "span_links");
+		put_array(&at, a->link_cnt);
+		for (uint16_t i = 0; i < a->link_cnt; i++)
+			at = put_link(at, &a->links[i], text);
+	}
+	if (f->native_events && a->event_cnt) {
+		put_key(&at, "span_events");
+		put_array(&at, a->event_cnt);
+		for (uint16_t i = 0; i < a->event_cnt; i++)
+			at = put_event(at, &a->events[i], text);
+	}
+	return at;
+}
+
+/* How many fields they are. */
+static inline uint32_t annex_fields(const struct v04_fields *f)
+{
+	if (!f->annex)
+		return 0;
+	return (f->annex->link_cnt > 0) + (f->native_events && f->annex->event_cnt > 0);
+}
+
+/* --- spans -------------------------------------------------------------------------------------------------------- */
+
 static size_t span_max(const struct v04_fields *f)
 {
 	size_t sz = SPAN_FIXED + PACKER_STR_MAX(f->service) + PACKER_STR_MAX(f->name) + PACKER_STR_MAX(f->resource) +
@@ -21,6 +143,8 @@ static size_t span_max(const struct v04_fields *f)
 		sz += PACKER_STR_MAX(f->meta[i].key) + PACKER_STR_MAX(f->meta[i].value);
 	for (size_t i = 0; i < f->metric_cnt; i++)
 		sz += PACKER_STR_MAX(f->metrics[i].key) + PACKER_NUMBER_MAX;
+	if (f->annex)
+		sz += annex_max(f);
 	return sz;
 }
 
@@ -50,7 +174,7 @@ static inline __attribute__((always_inline)) bool span_put(struct packer *p, con
 	char *at = packer_reserve(p, span_max(f));
 	if (!at)
 		return false;
-	put_map(&at, 9 + (f->meta_cnt > 0) + (f->metric_cnt > 0) + (f->type.len > 0));
+	put_map(&at, 9 + (f->meta_cnt > 0) + (f->metric_cnt > 0) + (f->type.len > 0) + annex_fields(f));
 	put_key(&at, "service");
 	put_sv(&at, f->service, &p->text);
 	put_key(&at, "name");
@@ -74,6 +198,8 @@ static inline __attribute__((always_inline)) bool span_put(struct packer *p, con
 		put_key(&at, "type");
 		put_sv(&at, f->type, &p->text);
 	}
+	if (f->annex)
+		at = put_annex(at, f, &p->text);
 	p->len = (size_t)(at - p->data);
 	return true;
 }
@@ -103,6 +229,8 @@ static bool chunk_span(struct packer *p, struct tags *t, uint32_t i)
 		.metrics = t->metrics.data,
 		.meta_cnt = t->meta.cnt,
 		.metric_cnt = t->metrics.cnt,
+		.annex = s->annex,
+		.native_events = !t->events_as_tag,
 	};
 	return !t->failed && span_put(p, &f);
 }

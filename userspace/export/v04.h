@@ -8,7 +8,7 @@
 /* Datadog's v0.4 trace format: a msgpack array of chunks, a chunk an array of spans, a span a map (Agent 7,
  * pkg/proto/pbgo/trace/span.proto and its decoder). */
 
-/* Appends the chunk. 0, or -ENOMEM with the buffer as it was. */
+/* Appends the chunk; links are a field, events one too unless t->events_as_tag. 0, or -ENOMEM with the buffer as it was. */
 int v04_chunk(struct packer *p, struct tags *t, const struct chunk *c);
 
 /* The parts of a span as they are known when it is translated from another format (v05.h). Both: the number of bytes
@@ -21,6 +21,8 @@ struct v04_fields {
 	const struct tag *meta;
 	const struct metric *metrics;
 	size_t meta_cnt, metric_cnt;
+	const struct span_annex *annex; /* NULL: none */
+	bool native_events;		/* the receiver takes span_events */
 };
 int v04_span(struct packer *p, const struct v04_fields *f);
 

@@ -136,18 +136,28 @@ static LIST_READER(read_set_tags)
 	rule->tag_cnt = p.cnt;
 }
 
+/* A number that is not quoted, of either sign. */
+static bool parse_decimal(const struct yaml_node *value, double *ret)
+{
+	struct sv unit;
+	bool minus = value->kind == YAML_SCALAR && value->text.len > 1 && value->text.data[0] == '-';
+	if (value->kind != YAML_SCALAR || value->quoted)
+		return false;
+	struct sv digits = {value->text.data + minus, value->text.len - minus};
+	if (!units_decimal(digits, ret, &unit) || unit.len)
+		return false;
+	if (minus)
+		*ret = -*ret;
+	return true;
+}
+
 static LIST_READER(read_set_metric)
 {
 	struct metric *metric = field;
 	struct list_key number = *key;
-	struct sv unit;
-	bool minus = value->kind == YAML_SCALAR && value->text.len > 1 && value->text.data[0] == '-';
-	struct sv digits = {value->text.data + minus, value->text.len - minus};
 	number.form = "a number";
-	if (value->kind != YAML_SCALAR || value->quoted || !units_decimal(digits, &metric->value, &unit) || unit.len)
+	if (!parse_decimal(value, &metric->value))
 		list_expected(r, &number, value);
-	else if (minus)
-		metric->value = -metric->value;
 }
 
 static LIST_READER(read_set_metrics)
@@ -158,6 +168,105 @@ static LIST_READER(read_set_metrics)
 		return;
 	rule->metrics = (struct metric *)(void *)p.data;
 	rule->metric_cnt = p.cnt;
+}
+
+/* --- links and events ----------------------------------------------------------------------------------------------
+ */
+
+#define IN_LINK(field)	offsetof(struct span_rule_link, field)
+#define IN_EVENT(field) offsetof(struct span_rule_event, field)
+
+static LIST_READER(read_link_attributes)
+{
+	struct span_rule_link *link = field;
+	struct parts p = {.size = sizeof(struct span_rule_tag), .each = read_set_tag};
+	if (!read_parts(r, key, value, &p))
+		return;
+	link->attributes = (struct span_rule_tag *)(void *)p.data;
+	link->attribute_cnt = p.cnt;
+}
+
+/* Numbers, true and false are what they look like; in quotes they are texts. */
+static LIST_READER(read_event_attribute)
+{
+	struct span_rule_attribute *a = field;
+	struct list_key text = *key;
+	bool plain = value->kind == YAML_SCALAR && !value->quoted;
+	text.form = FORM_TEXT;
+	if (list_parse_integer(value, &a->value.integer)) {
+		a->value.type = EVENT_INT;
+	} else if (plain && (sv_eq(value->text, SV("true")) || sv_eq(value->text, SV("false")))) {
+		a->value.type = EVENT_BOOL;
+		a->value.integer = value->text.len == 4;
+	} else if (parse_decimal(value, &a->value.number)) {
+		a->value.type = EVENT_DOUBLE;
+	} else {
+		a->value.type = EVENT_TEXT;
+		read_span_text(r, &text, value, &a->text);
+	}
+}
+
+static LIST_READER(read_event_attributes)
+{
+	struct span_rule_event *event = field;
+	struct parts p = {.size = sizeof(struct span_rule_attribute), .each = read_event_attribute};
+	if (!read_parts(r, key, value, &p))
+		return;
+	event->attributes = (struct span_rule_attribute *)(void *)p.data;
+	event->attribute_cnt = p.cnt;
+}
+
+static const struct list_key link_keys[] = {
+	LIST_KEY("trace_id", read_span_text, IN_LINK(trace_id), FORM_TEXT,
+		 "\"{batch.trace_id}\": 32 hex digits, or decimal; without a value there is no link"),
+	LIST_KEY("span_id", read_span_text, IN_LINK(span_id), FORM_TEXT, "16 hex digits, or decimal; \"0x{id}\": hex"),
+	LIST_KEY("attributes", read_link_attributes, 0, "a map of attributes to texts", ""),
+};
+static const struct list_map link_map = {"add_link:", link_keys, COUNT(link_keys)};
+
+static const struct list_key event_keys[] = {
+	LIST_KEY("name", read_span_text, IN_EVENT(name), FORM_TEXT, ""),
+	LIST_KEY("attributes", read_event_attributes, 0, "a map of attributes to texts, numbers, true or false", ""),
+};
+static const struct list_map event_map = {"add_event:", event_keys, COUNT(event_keys)};
+
+/* One map of `map` or a list of them, `size` bytes each, all keys of `need` in each; their number. */
+static uint16_t read_annex(struct list_reader *r, const struct list_key *key, const struct yaml_node *value,
+			   const struct list_map *map, uint32_t need, char **data, size_t size)
+{
+	uint16_t cnt = 0;
+	*data = arena_alloc(&r->list->arena, SPAN_RULE_MAX_ANNEX * size);
+	r->no_memory |= !*data;
+	for (const struct yaml_node *one = *data ? list_first_map(r, key, value) : NULL; one;
+	     one = list_next_map(value, one)) {
+		uint32_t given, before = r->src.d->error_cnt;
+		if (cnt == SPAN_RULE_MAX_ANNEX) {
+			yaml_error(&r->src, one, "%s: more than %d", key->name, SPAN_RULE_MAX_ANNEX);
+			break;
+		}
+		if (list_read_map(r, map, one, *data + cnt * size, &given) && r->src.d->error_cnt == before &&
+		    (given & need) != need)
+			yaml_error(&r->src, one, need == 1 ? "%s: needs a name" : "%s: needs trace_id and span_id",
+				   key->name);
+		cnt++;
+	}
+	return cnt;
+}
+
+static LIST_READER(read_links)
+{
+	struct span_rule *rule = field;
+	char *data;
+	rule->link_cnt = read_annex(r, key, value, &link_map, 3, &data, sizeof(*rule->links));
+	rule->links = (struct span_rule_link *)(void *)data;
+}
+
+static LIST_READER(read_events)
+{
+	struct span_rule *rule = field;
+	char *data;
+	rule->event_cnt = read_annex(r, key, value, &event_map, 1, &data, sizeof(*rule->events));
+	rule->events = (struct span_rule_event *)(void *)data;
 }
 
 /* --- what is taken away --------------------------------------------------------------------------------------------
@@ -250,6 +359,8 @@ static const struct list_key rule_keys[] = {
 	LIST_KEY("set", read_set, 0, "a map", "what they get", .inner = &set_map),
 	LIST_KEY("rename", read_renames, 0, "a map of tags to their new names", "metrics, too"),
 	LIST_KEY("remove", read_removals, 0, "a tag or a list of them", "metrics, too"),
+	LIST_KEY("add_link", read_links, 0, "a map, or a list of them", "to other spans", .inner = &link_map),
+	LIST_KEY("add_event", read_events, 0, "a map, or a list of them", "at their end", .inner = &event_map),
 	LIST_KEY("drop", read_yes, IN_RULE(drop), "true", "they are left out; their children become their parents'"),
 	LIST_KEY("keep", read_yes, IN_RULE(keep), "true", "sampling keeps their trace"),
 	LIST_KEY("reject", read_yes, IN_RULE(reject), "true", "sampling does not keep their trace"),
@@ -259,9 +370,10 @@ const struct list_map list_span_rule_map = {"a span rule", rule_keys, COUNT(rule
 static void check_rule(struct list_reader *r, const struct yaml_node *node, const struct rule_draft *d, uint32_t given)
 {
 	const struct span_rule *rule = &d->rule;
-	bool match = given & 1, changes = given & 0xe, orders = given & 0x60;
+	bool match = given & 1, changes = given & 0x3e, orders = given & 0x180;
 	if (!(given & ~1u))
-		yaml_error(&r->src, node, "a span rule needs one of set, rename, remove, drop, keep, reject");
+		yaml_error(&r->src, node,
+			   "a span rule needs one of set, rename, remove, add_link, add_event, drop, keep, reject");
 	else if (rule->drop && (changes || orders))
 		yaml_error(&r->src, node, "drop: leaves the span out; nothing else can become of it");
 	else if (rule->keep && rule->reject)

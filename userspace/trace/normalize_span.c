@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trace/normalize.h"
 
+#include "trace/annex.h"
+
 #define YEAR_2000_NS 946684800000000000LL
 
 struct work {
@@ -131,6 +133,20 @@ static void normalize_times(struct span *s, int64_t now_ns)
 		s->start_ns = now_ns > s->duration_ns ? now_ns - s->duration_ns : now_ns;
 }
 
+/* The one attribute of a link that an Agent looks at. */
+static void normalize_links(struct work *w, struct span_annex *a)
+{
+	for (uint16_t i = 0; i < a->link_cnt; i++) {
+		for (uint16_t n = 0; n < a->links[i].attribute_cnt; n++) {
+			struct tag *t = &a->links[i].attributes[n];
+			if (!sv_eq(t->key, SV("link.name")) || normalize_is_name(t->value))
+				continue;
+			normalize_name(w->text, t->value);
+			t->value = take_text(w, t->value);
+		}
+	}
+}
+
 bool normalize_span(struct chunk *c, struct span *s, size_t max_resource, int64_t now_ns, struct sbuf *scratch)
 {
 	struct work w = {.arena = &c->arena, .text = scratch};
@@ -142,6 +158,8 @@ bool normalize_span(struct chunk *c, struct span *s, size_t max_resource, int64_
 	if (s->parent_id == s->span_id && s->span_id == c->trace_lo)
 		s->parent_id = 0;
 	normalize_times(s, now_ns);
+	if (s->annex)
+		normalize_links(&w, s->annex);
 	s->tag_cnt = (uint16_t)normalize_each(&w, s->tags, s->tag_cnt);
 	for (uint16_t i = 0; i < s->metric_cnt; i++)
 		if (s->metrics[i].key.len > NORMALIZE_MAX_KEY)

@@ -161,5 +161,6 @@ void pipeline_stats(const struct pipeline *p, struct pipeline_stats *ret)
 	if (p->stats)
 		stats_stats(p->stats, &ret->stats);
 	ret->ruled_out = p->ruler.dropped;
+	ret->unlinked = p->ruler.unreadable + p->ruler.crowded;
 	ret->left_out = ret->sampling.reduced_spans;
 }

@@ -47,6 +47,7 @@ struct pipeline_stats {
 	struct stats_stats stats;
 	uint64_t left_out;  /* spans not sent because their trace was not kept */
 	uint64_t ruled_out; /* spans that a span rule drops */
+	uint64_t unlinked;  /* links and events of span rules that were not added: unreadable, or too many */
 	bool counting;	    /* now */
 	uint64_t no_memory; /* spans of which something could not be obfuscated, and is "?", or normalised */
 };

@@ -28,6 +28,7 @@ struct sampling_vars {
 };
 
 struct routes;
+struct span_annex;
 
 /* Who a chunk's spans belong to: one process, as the exporters must present it. Immutable once published, counted,
  * shared by every chunk of that process; made by target/. Strings are owned by the object and live as long as it. */
@@ -78,13 +79,14 @@ struct span {
 	struct metric *metrics;
 	const struct tag *shared_tags; /* meta that all spans of its function share */
 	uint16_t tag_cnt, metric_cnt, shared_tag_cnt;
-	uint8_t error;	    /* 0 or 1 */
-	uint8_t local_root; /* first span of this process in the trace */
-	uint8_t kept;	    /* by a span rule, though the trace is not */
-	uint8_t top_level;  /* enum top_level: set where its parent may have left the chunk since */
-	uint8_t normal;	    /* name and service are as an Agent wants them, whoever made the span knows */
-	uint8_t clean;	    /* nothing of it came from the traced program: no secrets, nothing too long, normal */
-	uint32_t probe;	    /* for the per-probe statistics: index given by the probe list, or UINT32_MAX */
+	uint8_t error;		  /* 0 or 1 */
+	uint8_t local_root;	  /* first span of this process in the trace */
+	uint8_t kept;		  /* by a span rule, though the trace is not */
+	uint8_t top_level;	  /* enum top_level: set where its parent may have left the chunk since */
+	uint8_t normal;		  /* name and service are as an Agent wants them, whoever made the span knows */
+	uint8_t clean;		  /* nothing of it came from the traced program: no secrets, nothing too long, normal */
+	struct span_annex *annex; /* links and events (trace/annex.h); NULL: none. In the chunk's arena */
+	uint32_t probe;		  /* for the per-probe statistics: index given by the probe list, or UINT32_MAX */
 };
 
 /* Is the span its service's entry? Unknown: to be told from the chunk (tags_is_top_level()). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trace/span_rules.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "trace/normalize.h"
@@ -177,13 +178,66 @@ static void change_tags(struct work *w, const struct span_rule *r)
 		put_tag(s, r->keep ? SV("manual.keep") : SV("manual.drop"), SV("true"));
 }
 
-/* Tags first: texts of all of them are about the span as it was. */
+/* --- links and events --------------------------------------------------------------------------------------------- */
+
+static void annex_added(struct work *w, int r)
+{
+	w->ruler->crowded += r == -ENOSPC;
+	w->failed |= r == -ENOMEM;
+}
+
+static void add_link(struct work *w, const struct span_rule_link *r)
+{
+	struct span_link link = {0};
+	struct sv trace_id, span_id;
+	if (!made(w, &r->trace_id, &trace_id) || !made(w, &r->span_id, &span_id) || !trace_id.len || !span_id.len)
+		return;
+	if (!annex_read_trace_id(trace_id, &link.trace_hi, &link.trace_lo) ||
+	    !annex_read_span_id(span_id, &link.span_id)) {
+		w->ruler->unreadable++;
+		return;
+	}
+	link.attributes = arena_alloc(&w->chunk->arena, (r->attribute_cnt + 1u) * sizeof(*link.attributes));
+	w->failed |= !link.attributes;
+	for (uint16_t i = 0; link.attributes && i < r->attribute_cnt; i++) {
+		struct tag *t = &link.attributes[link.attribute_cnt];
+		t->key = r->attributes[i].key;
+		link.attribute_cnt += made(w, &r->attributes[i].value, &t->value);
+	}
+	annex_added(w, annex_add_link(w->chunk, w->span, &link, &w->ruler->more));
+}
+
+static void add_event(struct work *w, const struct span_rule_event *r)
+{
+	const struct span *s = w->span;
+	struct span_event event = {.time_ns = s->start_ns};
+	if (!made(w, &r->name, &event.name) || !event.name.len)
+		return;
+	if (s->duration_ns > 0 && s->start_ns <= INT64_MAX - s->duration_ns)
+		event.time_ns += s->duration_ns;
+	event.attributes = arena_alloc(&w->chunk->arena, (r->attribute_cnt + 1u) * sizeof(*event.attributes));
+	w->failed |= !event.attributes;
+	for (uint16_t i = 0; event.attributes && i < r->attribute_cnt; i++) {
+		const struct span_rule_attribute *a = &r->attributes[i];
+		struct event_attribute *v = &event.attributes[event.attribute_cnt];
+		*v = a->value;
+		v->key = a->key;
+		event.attribute_cnt += v->type != EVENT_TEXT || made(w, &a->text, &v->text);
+	}
+	annex_added(w, annex_add_event(w->chunk, w->span, &event, &w->ruler->more));
+}
+
+/* Texts of all of them are about the span as it was. */
 static void change(struct work *w, const struct span_rule *r)
 {
 	struct span *s = w->span;
 	struct sv service = SV_NULL, name = SV_NULL, resource = SV_NULL, type = SV_NULL;
 	bool has_service = made(w, &r->service, &service), has_name = made(w, &r->name, &name);
 	bool has_resource = made(w, &r->resource, &resource), has_type = made(w, &r->type, &type);
+	for (uint16_t i = 0; i < r->link_cnt; i++)
+		add_link(w, &r->links[i]);
+	for (uint16_t i = 0; i < r->event_cnt; i++)
+		add_event(w, &r->events[i]);
 	change_tags(w, r);
 	if (has_service)
 		set_service(w, service);
@@ -279,6 +333,7 @@ bool span_ruler_chunk(struct span_ruler *r, struct chunk *c)
 void span_ruler_release(struct span_ruler *r)
 {
 	sbuf_release(&r->text);
+	sbuf_release(&r->more);
 	vec_release(&r->drops);
 	hindex_release(&r->by_id);
 }

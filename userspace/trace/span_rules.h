@@ -3,6 +3,7 @@
 #define TRACE_SPAN_RULES_H
 
 #include "base/vec.h"
+#include "trace/annex.h"
 #include "trace/hindex.h"
 #include "trace/sampling/rules.h"
 #include "trace/span_text.h"
@@ -12,7 +13,8 @@
  * were made: before names are normalised and secrets obfuscated, and before sampling, which sees the result. */
 
 #define SPAN_RULES_MAX	    256
-#define SPAN_RULE_MAX_PARTS 64 /* tags, metrics, renamings, removals of one rule, each */
+#define SPAN_RULE_MAX_PARTS 64 /* tags, metrics, renamings, removals of one rule, attributes of a link or event, each */
+#define SPAN_RULE_MAX_ANNEX 16 /* links of one rule, and events, each */
 
 struct span_rule_tag {
 	struct sv key;
@@ -21,6 +23,26 @@ struct span_rule_tag {
 
 struct span_rule_rename {
 	struct sv from, to; /* keys of tags or metrics; to: empty: it goes */
+};
+
+/* Not added where its ids come from what the span does not have. */
+struct span_rule_link {
+	struct span_text trace_id, span_id; /* annex.h says what is read */
+	const struct span_rule_tag *attributes;
+	uint16_t attribute_cnt;
+};
+
+struct span_rule_attribute {
+	struct sv key;
+	struct span_text text;	      /* of EVENT_TEXT */
+	struct event_attribute value; /* of the others; and the type of all */
+};
+
+/* At the end of the span. */
+struct span_rule_event {
+	struct span_text name;
+	const struct span_rule_attribute *attributes;
+	uint16_t attribute_cnt;
 };
 
 struct span_rule {
@@ -35,7 +57,9 @@ struct span_rule {
 	const struct span_rule_tag *tags;
 	const struct metric *metrics;
 	const struct span_rule_rename *renames;
-	uint16_t tag_cnt, metric_cnt, rename_cnt;
+	const struct span_rule_link *links;
+	const struct span_rule_event *events;
+	uint16_t tag_cnt, metric_cnt, rename_cnt, link_cnt, event_cnt;
 	int8_t set_error; /* -1: stays */
 	bool drop;	  /* its children become its parent's, as far as they are in the same chunk */
 	bool keep;	  /* the trace, as manual.keep does */
@@ -53,8 +77,10 @@ struct span_ruler {
 	const struct span_rules *rules; /* NULL: none */
 	uint64_t matched;		/* how often a rule applied to a span */
 	uint64_t dropped;		/* spans */
+	uint64_t unreadable;		/* links whose ids are none: not added */
+	uint64_t crowded;		/* links and events that had no room any more (annex.h) */
 	uint64_t no_memory;		/* spans that are not as the rules say */
-	struct sbuf text;
+	struct sbuf text, more;
 	VEC(uint32_t) drops; /* indexes in the chunk in hand */
 	struct hindex by_id;
 };

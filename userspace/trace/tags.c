@@ -3,6 +3,8 @@
 
 #include <strings.h>
 
+#include "trace/annex.h"
+
 /* --- a chunk ------------------------------------------------------------------------------------------------------ */
 
 static uint32_t id_hash(uint64_t span_id)
@@ -90,6 +92,8 @@ void tags_release(struct tags *t)
 	hindex_release(&t->by_id);
 	vec_release(&t->meta);
 	vec_release(&t->metrics);
+	sbuf_release(&t->links);
+	sbuf_release(&t->events);
 	*t = (struct tags){0};
 }
 
@@ -232,6 +236,21 @@ static void tags_drop_manual(struct tags *t)
 	t->meta.cnt = kept;
 }
 
+static __attribute__((noinline)) void tags_of_annex(struct tags *t, const struct span_annex *a)
+{
+	if (t->links_as_tag && a->link_cnt) {
+		sbuf_reset(&t->links);
+		annex_links_json(a, &t->links);
+		tags_meta(t, ANNEX_LINKS_TAG, sbuf_sv(&t->links));
+	}
+	if (t->events_as_tag && a->event_cnt) {
+		sbuf_reset(&t->events);
+		annex_events_json(a, &t->events);
+		tags_meta(t, ANNEX_EVENTS_TAG, sbuf_sv(&t->events));
+	}
+	t->failed |= t->links.failed || t->events.failed;
+}
+
 void tags_of(struct tags *t, uint32_t i)
 {
 	const struct process_info *p = t->chunk->process;
@@ -251,6 +270,8 @@ void tags_of(struct tags *t, uint32_t i)
 		tags_metric(t, s->metrics[m].key, s->metrics[m].value);
 	if (t->chunk->manual)
 		tags_drop_manual(t);
+	if (s->annex)
+		tags_of_annex(t, s->annex);
 
 	if (foreign) {
 		tags_meta(t, SV("_dd.base_service"), p->service);

@@ -2,6 +2,7 @@
 #ifndef TRACE_TAGS_H
 #define TRACE_TAGS_H
 
+#include "base/sbuf.h"
 #include "base/vec.h"
 #include "trace/hindex.h"
 #include "trace/span.h"
@@ -28,6 +29,9 @@ struct tags {
 	VEC(struct metric) metrics;
 	uint64_t meta_keys, metric_keys; /* a bit for each key there: most are new, and told so without a search */
 	bool failed;			 /* out of memory: some tags are missing; sticky until the next tags_start() */
+	/* Links and events of spans become tags: said by whoever has no other form for them. */
+	bool links_as_tag, events_as_tag;
+	struct sbuf links, events; /* their text, of the span in hand */
 };
 
 /* Valid when zeroed; begins a chunk of at least one span. Keeps memory for the next one. */
@@ -41,7 +45,7 @@ static inline uint32_t tags_nth(const struct tags *t, uint32_t n)
 {
 	return n == 0 ? t->head : n <= t->head ? n - 1 : n;
 }
-/* Fills meta and metrics for span `i`; what they point to lives as long as the chunk and `t`. */
+/* Fills meta and metrics for span `i`; what they point to lives as long as the chunk and until the next tags_of(). */
 void tags_of(struct tags *t, uint32_t i);
 void tags_release(struct tags *t);
 

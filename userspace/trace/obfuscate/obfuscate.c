@@ -3,6 +3,9 @@
 #include "trace/obfuscate/obfuscate.h"
 
 #include <errno.h>
+#include <stdio.h>
+
+#include "trace/annex.h"
 
 struct work {
 	struct chunk *chunk;
@@ -174,12 +177,43 @@ static void cards(struct work *w)
 	}
 }
 
+static bool is_event_card(const struct event_attribute *v, bool luhn)
+{
+	char digits[32];
+	struct sv text = v->text;
+	if (v->type == EVENT_BOOL)
+		return false;
+	if (v->type == EVENT_INT)
+		text = (struct sv){digits, (size_t)snprintf(digits, sizeof(digits), "%lld", (long long)v->integer)};
+	if (v->type == EVENT_DOUBLE)
+		text = (struct sv){digits, (size_t)snprintf(digits, sizeof(digits), "%.17g", v->number)};
+	return obfuscate_is_card(text, luhn) && obfuscate_card_key(v->key);
+}
+
+/* Of events, numbers too; links are not looked at. */
+static void cards_of_events(struct work *w, struct span_annex *a)
+{
+	bool luhn = OPTION(w, credit_cards_luhn, false);
+	for (uint16_t i = 0; i < a->event_cnt; i++) {
+		for (uint16_t n = 0; n < a->events[i].attribute_cnt; n++) {
+			struct event_attribute *v = &a->events[i].attributes[n];
+			if (!is_event_card(v, luhn))
+				continue;
+			if (!w->info || !agent_list_has(&w->info->obfuscation.credit_cards_keep, v->key))
+				*v = (struct event_attribute){.key = v->key, .text = SV("?"), .type = EVENT_TEXT};
+		}
+	}
+}
+
 bool obfuscate_span(struct chunk *c, struct span *s, const struct agent_info *info, bool any_card, struct sbuf *scratch)
 {
 	struct work w = {.chunk = c, .span = s, .info = info, .text = scratch};
 	sbuf_reset(scratch);
-	if (any_card && OPTION(&w, credit_cards, true))
+	if (any_card && OPTION(&w, credit_cards, true)) {
 		cards(&w);
+		if (s->annex)
+			cards_of_events(&w, s->annex);
+	}
 	void (*obfuscator)(struct work * w) = obfuscator_of(s->type);
 	if (obfuscator)
 		obfuscator(&w);
