@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runtime metrics of real processes: what is sent when a session ends is the last report, so nobody waits for the timer."""
+import glob
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -19,17 +22,71 @@ System.gc(); System.out.println("worked"); System.in.read(); System.in.read(); }
 NODE = "console.log('up'); process.stdin.once('data', () => console.log('worked')); process.stdin.resume()"
 
 
+COLLECTOR = """import gc, os
+gc.disable()
+say = lambda *numbers: os.write(1, (" ".join(map(str, numbers)) + "\\n").encode())
+say(*[s["collections"] for s in gc.get_stats()])
+os.read(0, 1)
+for generation in (0, 0, 0, 1, 1, 2, 0, 1, 0, 0): gc.collect(generation)
+kept = [[] for _ in range(300)]
+say(*[s["collections"] for s in gc.get_stats()])
+say(*gc.get_count())
+os.read(0, 1)
+"""
+GO = """package main
+
+import ("os"; "runtime"; "runtime/debug"; "strconv"; "time")
+
+func main() {
+	debug.SetGCPercent(-1)
+	os.Stdout.WriteString("up\\n")
+	os.Stdin.Read(make([]byte, 1))
+	for i := 0; i < len(os.Args) * 100; i++ {
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	stats := debug.GCStats{PauseQuantiles: make([]time.Duration, 5)}
+	debug.ReadGCStats(&stats)
+	line := strconv.FormatFloat(m.GCCPUFraction, 'g', -1, 64)
+	for _, n := range []uint64{uint64(m.NumGC), uint64(m.NumForcedGC), m.PauseTotalNs, m.LastGC} {
+		line += " " + strconv.FormatUint(n, 10)
+	}
+	for _, q := range stats.PauseQuantiles {
+		line += " " + strconv.FormatInt(int64(q), 10)
+	}
+	os.Stdout.WriteString(line + "\\n")
+	os.Stdin.Read(make([]byte, 1))
+}
+"""
+
+
+def pythons():
+    """Version -> interpreter, of all that are here."""
+    found = {}
+    for path in [sys.executable, "/usr/bin/python3", *glob.glob(os.path.expanduser("~/.pyenv/versions/3.*/bin/python3"))]:
+        if os.path.exists(path):
+            version = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:2], sep='.')"],
+                                     stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+            found.setdefault(version, path)
+    return found
+
+
 @pytest.fixture
 def working(background, spanhound):
     """working([program, ...]) -> lines of DogStatsD after a session in which it worked."""
-    def run(command, theirs=None, ours=None, options=()):
+    def run(command, theirs=None, ours=None, options=(), said=None):
         receiver = Receiver()
         p = background(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
                        env=target_environment({"DD_SERVICE": "shop", "DD_ENV": "prod", **(theirs or {})}))
         assert p.stdout.readline() == "up\n"
         s = spanhound("--pid", p.pid, *options, env={"DD_DOGSTATSD_URL": receiver.url, **(ours or {})})
         p.stdin.write("\n")
-        assert p.stdout.readline() == "worked\n"
+        worked = p.stdout.readline()
+        if said is None:
+            assert worked == "worked\n"
+        else:
+            said.append(worked)
         s.stop()
         p.kill()
         receiver.socket.setblocking(False)
@@ -63,6 +120,52 @@ def test_python(working):
     assert 1 << 20 < told["runtime.python.mem.rss"][0] < 1 << 30
     assert told["runtime.python.cpu.ctx_switch.voluntary"][0] >= 0 <= told["runtime.python.cpu.ctx_switch.involuntary"][0]
     assert told["runtime.process.open_fds"][0] >= 3
+
+
+def test_collector_of_python(background, spanhound):
+    """What gc.get_count() and gc.get_stats() say in each CPython there is, and nothing where its memory is not known."""
+    receiver, running = Receiver(), {}
+    receiver.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    for version, path in pythons().items():
+        env = target_environment({"DD_SERVICE": "py" + version, "DD_RUNTIME_METRICS_ENABLED": "true"})
+        p = running[version] = background(path, "-c", COLLECTOR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        p.before = [int(x) for x in p.stdout.readline().split()]
+    s = spanhound(*(x for p in running.values() for x in ("--pid", p.pid)), env={"DD_DOGSTATSD_URL": receiver.url})
+    for p in running.values():
+        p.stdin.write("x")
+        p.stdin.flush()
+        p.after, p.count = [int(x) for x in p.stdout.readline().split()], [int(x) for x in p.stdout.readline().split()]
+    s.stop()
+    lines = receiver.lines()
+    receiver.socket.close()
+    for version, p in running.items():
+        told = {m[1]: float(m[2]) for line in lines if f"service:py{version}," in line
+                for m in [re.match(r"runtime\.python\.([\w.]+):([-+\d.e]+)\|d\|", line)] if m}
+        assert "thread_count" in told, version
+        if not 8 <= int(version[2:]) <= 13:
+            assert not any(name.startswith("gc.") for name in told), version
+            continue
+        for i in range(3):
+            assert told[f"gc.collections.gen{i}"] == p.after[i] - p.before[i], version
+        assert [told["gc.count.gen1"], told["gc.count.gen2"]] == p.count[1:] and min(p.count) > 0, version
+        assert 300 <= p.count[0] <= told["gc.count.gen0"] < p.count[0] + 50, version
+
+
+@pytest.mark.skipif(not shutil.which("go"), reason="no go here")
+def test_collector_of_go(working, tmp_path):
+    """What runtime.ReadMemStats() and debug.ReadGCStats() say: before the first ring of pauses is full, and after."""
+    write(tmp_path, "main.go", GO)
+    write(tmp_path, "go.mod", "module gc\n\ngo 1.19\n")
+    build = subprocess.run(["go", "build", "-o", "gc", "."], cwd=tmp_path, capture_output=True, text=True,
+                           env={**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"})
+    assert build.returncode == 0, build.stderr
+    for more in ([], ["x", "x"]):
+        said = []
+        told = metrics(working([str(tmp_path / "gc"), *more], {"DD_RUNTIME_METRICS_ENABLED": "true"}, said=said))
+        names = [*("mem_stats." + n for n in ("gc_cpu_fraction", "num_gc", "num_forced_gc", "pause_total_ns", "last_gc")),
+                 *("gc_stats.pause_quantiles." + n for n in ("min", "25p", "50p", "75p", "max"))]
+        assert [told["runtime.go." + n] for n in names] == [(float(x), "g") for x in said[0].split()]
+        assert told["runtime.go.mem_stats.num_gc"][0] == 100 * (1 + len(more))
 
 
 def test_ours_goes_before_theirs(working):

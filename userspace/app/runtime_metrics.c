@@ -117,6 +117,7 @@ static void report(struct runtime_metrics *m, struct runtime_process *p, uint64_
 		s.tags[s.tag_cnt++] = (struct tag){SV("runtime-id"), p->who->runtime_id};
 		const struct runtime_report r = {
 			.proc = &proc,
+			.version = p->who->language_version,
 			.now = &now,
 			.before = first ? &now : &p->before,
 			.elapsed_s = first ? 1 : (double)(now.time_ns - p->before.time_ns) / NSEC_PER_SEC,

@@ -32,13 +32,15 @@ enum jvm_counter {
 	JVM_SHARED_UNLOADED,
 	JVM_THREADS,
 	JVM_FREQUENCY,
-	/* RUNTIME_KEPT of them, in this order. */
+	/* Those that are kept, in this order. */
 	JVM_MINOR_COUNT,
 	JVM_MINOR_TIME,
 	JVM_MAJOR_COUNT,
 	JVM_MAJOR_TIME,
 	JVM_COUNTERS,
+	JVM_KEPT = JVM_COUNTERS - JVM_MINOR_COUNT,
 };
+_Static_assert((int)JVM_KEPT <= RUNTIME_KEPT, "room for them");
 
 static const char *const counter_names[JVM_COUNTERS] = {
 	[JVM_EDEN] = "sun.gc.generation.0.space.0.used",
@@ -162,11 +164,10 @@ static void emit_memory(const struct runtime_report *r, const struct jvm *j)
 /* What was added since the last report; nothing at the first, when there is none. */
 static void emit_collections(const struct runtime_report *r, const struct jvm *j)
 {
-	static const char *const names[RUNTIME_KEPT] = {"jvm.gc.minor_collection_count", "jvm.gc.minor_collection_time",
-							"jvm.gc.major_collection_count",
-							"jvm.gc.major_collection_time"};
+	static const char *const names[JVM_KEPT] = {"jvm.gc.minor_collection_count", "jvm.gc.minor_collection_time",
+						    "jvm.gc.major_collection_count", "jvm.gc.major_collection_time"};
 	double hz = j->has[JVM_FREQUENCY] && j->value[JVM_FREQUENCY] > 0 ? (double)j->value[JVM_FREQUENCY] : 1e9;
-	for (int i = 0; i < RUNTIME_KEPT; i++) {
+	for (int i = 0; i < JVM_KEPT; i++) {
 		enum jvm_counter c = (enum jvm_counter)(JVM_MINOR_COUNT + i);
 		double since = (double)j->value[c] - (double)r->kept[i];
 		bool is_time = c == JVM_MINOR_TIME || c == JVM_MAJOR_TIME;

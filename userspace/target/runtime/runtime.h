@@ -38,10 +38,11 @@ enum {
 };
 
 /* What a runtime file keeps from one report to the next. */
-#define RUNTIME_KEPT 4
+#define RUNTIME_KEPT 6
 
 struct runtime_report {
 	struct proc *proc;
+	struct sv version; /* of the language, "3.11.2"; may be empty */
 	const struct runtime_facts *now,
 		*before;  /* before: of the last report, or of when the process was first seen */
 	double elapsed_s; /* between them, above 0 */
