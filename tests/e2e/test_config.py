@@ -37,6 +37,7 @@ PLACES = {
     "set": "span_rules:\n  - set:\n      {}: 1\n",
     "add_link": "span_rules:\n  - add_link:\n      {}: 1\n",
     "add_event": "span_rules:\n  - add_event:\n      {}: 1\n",
+    "sampling": "sampling:\n  {}: 1\n",
     "propagation": "propagation:\n  {}: 1\n",
     "capture": "capture:\n  {}: 1\n",
     "agent": "agent:\n  {}: 1\n",

@@ -35,7 +35,8 @@ def test_origins(program, tmp_path):
 targets:
   - pid: {p.pid}
     service: file
-    settings: {{DD_TRACE_HEADER_TAGS: "x:file", DD_TRACE_SAMPLE_RATE: 0.2}}
+    settings: {{DD_TRACE_HEADER_TAGS: "x:file"}}
+    sampling: {{rate: 0.2}}
 agent:
   url: "http://me:secret@127.0.0.1:9"
 settings: {{DD_TRACE_HEADER_TAGS: "x:whole", DD_TRACE_API_VERSION: v0.5}}
@@ -57,7 +58,7 @@ settings: {{DD_TRACE_HEADER_TAGS: "x:whole", DD_TRACE_API_VERSION: v0.5}}
     assert s["DD_TRACE_HEADER_TAGS"]["where"] == f"{file}:5"
     assert told(s, "DD_TRACE_SAMPLE_RATE") == ("0.2", "file")
     assert told(s, "DD_TRACE_AGENT_URL") == ("http://****@127.0.0.1:9", "file")
-    assert s["DD_TRACE_AGENT_URL"]["where"] == f"{file}:7"
+    assert s["DD_TRACE_AGENT_URL"]["where"] == f"{file}:8"
     assert told(s, "DD_TRACE_API_VERSION") == ("v0.5", "file")
     s = settings("--pid", p.pid, env={})
     assert told(s, "DD_SERVICE") == ("theirs", "target")

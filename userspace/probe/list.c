@@ -50,6 +50,8 @@ static const struct list_key target_keys[] = {
 	LIST_KEY("propagation", list_read_propagation, IN_TARGET(propagation), "a map", "trace context on the wire",
 		 .inner = &list_propagation_map),
 	LIST_KEY("settings", list_read_settings, IN_TARGET(settings), FORM_SETTINGS, "instead of the process's own"),
+	LIST_KEY("sampling", list_read_sampling, IN_TARGET(settings), "a map",
+		 "instead of what the process's environment says", .inner = &list_sampling_map),
 	LIST_KEY("probes", list_read_probes, 0, "a list of probes", "for this target alone", .inner = &list_probe_map),
 	LIST_KEY("handoffs", list_read_handoffs, 0, "a hand-off or a list of them", "for this target alone",
 		 .inner = &list_handoff_map),
@@ -178,6 +180,8 @@ static const struct list_key top_keys[] = {
 		 "names of requests: {id} is any segment, a last * the rest; otherwise guessed from the path"),
 	LIST_KEY("settings", list_read_settings, IN_LIST(settings), FORM_SETTINGS,
 		 "Datadog's variables, instead of the processes' own; our own environment comes first"),
+	LIST_KEY("sampling", list_read_sampling, IN_LIST(settings), "a map",
+		 "which traces are kept, instead of what the processes' environments say", .inner = &list_sampling_map),
 	LIST_KEY("capture", list_read_capture, IN_LIST(capture), "a map", "what is captured of sockets",
 		 .inner = &list_capture_map),
 	LIST_KEY("propagation", list_read_propagation, IN_LIST(propagation), "a map", "trace context on the wire",
@@ -187,9 +191,10 @@ static const struct list_key top_keys[] = {
 	LIST_KEY("agent", read_agent, IN_LIST(agent), "a map", "the Datadog Agent", .inner = &list_agent_map),
 	LIST_KEY("limits", read_limits, IN_LIST(limits), "a map", "sizes of tables and buffers",
 		 .inner = &list_limits_map),
-	LIST_KEY("include", list_read_globs, IN_LIST(includes),
-		 "a file, a glob of files (conf.d/*.yaml), or a list of them",
-		 "beside this file; they may hold targets, probes, handoffs, routes, tags and settings"),
+	LIST_KEY(
+		"include", list_read_globs, IN_LIST(includes),
+		"a file, a glob of files (conf.d/*.yaml), or a list of them",
+		"beside this file; they may hold targets, probes, handoffs, span_rules, routes, tags, settings and sampling"),
 	LIST_KEY("policy", list_read_policy, IN_LIST(service_of_daemon), "a map", "of serve",
 		 .inner = &list_policy_map),
 	LIST_KEY("control", list_read_control, IN_LIST(service_of_daemon), "a map", "of serve, attach and run",
@@ -210,6 +215,7 @@ static const struct list_key include_keys[] = {
 	LIST_KEY("tags", list_read_tags, IN_LIST(tags), "a map of names to texts", ""),
 	LIST_KEY("routes", list_read_routes, IN_LIST(routes), FORM_ROUTES, ""),
 	LIST_KEY("settings", list_read_settings, IN_LIST(settings), FORM_SETTINGS, ""),
+	LIST_KEY("sampling", list_read_sampling, IN_LIST(settings), "a map", "", .inner = &list_sampling_map),
 };
 const struct list_map list_include_map = {"an included file", include_keys, COUNT(include_keys)};
 
@@ -356,7 +362,8 @@ static struct sv append(struct list_reader *r, struct sv to, const struct sbuf *
 static void note_rest(struct list_reader *r, const struct yaml_node *root)
 {
 	static const char *const own[] = {"targets", "probes", "include", "policy", NULL};
-	static const char *const spread[] = {"service", "env", "version", "tags", "routes", "settings", NULL};
+	static const char *const spread[] = {"service", "env",	    "version",	"tags",
+					     "routes",	"settings", "sampling", NULL};
 	struct sbuf texts[2] = {{0}};
 	if (root->kind != YAML_MAPPING)
 		return;

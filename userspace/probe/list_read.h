@@ -74,6 +74,8 @@ LIST_READER(list_read_share);	 /* uint32_t as sh_spec.sample_below */
 LIST_READER(list_read_rate);	 /* uint32_t per second */
 LIST_READER(list_read_routes);	 /* struct routes; one or a list */
 LIST_READER(list_read_settings); /* struct tag_vec; variables that trace/ knows, with values it takes */
+LIST_READER(list_read_sampling); /* struct tag_vec; as list_read_settings() */
+LIST_READER(list_read_rules);	 /* likewise: JSON as text, or a list of maps */
 LIST_READER(list_read_propagation); /* struct target_propagation */
 LIST_READER(list_read_capture);	    /* struct probe_capture */
 
@@ -99,7 +101,7 @@ bool list_read_text(struct list_reader *r, const struct list_key *key, const str
 extern const struct list_map list_top_map, list_target_map, list_probe_map, list_limits_map, list_agent_map,
 	list_span_map, list_metric_map, list_arg_map, list_return_map, list_error_map, list_handoff_map,
 	list_capture_map, list_containers_map, list_propagation_map, list_policy_map, list_control_map, list_health_map,
-	list_span_rule_map;
+	list_span_rule_map, list_sampling_map;
 
 LIST_READER(list_read_policy);	/* struct probe_service */
 LIST_READER(list_read_control); /* struct probe_service */

@@ -3,7 +3,6 @@
 #include "base/nearest.h"
 #include "probe/list_read.h"
 #include "trace/request_settings.h"
-#include "trace/sampling/settings.h"
 #include "trace/settings.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -76,21 +75,6 @@ static void report_lines(struct list_reader *r, const struct yaml_node *value, s
 	}
 }
 
-/* Describes what is wrong with a variable about sampling. */
-static void read_sampling(const struct tag *setting, struct sbuf *err)
-{
-	struct sampling_vars vars = {0};
-	struct sampling_settings tried;
-	if (sv_eq(setting->key, SV("DD_TRACE_SAMPLING_RULES")))
-		vars.rules = setting->value;
-	else if (sv_eq(setting->key, SV("DD_SPAN_SAMPLING_RULES")))
-		vars.span_rules = setting->value;
-	else
-		return;
-	if (sampling_settings_parse(&tried, &vars, err) >= 0)
-		sampling_settings_release(&tried);
-}
-
 static void read_setting(struct list_reader *r, const struct yaml_node *value, void *arg)
 {
 	struct tag_vec *settings = arg;
@@ -112,7 +96,6 @@ static void read_setting(struct list_reader *r, const struct yaml_node *value, v
 		sbuf_release(&err);
 		return;
 	}
-	read_sampling(&setting, &err);
 	request_settings_put(&text, name, setting.value);
 	struct request_settings *tried = request_settings_new(sbuf_sv(&text), NULL, &err);
 	report_lines(r, value, sbuf_sv(&err));

@@ -75,7 +75,9 @@ static void add_value(struct schema *s, const struct list_key *key)
 {
 	struct sbuf *out = s->out;
 	sbuf_adds(out, "\"anyOf\":[");
-	if (strncmp(key->form, "a list of ", 10) == 0) {
+	if (key->read == list_read_rules) {
+		sbuf_adds(out, "{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"object\"}}");
+	} else if (strncmp(key->form, "a list of ", 10) == 0) {
 		add_list_of(s, add_one, key);
 	} else if (strncmp(key->form, "a map of ", 9) == 0) {
 		sbuf_adds(out, "{\"type\":\"object\",\"additionalProperties\":");
