@@ -196,6 +196,7 @@ static void test_source(void **state)
 			assert_sv(p->repository, cases[i].repository);
 			assert_sv(p->process_tags, cases[i].process_tags);
 			assert_sv(p->service, cases[i].service);
+			assert_sv(p->base_service, i == 1 ? "cart" : "");
 			assert_int_equal(p->report_hostname, cases[i].hostname);
 			assert_int_equal(p->tag_cnt, cases[i].tags);
 		}

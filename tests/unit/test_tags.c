@@ -97,6 +97,32 @@ static void placement(void **state)
 	tags_release(&t);
 }
 
+/* DD_SERVICE=shop, DD_SERVICE_MAPPING=shop:cart. */
+static void mapped_service(void **state)
+{
+	(void)state;
+	struct process_info cart = {.refs = 1, .service = SV("cart"), .base_service = SV("shop")};
+	struct span spans[] = {{.span_id = 1, .local_root = 1, .name = SV("a")},
+			       {.span_id = 2, .parent_id = 1, .name = SV("b"), .service = SV("CART")},
+			       {.span_id = 3, .parent_id = 1, .name = SV("c"), .service = SV("db")},
+			       {.span_id = 4, .parent_id = 1, .name = SV("d"), .service = SV("Shop")}};
+	static const char *const sources[] = {"opt.service_mapping", "opt.service_mapping", "m", NULL};
+	struct chunk c = {.trace_lo = 1, .process = &cart, .spans = spans, .span_cnt = 4};
+	struct tags t = {0};
+	tags_start(&t, &c);
+	for (uint32_t i = 0; i < 4; i++) {
+		tags_of(&t, i);
+		if (sources[i]) {
+			assert_string_equal(meta(&t, "_dd.base_service"), "shop");
+			assert_string_equal(meta(&t, "_dd.svc_src"), sources[i]);
+		} else {
+			assert_null(meta(&t, "_dd.base_service"));
+			assert_null(meta(&t, "_dd.svc_src"));
+		}
+	}
+	tags_release(&t);
+}
+
 static void nothing_is_known(void **state)
 {
 	(void)state;
@@ -303,10 +329,15 @@ static void orders_are_not_sent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(placement),	  cmocka_unit_test(nothing_is_known),
-		cmocka_unit_test(several_roots),  cmocka_unit_test(most_specific_wins),
-		cmocka_unit_test(presented_as),	  cmocka_unit_test(decision),
-		cmocka_unit_test(decision_texts), cmocka_unit_test(orders_are_not_sent),
+		cmocka_unit_test(placement),
+		cmocka_unit_test(mapped_service),
+		cmocka_unit_test(nothing_is_known),
+		cmocka_unit_test(several_roots),
+		cmocka_unit_test(most_specific_wins),
+		cmocka_unit_test(presented_as),
+		cmocka_unit_test(decision),
+		cmocka_unit_test(decision_texts),
+		cmocka_unit_test(orders_are_not_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

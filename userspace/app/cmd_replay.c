@@ -178,6 +178,7 @@ static int add_process(struct replay *r, const struct capture_entry *e, const vo
 	info->ns_pid = text_number(capture_text(body, e->size, "ns_pid"));
 	info->name = arena_dup(a, capture_text(body, e->size, "name"));
 	info->service = arena_dup(a, capture_text(body, e->size, "service"));
+	info->base_service = arena_dup(a, capture_text(body, e->size, "base_service"));
 	info->service_source = arena_dup(a, capture_text(body, e->size, "service_source"));
 	info->env = arena_dup(a, capture_text(body, e->size, "env"));
 	info->version = arena_dup(a, capture_text(body, e->size, "version"));

@@ -86,6 +86,7 @@ static void recorder_write_process(struct recorder *r, uint32_t tgid, const stru
 	sbuf_reset(&r->text);
 	capture_add_text(&r->text, "name", p->name);
 	capture_add_text(&r->text, "service", p->service);
+	capture_add_text(&r->text, "base_service", p->base_service);
 	capture_add_text(&r->text, "service_source", p->service_source);
 	capture_add_text(&r->text, "env", p->env);
 	capture_add_text(&r->text, "version", p->version);

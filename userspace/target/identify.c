@@ -132,6 +132,7 @@ static int otel_parse(struct sv text, struct arena *arena, struct tag_vec *ret)
 
 struct identity {
 	struct sv service, env, version;
+	struct sv base_service; /* before a mapping; empty: there is none */
 	struct identify_details from;
 	bool service_told; /* by the environment or by us, not inferred */
 	struct tag_vec tags;
@@ -236,6 +237,7 @@ static void pack_all(struct packer *k, const struct process_info *from, struct p
 {
 	to->name = pack(k, from->name);
 	to->service = pack(k, from->service);
+	to->base_service = pack(k, from->base_service);
 	to->service_source = pack(k, from->service_source);
 	to->env = pack(k, from->env);
 	to->version = pack(k, from->version);
@@ -353,6 +355,10 @@ static bool identity_normalize(struct identity *id, struct sv language)
 	uint32_t tag_cnt = (uint32_t)id->tags.cnt;
 	normalize_service(&text, id->service, language);
 	id->service = kept_text(id, &text);
+	if (id->base_service.len) {
+		normalize_service(&text, id->base_service, language);
+		id->base_service = kept_text(id, &text);
+	}
 	normalize_tag_value(&text, id->env);
 	id->env = text.len ? kept_text(id, &text) : SV_NULL;
 	bool good = normalize_tags(id->tags.data, &tag_cnt, &id->arena) && !text.failed && id->service.data;
@@ -390,8 +396,10 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 	struct source built;
 	bool good = source_find(p, &source, &id.tags, &id.arena, &built);
 	struct sv text = SV_NULL;
+	struct sv own = id.service;
 	if (setting_of(o, vars, "DD_SERVICE_MAPPING", &text) && source_map_service(text, &id.service) < 0)
 		good = false;
+	id.base_service = sv_eq(own, id.service) ? SV_NULL : own;
 	good &= identity_normalize(&id, runtime_word(language.runtime));
 	environ_get(vars, "DD_EXTERNAL_ENV", &external);
 	settings_of(o, vars, &settings);
@@ -401,6 +409,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.ns_pid = (uint32_t)(status ? status->ns_pid : p->pid),
 		.name = display_name(p),
 		.service = id.service,
+		.base_service = id.base_service,
 		.service_source = id.service_told ? SV("m") : SV_NULL,
 		.env = id.env,
 		.version = id.version,

@@ -33,14 +33,15 @@ struct span_annex;
 /* Who a chunk's spans belong to: one process, as the exporters must present it. Immutable once published, counted,
  * shared by every chunk of that process; made by target/. Strings are owned by the object and live as long as it. */
 struct process_info {
-	int refs;		    /* atomic */
-	uint32_t pid;		    /* in the initial PID namespace */
-	uint32_t ns_pid;	    /* as the process sees itself */
-	struct sv name;		    /* for people: basename of script or executable */
-	struct sv service;	    /* default service of its spans; never empty */
-	struct sv service_source;   /* "m" when the target's environment or our configuration said so, else empty */
-	struct sv env, version;	    /* DD_ENV, DD_VERSION and their equivalents; may be empty */
-	struct sv language;	    /* Datadog's word: cpp, rust, go, python, javascript, jvm ... */
+	int refs;		  /* atomic */
+	uint32_t pid;		  /* in the initial PID namespace */
+	uint32_t ns_pid;	  /* as the process sees itself */
+	struct sv name;		  /* for people: basename of script or executable */
+	struct sv service;	  /* default service of its spans; never empty */
+	struct sv base_service;	  /* its name before DD_SERVICE_MAPPING gave it this one; empty: it has it by itself */
+	struct sv service_source; /* "m" when the target's environment or our configuration said so, else empty */
+	struct sv env, version;	  /* DD_ENV, DD_VERSION and their equivalents; may be empty */
+	struct sv language;	  /* Datadog's word: cpp, rust, go, python, javascript, jvm ... */
 	struct sv language_version; /* of what runs it, "3.11.2"; may be empty */
 	struct sv interpreter;	    /* "CPython", "gc-amd64-linux"; may be empty */
 	struct sv runtime_id;	    /* UUID v4, made once per process */

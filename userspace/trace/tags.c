@@ -188,6 +188,17 @@ bool tags_is_foreign(const struct tags *t, uint32_t i)
 	return service.len && !sv_same_service(service, t->chunk->process->service);
 }
 
+bool tags_has_base(const struct tags *t, uint32_t i, struct sv *ret_base, struct sv *ret_source)
+{
+	const struct chunk *c = t->chunk;
+	bool foreign = tags_is_foreign(t, i), mapped = c->process->base_service.len;
+	if (!foreign && !mapped)
+		return false;
+	*ret_base = mapped ? c->process->base_service : c->process->service;
+	*ret_source = foreign ? TAGS_SERVICE_SOURCE : TAGS_SERVICE_MAPPED;
+	return !sv_same_service(span_service(c, &c->spans[i]), *ret_base);
+}
+
 static void tags_of_source(struct tags *t, const struct process_info *p)
 {
 	if (p->process_tags.len)
@@ -257,6 +268,7 @@ void tags_of(struct tags *t, uint32_t i)
 	const struct span *s = &t->chunk->spans[i];
 	t->meta.cnt = t->metrics.cnt = 0;
 	t->meta_keys = t->metric_keys = 0;
+	struct sv base, source;
 	bool foreign = tags_is_foreign(t, i);
 
 	tags_add(t, p->tags, p->tag_cnt);
@@ -273,9 +285,9 @@ void tags_of(struct tags *t, uint32_t i)
 	if (s->annex)
 		tags_of_annex(t, s->annex);
 
-	if (foreign) {
-		tags_meta(t, SV("_dd.base_service"), p->service);
-		tags_meta(t, SV("_dd.svc_src"), TAGS_SERVICE_SOURCE);
+	if (tags_has_base(t, i, &base, &source)) {
+		tags_meta(t, SV("_dd.base_service"), base);
+		tags_meta(t, SV("_dd.svc_src"), source);
 	}
 	if (s->local_root) {
 		if (p->runtime_id.len)

@@ -38,8 +38,11 @@ struct tags {
 void tags_start(struct tags *t, const struct chunk *chunk);
 /* Is span `i` the first of its service on its path through the trace, as far as the chunk tells? */
 bool tags_is_top_level(const struct tags *t, uint32_t i);
-/* Does its service differ from the process's? Such a span has _dd.base_service and _dd.svc_src. */
+/* Does its service differ from the process's? */
 bool tags_is_foreign(const struct tags *t, uint32_t i);
+/* Does it differ from what the process's own would be, without a mapping? Such a span has _dd.base_service, which is that
+ * one, and _dd.svc_src, which says where its service came from. */
+bool tags_has_base(const struct tags *t, uint32_t i, struct sv *ret_base, struct sv *ret_source);
 /* Which span to send as the n-th: the head first, the others in their order. */
 static inline uint32_t tags_nth(const struct tags *t, uint32_t n)
 {
@@ -51,6 +54,8 @@ void tags_release(struct tags *t);
 
 /* Where the service of a span came from that is not its process's: only the probe list gives one. */
 #define TAGS_SERVICE_SOURCE SV("m")
+/* And of the process's, where DD_SERVICE_MAPPING gave it (ddtrace's word). */
+#define TAGS_SERVICE_MAPPED SV("opt.service_mapping")
 
 /* What the span is presented as: its own, or what stands in for it. */
 static inline struct sv span_service(const struct chunk *c, const struct span *s)

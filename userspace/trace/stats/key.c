@@ -390,7 +390,8 @@ bool stats_key_of(struct stats_key *k, const struct tags *t, uint32_t i, const s
 	enum kind kind = kind_of(text_of(&f, TAG_KIND));
 	if (!span_counts(&f, kind, *ret_top_level))
 		return false;
-	bool foreign = tags_is_foreign(t, i);
+	struct sv base = SV_NULL, source;
+	bool has_base = tags_has_base(t, i, &base, &source);
 	struct sv endpoint = text_of(&f, TAG_HTTP_ENDPOINT);
 	k->strings[STATS_SERVICE] = span_service(c, s);
 	k->strings[STATS_NAME] = s->name;
@@ -400,11 +401,11 @@ bool stats_key_of(struct stats_key *k, const struct tags *t, uint32_t i, const s
 	k->strings[STATS_GRPC_CODE] = grpc_code(&f, scratch);
 	k->strings[STATS_HTTP_METHOD] = text_of(&f, TAG_HTTP_METHOD);
 	k->strings[STATS_HTTP_ENDPOINT] = endpoint.len ? endpoint : text_of(&f, TAG_HTTP_ROUTE);
-	k->strings[STATS_SOURCE] = foreign ? TAGS_SERVICE_SOURCE : text_of(&f, TAG_SOURCE);
+	k->strings[STATS_SOURCE] = has_base ? source : text_of(&f, TAG_SOURCE);
 	k->http_status = http_status(&f);
 	k->trace_root = s->parent_id == 0 ? 1 : 2;
 	k->synthetics = sv_starts(c->origin, SV("synthetics"));
-	key_tags(k, &f, tags, scratch, kind, foreign ? c->process->service : SV_NULL);
+	key_tags(k, &f, tags, scratch, kind, has_base ? base : SV_NULL);
 	if (scratch->text.failed)
 		return false;
 	stats_key_hash(k);
