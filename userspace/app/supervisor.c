@@ -60,6 +60,8 @@ static void say_ready(struct session *s)
 {
 	struct plan_stats stats;
 	plan_stats(s->plan, &stats);
+	/* What is told of processes counts from here. */
+	runtime_metrics_tick(&s->runtime_metrics, s, clock_mono_ns(), false);
 	log_write(LOG_WARN + 1, "ready: %u process%s, %u function%s, %u skipped", stats.processes,
 		  stats.processes == 1 ? "" : "es", stats.functions, stats.functions == 1 ? "" : "s", stats.skipped);
 	log_debug("functions found and placed in %.1f ms, attached in %.1f ms",
