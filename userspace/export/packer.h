@@ -82,15 +82,33 @@ static inline __attribute__((always_inline)) uint64_t copy_word(char *to, const 
 	return w;
 }
 
+typedef uint64_t words2 __attribute__((vector_size(16)));
+
+static inline __attribute__((always_inline)) words2 copy_words2(char *to, const char *from)
+{
+	words2 v;
+	memcpy(&v, from, sizeof(v));
+	memcpy(to, &v, sizeof(v));
+	return v;
+}
+
+static inline bool copy_ascii_long(char *to, const char *from, size_t len)
+{
+	words2 seen = copy_words2(to + len - 16, from + len - 16);
+	for (size_t i = 0; i + 16 < len; i += 16)
+		seen |= copy_words2(to + i, from + i);
+	return !((seen[0] | seen[1]) & 0x8080808080808080ULL);
+}
+
 /* Copies and tells whether all of it is ASCII, in one go; most strings are short. The last word overlaps the one before
  * it: a loop over the bytes that are left is a branch that nothing predicts. */
 static inline bool copy_ascii(char *to, const char *from, size_t len)
 {
 	uint64_t seen = 0;
+	if (len > 16)
+		return copy_ascii_long(to, from, len);
 	if (len >= 8) {
-		for (size_t i = 0; i + 8 < len; i += 8)
-			seen |= copy_word(to + i, from + i, 8);
-		seen |= copy_word(to + len - 8, from + len - 8, 8);
+		seen = copy_word(to, from, 8) | copy_word(to + len - 8, from + len - 8, 8);
 	} else if (len >= 4) {
 		seen = copy_word(to, from, 4) | copy_word(to + len - 4, from + len - 4, 4);
 	} else {
