@@ -13,7 +13,7 @@ import pytest
 import harness
 from harness import PATIENCE_S, wait_for
 from test_inject import BLOCK, GET, HOST, Client, Large, blocks, check_blocks, clients, fetch, need_inject
-from test_inject import nginx, receiver  # noqa: F401 (fixtures)
+from test_inject import in_mode, nginx, receiver  # noqa: F401 (fixtures)
 
 SYS_RECVFROM = {"x86_64": 45, "aarch64": 207}[os.uname().machine]
 LET_PASS = 2  # requests, before it is known where the next one begins (bpf/learn.bpf.h)
@@ -212,10 +212,6 @@ def test_middle(spanhound, background):
     assert {int(m[2], 16) for m in told} <= {x["span_id"] for x in clients(result)}
 
 
-def forced(tmp_path, mode):
-    return harness.write(str(tmp_path), f"{mode}.yaml", f"propagation: {{inject: {mode}}}\n")
-
-
 def test_unread_verdict(spanhound, background, tmp_path):
     """With a verdict program a half-read segment would come twice, and a read that waits would for ever: such connections are left
     alone, an idle one is not. And then it is as easily read as any: FIONREAD says how much there is."""
@@ -229,7 +225,7 @@ def test_unread_verdict(spanhound, background, tmp_path):
     d[1].go()
     with open(f"/proc/{d[1].pid}/syscall", encoding="utf-8") as f:
         wait_for(lambda: f.seek(0) == 0 and f.read().startswith(f"{SYS_RECVFROM} "), "its read to wait")
-    s = spanhound("-c", forced(tmp_path, "verdict"), "--pid", f"{a[1].pid},{b[1].pid},{d[1].pid}")
+    s = spanhound(*in_mode(tmp_path, "verdict"), "--pid", f"{a[1].pid},{b[1].pid},{d[1].pid}")
     d[0].go_on.set()
     for _, c in (a, b):
         c.go()
@@ -322,20 +318,18 @@ def test_servers(spanhound, background):
     assert inject["older"] == 1 and inject["reasons"].get("done") is None
 
 
-def test_proxy(spanhound, nginx):  # noqa: F811
-    """nginx's kept connections to its upstream, in the mode that is chosen for it."""
+def test_proxy(spanhound, nginx, tmp_path):  # noqa: F811
+    """nginx's kept connections to its upstream, with a verdict program."""
     r = Large()
     n = nginx(r.port)
     with socket.create_connection(("127.0.0.1", n.port), timeout=PATIENCE_S) as c:
         assert fetch(c) == Large.body()
-        s = spanhound("--pid", ",".join(map(str, n.tree())), "--inject")
+        s = spanhound(*in_mode(tmp_path, "verdict"), "--pid", ",".join(map(str, n.tree())))
         for _ in range(20):
             assert fetch(c) == Large.body()
     result = s.stop()
     inject = need_inject(result)
     r.close()
-    if inject["processes"]["no_mode"]:
-        pytest.skip("no mode for nginx on this kernel")
     assert inject["older"] == 1 and inject["reasons"] == {"done": 20 - LET_PASS, "older": LET_PASS}
     assert len(r.streams) == 1 and len(blocks(r.all)) == 20 - LET_PASS
 
@@ -416,7 +410,7 @@ def test_under_load(spanhound, background, receiver, tmp_path, mode):  # noqa: F
         r = receiver()
         c = Client(background, PIECES, r.port, 4).go()
         assert c.line() == "there"
-        s = spanhound("-c", forced(tmp_path, mode), "--pid", c.pid)
+        s = spanhound(*in_mode(tmp_path, mode), "--pid", c.pid)
         before = [len(x) for x in r.streams]
         wait_for(lambda: c.process.poll() is not None or all(len(x) > y + 50_000 for x, y in zip(r.streams, before)), "requests")
         c.go()

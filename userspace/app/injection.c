@@ -186,7 +186,8 @@ void injection_print(const struct injection *i, struct kernel *k, FILE *out)
 			i->unknown);
 	if (i->no_mode)
 		fprintf(out,
-			"  %u processes are left alone: this kernel does not carry what they do on their sockets\n",
+			"  %u processes are left alone: this kernel does not safely carry what they do on their sockets "
+			"(propagation: {inject: verdict} does, and loses bytes on their way when spanhound ends)\n",
 			i->no_mode);
 	if (i->styles)
 		fprintf(out,

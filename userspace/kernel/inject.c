@@ -31,10 +31,7 @@ const char *inject_mode_name(enum inject_mode mode)
 int inject_choose(const struct inject_status *s, uint32_t does)
 {
 	does |= INJECT_READS;
-	for (int mode = 0; mode < INJECT_MODES && s->on; mode++)
-		if ((s->carries[mode] & does) == does)
-			return mode;
-	return -1;
+	return s->on && (s->carries[INJECT_PLAIN] & does) == does ? INJECT_PLAIN : -1;
 }
 
 int inject_open_cgroup(struct sbuf *err)
@@ -273,7 +270,7 @@ void inject_probe(struct inject_status *ret)
 		}
 		ret->carries[mode] = (uint32_t)rc;
 	}
-	if (inject_choose(ret, INJECT_READS) < 0) {
+	if (!(ret->carries[INJECT_PLAIN] & INJECT_READS) && !(ret->carries[INJECT_VERDICT] & INJECT_READS)) {
 		ret->on = false;
 		snprintf(ret->why_not, sizeof(ret->why_not), "sockets in a map are not read as others are");
 	}

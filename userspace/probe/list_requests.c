@@ -164,7 +164,8 @@ static const struct list_key propagation_keys[] = {
 	LIST_KEY(
 		"inject", read_inject, IN_PROPAGATION(inject), "auto, off, plain or verdict",
 		"auto: as --inject: trace context is put into HTTP/1 requests of programs of which it is known to be safe; "
-		"plain, verdict: in this way into those of all, safe or not; a target's own comes first, and --no-inject before it"),
+		"plain, verdict: in this way into those of all, safe or not (verdict loses bytes on their way when spanhound ends); "
+		"a target's own comes first, and --no-inject before it"),
 };
 const struct list_map list_propagation_map = {"propagation:", propagation_keys, COUNT(propagation_keys)};
 
