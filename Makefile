@@ -44,7 +44,7 @@ endif
 
 # --- what a machine needs: one list, used by demo, test and CI alike -------------------------------------------------
 DEBS := gcc g++ make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev liblzma-dev libcapstone-dev \
-        libfyaml-dev uthash-dev libjansson-dev libmsgpack-dev libcurl4-openssl-dev libpcre2-dev libmicrohttpd-dev libiberty-dev linux-libc-dev git
+        libfyaml-dev uthash-dev libjansson-dev libmsgpack-dev libcurl4-openssl-dev libpcre2-dev libmicrohttpd-dev libseccomp-dev libiberty-dev linux-libc-dev git
 DEMO_DEBS := redis-server procps
 # Who has a Rust of their own (rustup) needs no other. Asked when it matters, not at every make.
 TEST_DEBS  = $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3 python3-venv ca-certificates \
@@ -73,10 +73,10 @@ HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection \
           $(if $(filter amd64,$(ARCH)),-fcf-protection=full) $(if $(filter arm64,$(ARCH)),-mbranch-protection=standard) \
           $(if $(DEBUG)$(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -Wl,--as-needed
-PKGS     := libbpf libelf zlib liblzma capstone libfyaml jansson msgpack libcurl libpcre2-8 libmicrohttpd
+PKGS     := libbpf libelf zlib liblzma capstone libfyaml jansson msgpack libcurl libpcre2-8 libmicrohttpd libseccomp
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -Iuserspace -I$(O) -I/usr/include/libiberty
 CFLAGS   += -std=gnu11 $(OPT) $(HARDEN) $(WARN) -fvisibility=hidden
-LDLIBS   += -lbpf -lelf -lz -llzma -lcapstone -lfyaml -ljansson -lmsgpackc -lcurl -lpcre2-8 -lmicrohttpd -liberty -lpthread -lm
+LDLIBS   += -lbpf -lelf -lz -llzma -lcapstone -lfyaml -ljansson -lmsgpackc -lcurl -lpcre2-8 -lmicrohttpd -lseccomp -liberty -lpthread -lm
 BPF_ARCH := $(patsubst amd64,x86,$(ARCH))
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf -I/usr/include/$(GNU_ARCH)-linux-gnu \
               -Wall -Wextra -Wno-unused-parameter $(if $(WERROR)$(CI),-Werror)

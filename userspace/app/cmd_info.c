@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "app/cmd.h"
+#include "app/confinement.h"
 #include "app/policy.h"
 #include "app/environment.h"
 #include "app/settings.h"
@@ -19,27 +18,21 @@
 
 #define AGENT_TIMEOUT_MS 500
 
-/* Linux capabilities that tracing needs when one is not root. */
-static const struct {
-	int number;
-	const char *name, *needed_for;
-} privileges[] = {
-	{CAP_BPF, "CAP_BPF", "loading programs and maps"},
-	{CAP_PERFMON, "CAP_PERFMON", "attaching them to other processes' code"},
-	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "reading /proc/PID of other users' processes"},
-	{CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE", "opening deleted or foreign executables (map_files)"},
-	{CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE", "locked memory on kernels before 5.11; not needed otherwise"},
-};
-#define PRIVILEGES (sizeof(privileges) / sizeof(privileges[0]))
-
 static bool privilege_held(int number)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {0};
-	extern int capget(struct __user_cap_header_struct *, struct __user_cap_data_struct *);
-	if (capget(&header, data) < 0)
-		return geteuid() == 0;
-	return data[number / 32].effective & (1u << number % 32);
+	return confine_capabilities_held() & CAPABILITY_BIT(number);
+}
+
+static void print_privileges(void)
+{
+	struct sbuf out = {0};
+	puts("");
+	for (unsigned n = 0; n < privilege_cnt; n++)
+		printf("  %-3s %-23s %s\n", privilege_held(privileges[n].number) ? "yes" : "NO", privileges[n].name,
+		       privileges[n].needed_for);
+	confinement_print(&out);
+	fputs(sbuf_str(&out), stdout);
+	sbuf_release(&out);
 }
 
 struct info {
@@ -159,10 +152,7 @@ static void print_text(const struct info *i)
 		       capability_enables((enum capability_id)n), c->works ? "" : " (", c->why_not,
 		       c->works ? "" : ")");
 	}
-	puts("");
-	for (size_t n = 0; n < PRIVILEGES; n++)
-		printf("  %-3s %-23s %s\n", privilege_held(privileges[n].number) ? "yes" : "NO", privileges[n].name,
-		       privileges[n].needed_for);
+	print_privileges();
 	if (i->link < 0) {
 		printf("\nNothing can be traced: %s\n", sbuf_str(&i->link_error));
 	} else {
@@ -210,10 +200,12 @@ static void print_json(const struct info *i)
 		sbuf_addc(&out, '}');
 	}
 	sbuf_adds(&out, "},\"privileges\":{");
-	for (size_t n = 0; n < PRIVILEGES; n++)
+	for (unsigned n = 0; n < privilege_cnt; n++)
 		sbuf_addf(&out, "%s\"%s\":%s", n ? "," : "", privileges[n].name,
 			  privilege_held(privileges[n].number) ? "true" : "false");
-	sbuf_addf(&out, "},\"link\":%s%s%s,", i->link < 0 ? "" : "\"", i->link < 0 ? "null" : link_kind_names[i->link],
+	sbuf_adds(&out, "},");
+	confinement_json(&out);
+	sbuf_addf(&out, ",\"link\":%s%s%s,", i->link < 0 ? "" : "\"", i->link < 0 ? "null" : link_kind_names[i->link],
 		  i->link < 0 ? "" : "\"");
 	json_price(&out, "entry_ns", i->prices.entry_ns);
 	sbuf_addc(&out, ',');

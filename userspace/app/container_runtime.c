@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/confine.h"
 #include "base/log.h"
 #include "export/http.h"
 
@@ -86,6 +87,7 @@ static void *container_runtime_thread(void *arg)
 {
 	struct container_runtime *r = arg;
 	pthread_setname_np(pthread_self(), "containers");
+	confine_worker("containers");
 	while (!atomic_load(&r->stopping)) {
 		struct pollfd fd = {.fd = r->wanted, .events = POLLIN};
 		uint64_t n;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/confine.h"
 
 #define BACKLOG 16
 
@@ -58,6 +59,7 @@ int listen_unix(const char *path, struct sbuf *err)
 		}
 		unlink(path);
 	}
+	confine_will_remove(path);
 	int fd = listen_at((struct sockaddr *)&address, sizeof(address));
 	if (fd < 0)
 		sbuf_addf(err, "cannot listen on %s: %s", path, strerror(-fd));

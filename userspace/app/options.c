@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "app/confinement.h"
 #include "app/settings.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -244,6 +245,8 @@ static int set_summary(struct options *o, enum command_id command, const char *v
 	if (strncmp(value, "json:", 5) != 0 || !value[5])
 		return mistake(command, "--summary '%s' is not json:FILE", value);
 	o->summary = value + 5;
+	if (strcmp(o->summary, "-") != 0)
+		confine_will_write(o->summary);
 	return 0;
 }
 
@@ -256,6 +259,15 @@ static int set_log_level(enum command_id command, const char *value)
 			return 0;
 		}
 	return mistake(command, "--log-level '%s' is none of error, warn, info, debug", value);
+}
+
+static int set_confine(struct options *o, enum command_id command, const char *value)
+{
+	o->session.confine_asked = true;
+	if (confinement_parse(value, &o->session.confine) < 0)
+		return mistake(command, "--confine '%s' is none of all, none, or some of capabilities,seccomp,landlock",
+			       value);
+	return 0;
 }
 
 static int apply_session_option(struct options *o, enum command_id command, int id, char *value)
@@ -291,6 +303,8 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 		return 0;
 	case OPTION_LOG_LEVEL:
 		return set_log_level(command, value);
+	case OPTION_CONFINE:
+		return set_confine(o, command, value);
 	case OPTION_WAIT:
 		o->session.wait = true;
 		return 0;
@@ -556,7 +570,7 @@ static int apply_settings(struct options *o)
 
 int options_parse(struct options *ret, enum command_id command, int argc, char **argv)
 {
-	*ret = (struct options){.session = {.link = -1}};
+	*ret = (struct options){.session = {.link = -1, .confine = CONFINE_ALL}};
 	int rc = parse_words(ret, command, argc, argv);
 	if (rc != 0)
 		return rc;

@@ -14,6 +14,7 @@
 #include "app/session_private.h"
 #include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/log.h"
 #include "base/variables.h"
 #include "kernel/capabilities.h"
@@ -392,6 +393,7 @@ static enum session_end session_open_all(struct session *s, struct sbuf *err)
 		return SESSION_MISTAKE;
 	if (session_open_base(s) < 0)
 		return SESSION_FAILED;
+	confine_choose(s->options.confine);
 	if (s->options.serve && probe_list_reserve(s->options.list) < 0)
 		return SESSION_FAILED;
 	if (health_metrics_open(&s->health, err) < 0 || probe_metrics_open(&s->probe_metrics, s->options.list, err) < 0)

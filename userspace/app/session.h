@@ -33,6 +33,8 @@ struct session_options {
 	bool inject;	      /* trace context into requests: asked for here */
 	bool no_inject;	      /* and not, whatever the list says */
 	bool quiet;
+	unsigned confine;		 /* enum confine_part */
+	bool confine_asked;		 /* by name */
 	bool has_child;			 /* session_run() gets one; signals go on to it */
 	struct sv_vec function_options;	 /* as -f gave them; already in the list */
 	struct diagnostics *diagnostics; /* of the list's file */

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "app/confinement.h"
 #include "app/session_private.h"
 #include "app/summary.h"
 #include "base/cleanup.h"
@@ -331,7 +332,11 @@ enum session_end session_run(struct session *s, pid_t child, int release_fd, int
 
 	s->start_ns = clock_mono_ns();
 	kernel_shared(s->kernel)->watch_exec = s->options.list->targets.cnt > 0;
-	if (kernel_attach_process_events(s->kernel, &err) < 0 || consumer_start(s, &err) < 0) {
+	int rc = kernel_attach_process_events(s->kernel, &err);
+	/* Nothing has been looked at yet that somebody else wrote; run's child was born before. */
+	if (rc == 0)
+		confinement_enter(s->link, s->options.has_child, s->options.confine_asked);
+	if (rc < 0 || consumer_start(s, &err) < 0) {
 		log_error("%s", sbuf_str(&err));
 		sbuf_release(&err);
 		return SESSION_FAILED;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/confine.h"
 #include "base/variables.h"
 #include "trace/settings.h"
 
@@ -72,8 +73,10 @@ int agent_url_parse(struct agent_url *ret, const char *text, struct sbuf *err)
 {
 	*ret = (struct agent_url){0};
 	struct sv s = sv_of(text);
-	if (!has_control(s) && sv_starts(s, SV("unix:///")) && s.len > 8)
+	if (!has_control(s) && sv_starts(s, SV("unix:///")) && s.len > 8) {
+		confine_will_use(text + 7);
 		return agent_url_set(ret, SV("http://localhost"), text + 7, text);
+	}
 	size_t scheme = sv_starts(s, SV("http://")) ? 7 : sv_starts(s, SV("https://")) ? 8 : 0;
 	while (s.len > scheme && s.data[s.len - 1] == '/')
 		s.len--;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/confine.h"
 #include "base/variables.h"
 
 #define DEFAULT_SOCKET "/var/run/datadog/dsd.socket"
@@ -43,6 +44,7 @@ static int set_path(struct dogstatsd_socket *s, const char *path)
 	struct sockaddr_un *un = (struct sockaddr_un *)&s->address;
 	if (path[0] != '/' || !path[1] || strlen(path) >= sizeof(un->sun_path))
 		return -EINVAL;
+	confine_will_use(path);
 	un->sun_family = AF_UNIX;
 	snprintf(un->sun_path, sizeof(un->sun_path), "%s", path);
 	s->address_len = sizeof(*un);

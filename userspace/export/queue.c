@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/confine.h"
 #include "base/pace.h"
 #include "base/priority.h"
 #include "export/exporter.h"
@@ -321,6 +322,7 @@ static void *queue_run(void *arg)
 	struct pace pace = {0};
 	uint64_t awake_ns = clock_mono_ns();
 	priority_give_way(); /* if it can be */
+	confine_worker("export");
 	while (!queue_stopping(q, &deadline_ns)) {
 		if (!q->batch)
 			queue_take(q);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef APP_CONFINEMENT_H
+#define APP_CONFINEMENT_H
+
+#include "app/session.h"
+#include "base/confine.h"
+
+/* Which privileges a session keeps once it runs (base/confine.h is the mechanism).
+ *
+ * The programs are loaded and the receivers open by then; what is still to come is attaching to further processes, and
+ * looking at them. Kept for good, as far as there: CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH,
+ * CAP_CHECKPOINT_RESTORE. Kept when needed:
+ * - CAP_SYS_ADMIN: a probe of our own cannot be attached without it (tried, after giving it up in effect);
+ * - CAP_SYS_RESOURCE: links by perf events, which take a file each and may have to raise the limit;
+ * - CAP_KILL: `run`, whose signals go to a child that may have changed its user;
+ * - CAP_DAC_OVERRIDE: a socket or file of somebody else's is still to be opened or removed. */
+
+struct privilege {
+	int number;
+	const char *name, *needed_for;
+	const char *kept; /* by a session: "always", "when ..."; NULL: given up */
+};
+extern const struct privilege privileges[];
+extern const unsigned privilege_cnt;
+
+/* "capabilities,seccomp", "all", "none" -> enum confine_part. -EINVAL: no such part. */
+int confinement_parse(const char *text, unsigned *ret_parts);
+
+/* Confines the calling thread, and those it makes from now on. Says at debug level what it kept, and what could not be
+ * done; as a warning when `asked` for by name. */
+void confinement_enter(enum link_kind link, bool has_child, bool asked);
+
+/* For `info`. */
+void confinement_print(struct sbuf *out);
+void confinement_json(struct sbuf *out);
+
+#endif
