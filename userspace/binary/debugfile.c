@@ -2,16 +2,14 @@
 #include "binary/debugfile.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <lzma.h>
 #include <stdint.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "base/cleanup.h"
+#include "base/regular.h"
 
 #define DEBUGFILE_DIR "/usr/lib/debug"
 
@@ -72,18 +70,6 @@ int debugfile_open_mini(struct elf **ret, struct elf *elf, struct sbuf *err)
 	return r;
 }
 
-/* O_NONBLOCK: the name belongs to the target, which may have put a FIFO there. */
-static int debugfile_open_at(int root_fd, const char *path)
-{
-	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-	if (fd >= 0 || (errno != ENOSYS && errno != EPERM))
-		return fd;
-	/* Some container sandboxes deny openat2: then without following a link out of the root. */
-	return openat(root_fd, path + strspn(path, "/"), (int)how.flags | O_NOFOLLOW);
-}
-
 static bool debugfile_crc(int fd, uint32_t want)
 {
 	struct stat st;
@@ -107,9 +93,9 @@ static bool debugfile_crc(int fd, uint32_t want)
 /* `crc` NULL: only the build id vouches for it. */
 static int debugfile_try(struct elf **ret, struct elf *elf, int root_fd, const char *path, const uint32_t *crc)
 {
-	__cleanup(closep) int fd = debugfile_open_at(root_fd, path);
+	__cleanup(closep) int fd = -1;
 	__cleanup(elf_closep) struct elf *found = NULL;
-	if (fd < 0 || elf_open(&found, fd, NULL) < 0)
+	if (regular_open_in_root(root_fd, path, &fd) < 0 || elf_open(&found, fd, NULL) < 0)
 		return -ENOENT;
 	bool same_id = elf->build_id[0] && strcmp(elf->build_id, found->build_id) == 0;
 	bool other_id = elf->build_id[0] && found->build_id[0] && !same_id;

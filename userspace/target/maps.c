@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/regular.h"
 #include "target/text.h"
 
 int maps_read(struct proc *p, struct sbuf *out)
@@ -96,18 +97,6 @@ bool maps_next(struct maps_iter *it, struct proc_map *ret)
 	return false;
 }
 
-/* A second open of what an O_PATH descriptor names: devices and FIFOs were refused before they are really opened. */
-static int reopen(int path_fd, int *ret_fd)
-{
-	char self[32];
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", path_fd);
-	int fd = open(self, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	*ret_fd = fd;
-	return 0;
-}
-
 static int open_map_file(struct proc *p, const struct proc_map *m, int *ret_fd)
 {
 	char name[64];
@@ -119,7 +108,7 @@ static int open_map_file(struct proc *p, const struct proc_map *m, int *ret_fd)
 	/* Another file may have been mapped there since the text was read; its inode number is never rewritten. */
 	if (st.st_ino != m->ino && st.st_dev == m->dev)
 		return -ENOENT;
-	return S_ISREG(st.st_mode) ? reopen(fd, ret_fd) : -EINVAL;
+	return regular_reopen(fd, ret_fd);
 }
 
 /* btrfs gives each subvolume, and overlayfs over several file systems each file, a device number of stat(2)'s own. */
@@ -153,7 +142,7 @@ static int open_by_name(struct proc *p, const struct proc_map *m, int *ret_fd)
 		}
 		err = -ESTALE;
 		if (st.st_ino == m->ino && (st.st_dev == m->dev || device_may_differ(fd))) {
-			err = S_ISREG(st.st_mode) ? reopen(fd, ret_fd) : -EINVAL;
+			err = regular_reopen(fd, ret_fd);
 			break;
 		}
 	}

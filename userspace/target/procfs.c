@@ -5,13 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/regular.h"
 #include "target/text.h"
 
 enum fact { FACT_EXE, FACT_CWD, FACT_CMDLINE, FACT_ENVIRON, FACT_STATUS, FACT_CGROUP };
@@ -78,22 +77,15 @@ static int read_at(int dir, const char *name, size_t max, enum read_until until,
 
 int proc_read_in_root(struct proc *p, const char *path, size_t max, struct sbuf *out)
 {
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-	struct stat st;
-	char self[32];
+	__cleanup(closep) int fd = -1;
 	sbuf_reset(out);
 	__cleanup(closep) int root = openat(p->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return proc_error(p, errno);
-	/* Devices and FIFOs are refused before they are really opened. */
-	__cleanup(closep) int named = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
-	if (named < 0 || fstat(named, &st) < 0)
-		return proc_error(p, errno);
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", named);
-	__cleanup(closep) int fd = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	return fd < 0 ? proc_error(p, errno) : read_fd(fd, max, READ_TO_EOF, out);
+	int err = regular_open_in_root(root, path, &fd);
+	if (err == -EINVAL)
+		return err;
+	return err ? proc_error(p, -err) : read_fd(fd, max, READ_TO_EOF, out);
 }
 
 static int read_fact(struct proc *p, const char *name, size_t max, enum read_until until, struct sbuf *out)

@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/regular.h"
 #include "target/runtime/hsperfdata.h"
 #include "target/runtime/runtime.h"
 
@@ -81,22 +81,19 @@ static void take(void *arg, struct sv name, int64_t value)
 
 /* --- the file ----------------------------------------------------------------------------------------------------- */
 
-/* Opens what is there without following a link, or waiting for who is at the other end of a pipe: the process may have
- * put anything in that place. */
-static int open_plainly(int dir, const char *name, int flags)
+/* Without following a link: the process may have put anything in that place. */
+static int open_folder(int dir, const char *name)
 {
-	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags);
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
 static int read_file(int dir, const char *name, struct sbuf *out)
 {
-	struct stat st;
-	int rc = 0, fd __cleanup(closep) = open_plainly(dir, name, 0);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return -ENOENT;
+	int fd __cleanup(closep) = -1;
+	int rc = regular_open_at(dir, name, &fd);
+	if (rc < 0)
+		return rc;
 	while (out->len < HSPERFDATA_MAX_SZ) {
 		char *at = sbuf_reserve(out, 32768);
 		ssize_t n = at ? read(fd, at, 32768) : -1;
@@ -115,7 +112,7 @@ static int find_file(struct proc *p, struct sbuf *out)
 	const struct proc_status *status;
 	struct statfs fs;
 	char pid[16];
-	int tmp = open_plainly(p->dir, "root/tmp", O_DIRECTORY), rc = -ENOENT;
+	int tmp = open_folder(p->dir, "root/tmp"), rc = -ENOENT;
 	DIR *entries = tmp < 0 ? NULL : fdopendir(tmp);
 	if (!entries || proc_status(p, &status) < 0 || fstatfs(tmp, &fs) < 0 || fs.f_type == FUSE_MAGIC)
 		goto out;
@@ -124,7 +121,7 @@ static int find_file(struct proc *p, struct sbuf *out)
 	for (unsigned i = 0; i < TMP_MAX_ENTRIES && rc < 0 && (e = readdir(entries)); i++) {
 		if (!sv_starts(sv_of(e->d_name), SV("hsperfdata_")))
 			continue;
-		int dir __cleanup(closep) = open_plainly(tmp, e->d_name, O_DIRECTORY);
+		int dir __cleanup(closep) = open_folder(tmp, e->d_name);
 		if (dir >= 0)
 			rc = read_file(dir, pid, out);
 	}
