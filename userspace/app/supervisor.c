@@ -79,6 +79,11 @@ static void say_ready(struct session *s)
 			 stats.limited, s->options.max_functions,
 			 s->link == LINK_PERF ? ", because this kernel takes a tenth of a second to remove each probe"
 					      : "");
+	if (stats.unopened)
+		log_warn(
+			"%u mapped files were not looked at or not probed: of one process too many, or for want of file descriptors; raise "
+			"`ulimit -n` (LimitNOFILE=)",
+			stats.unopened);
 	if (s->link == LINK_PERF && stats.sites >= PERF_MANY_SITES)
 		log_warn("this kernel removes probes one by one: ending will take some %u s for the %u there are; "
 			 "fewer functions end sooner",

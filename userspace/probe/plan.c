@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -64,10 +65,68 @@ int plan_new(struct plan **ret, const struct plan_options *options, struct sbuf 
 	return 0;
 }
 
+/* `fd` is open; are there `spare` descriptors besides? The usual soft limit may be raised by anybody. */
+static bool fds_suffice(int fd, unsigned spare)
+{
+	struct rlimit l;
+	rlim_t want = (rlim_t)fd + spare;
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur > want)
+		return true;
+	l.rlim_cur = l.rlim_max;
+	return l.rlim_max > want && setrlimit(RLIMIT_NOFILE, &l) == 0;
+}
+
+static int plan_use_module(struct plan *p, struct plan_process *process, struct plan_module *m)
+{
+	int rc = vec_push(&process->mappings, ((struct plan_mapping){.module = m}));
+	if (rc < 0)
+		return rc;
+	if (m->idle)
+		p->idle_cnt--;
+	m->idle = 0;
+	m->users++;
+	return 0;
+}
+
+static bool module_may_go(const struct plan_module *m)
+{
+	return !plan_module_wanted(m) && !m->told && !m->hooked && !m->attached.cnt && !m->units.cnt;
+}
+
+static void plan_leave_module(struct plan *p, struct plan_module *m)
+{
+	if (--m->users || !module_may_go(m))
+		return;
+	m->idle = ++p->idle_clock;
+	p->idle_cnt++;
+}
+
+static void plan_module_free(struct plan *p, struct plan_module *m);
+
+/* The longest without a user first; those that have come to be wanted stay. */
+static void plan_forget_idle(struct plan *p)
+{
+	while (p->idle_cnt > PLAN_IDLE_MODULES) {
+		size_t oldest = p->modules.cnt;
+		for (size_t i = 0; i < p->modules.cnt; i++) {
+			const struct plan_module *m = p->modules.data[i];
+			if (m->idle && (oldest == p->modules.cnt || m->idle < p->modules.data[oldest]->idle))
+				oldest = i;
+		}
+		p->idle_cnt--;
+		if (oldest == p->modules.cnt)
+			return;
+		plan_module_free(p, p->modules.data[oldest]);
+		p->modules.data[oldest] = p->modules.data[--p->modules.cnt];
+	}
+}
+
 static void plan_process_free(struct plan *p, struct plan_process *process, struct kernel *later)
 {
-	vec_foreach (m, &process->mappings)
+	vec_foreach (m, &process->mappings) {
 		unit_vec_detach(p, &m->units, later);
+		plan_leave_module(p, m->module);
+	}
 	vec_release(&process->mappings);
 	attachment_vec_detach(&process->hooks, later);
 	free(process);
@@ -112,6 +171,7 @@ void plan_forget_all(struct plan *p)
 	vec_foreach (m, &p->modules)
 		plan_module_free(p, *m);
 	vec_release(&p->modules);
+	p->idle_cnt = 0;
 	vec_foreach (f, &p->functions)
 		(*f)->retired = true;
 }
@@ -151,6 +211,10 @@ static int plan_open_module(struct plan *p, struct proc *proc, const struct proc
 	int fd, rc = maps_open(proc, map, &fd);
 	if (rc < 0)
 		return rc;
+	if (!fds_suffice(fd, PLAN_SPARE_FDS)) {
+		close(fd);
+		return -EMFILE;
+	}
 	__cleanup(closep) int root = openat(proc->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct plan_module *m = calloc(1, sizeof(*m));
 	if (m)
@@ -226,12 +290,16 @@ static int plan_read_modules(struct plan *p, struct proc *proc, struct plan_proc
 		if (m && process_has_module(process, m))
 			continue;
 		bool is_exe = exe_ino ? map.dev == exe_dev && map.ino == exe_ino : process->mappings.cnt == 0;
-		rc = m ? 0 : plan_open_module(p, proc, &map, target, is_exe, &m);
+		if (process->mappings.cnt >= PLAN_MAX_MODULES_EACH)
+			rc = -EMFILE;
+		else
+			rc = m ? 0 : plan_open_module(p, proc, &map, target, is_exe, &m);
+		p->stats.unopened += rc == -EMFILE;
 		if (rc == -ENOMEM)
 			return rc;
 		if (rc < 0)
 			continue; /* unmapped meanwhile, or not ours to open */
-		rc = vec_push(&process->mappings, ((struct plan_mapping){.module = m}));
+		rc = plan_use_module(p, process, m);
 		if (rc < 0)
 			return rc;
 		process->traits |= m->traits;
@@ -266,7 +334,8 @@ static bool plan_must_filter(struct plan *p, const struct plan_module *m)
 	if (m->target >= 0)
 		return true;
 	struct mapped_search s = {.plan = p, .module = m};
-	return !m->is_exe && scan_each(p->options.proc_root, maps_file, &s, NULL) == 1;
+	/* Who cannot be looked at may have it mapped. */
+	return !m->is_exe && scan_each(p->options.proc_root, maps_file, &s, NULL) != 0;
 }
 
 static int plan_attach_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping,
@@ -276,6 +345,13 @@ static int plan_attach_mapping(struct plan *p, struct plan_process *process, str
 	struct unit_vec *units = m->filtered ? &mapping->units : &m->units;
 	if (!plan_module_wanted(m) || units->generation == m->generation || !p->options.kernel)
 		return 0;
+	int lowest = fcntl(m->module->fd, F_DUPFD_CLOEXEC, 0); /* what a link would get */
+	bool suffice = lowest >= 0 && fds_suffice(lowest, PLAN_SPARE_FDS / 2);
+	closep(&lowest);
+	if (!suffice) {
+		p->stats.unopened++;
+		return 0;
+	}
 	uint64_t start = clock_mono_ns();
 	int rc = plan_attach_module(p, m, m->filtered ? process->pid : 0, units, err);
 	p->stats.attach_ns += clock_mono_ns() - start;
@@ -287,7 +363,9 @@ static int plan_resolve_module(struct plan *p, struct plan_module *m, const stru
 {
 	size_t first = p->functions.cnt;
 	uint64_t start = clock_mono_ns();
+	uint32_t told = p->stats.skipped + p->stats.limited;
 	int rc = plan_resolve(p, m, process);
+	m->told |= p->stats.skipped + p->stats.limited != told;
 	p->stats.resolve_ns += clock_mono_ns() - start;
 	if (rc == 0 && plan_module_wanted(m) && !m->filter_known) {
 		m->filtered = plan_must_filter(p, m);
@@ -411,7 +489,7 @@ int plan_fork(struct plan *p, int parent, int child, struct sbuf *err)
 	bool filtered = false;
 	for (size_t i = 0; i < from->mappings.cnt && rc == 0; i++) {
 		struct plan_module *m = from->mappings.data[i].module;
-		rc = vec_push(&process->mappings, ((struct plan_mapping){.module = m}));
+		rc = plan_use_module(p, process, m);
 		filtered |= m->filtered && plan_module_wanted(m);
 	}
 	p->stats.filtered_forks += filtered;
@@ -429,6 +507,7 @@ void plan_drop(struct plan *p, int pid)
 			continue;
 		plan_process_free(p, p->processes.data[i], p->options.kernel);
 		p->processes.data[i] = p->processes.data[--p->processes.cnt];
+		plan_forget_idle(p);
 		return;
 	}
 }

@@ -84,8 +84,9 @@ struct plan_stats {
 	uint32_t sites;	       /* probe sites attached now, ends included */
 	uint32_t fast_entries; /* functions whose entry probe is not single-stepped */
 	uint32_t by_return, by_sites, entry_only;
-	uint32_t handoffs;	 /* functions that give or take work, as hand-offs of the list say */
-	uint32_t limited;	 /* functions beyond max_functions */
+	uint32_t handoffs; /* functions that give or take work, as hand-offs of the list say */
+	uint32_t limited;  /* functions beyond max_functions */
+	uint32_t unopened; /* mapped files not looked at or not probed: too many of a process, or no descriptors left */
 	uint32_t filtered_forks; /* forks after which probes of libraries had to be attached to the child anew */
 	uint64_t resolve_ns;	 /* spent on finding functions and their probe sites, */
 	uint64_t attach_ns;	 /* on making links, */

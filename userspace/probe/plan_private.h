@@ -78,7 +78,18 @@ struct plan_module {
 	struct attachment_vec attached; /* unfiltered hooks */
 	bool filter_known;
 	uint32_t hooked; /* hook_symbols that have an unfiltered link here, a bit each */
+	uint32_t users;	 /* processes that have it mapped */
+	bool told;	 /* something of it was counted or said, which is not to be done again */
+	uint64_t idle;	 /* without users: the lower, the longer */
 };
+
+/* Files of which nothing is probed are kept open for the next process that maps them, but not for ever: programs that are
+ * unpacked, run and removed would keep their disk space, and us descriptors. */
+#define PLAN_IDLE_MODULES 128
+/* Of one process; the largest seen have some hundred. A file takes three descriptors. */
+#define PLAN_MAX_MODULES_EACH 4096
+/* Descriptors that modules leave for all else: hooks, receivers, rings, /proc; links leave half of them. */
+#define PLAN_SPARE_FDS 192
 
 struct plan_mapping {
 	struct plan_module *module;
@@ -122,6 +133,8 @@ struct plan {
 	struct plan_stats stats;
 	bool has_target_probes;
 	bool has_library_probes;
+	uint32_t idle_cnt;
+	uint64_t idle_clock;
 	bool seccomp_tried, seccomp_return;
 };
 

@@ -26,7 +26,8 @@ int scan_each(const char *root, int (*visit)(void *arg, struct proc *p), void *a
 	DIR *d = opendir(root);
 	if (!d) {
 		int code = -errno;
-		sbuf_addf(err, "cannot list the processes in %s: %s", root, strerror(-code));
+		if (err)
+			sbuf_addf(err, "cannot list the processes in %s: %s", root, strerror(-code));
 		return code;
 	}
 	__cleanup(proc_closep) struct proc p = PROC_INIT;

@@ -43,7 +43,8 @@ void scan_release(struct scan *s);
  * `denied` is scan.denied. */
 void scan_explain(const char *root, const struct target_spec *spec, size_t denied, struct sbuf *out);
 
-/* Calls back for each process but kernel threads, zombies and ourselves. */
+/* Calls back for each process but kernel threads, zombies and ourselves, until it returns something else than 0: that is
+ * the result. -errno when `root` cannot be read, described into err, which may be NULL. */
 int scan_each(const char *root, int (*visit)(void *arg, struct proc *p), void *arg, struct sbuf *err);
 
 #endif
