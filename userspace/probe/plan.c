@@ -211,7 +211,7 @@ static int plan_open_module(struct plan *p, struct proc *proc, const struct proc
 	int fd, rc = maps_open(proc, map, &fd);
 	if (rc < 0)
 		return rc;
-	if (!fds_suffice(fd, PLAN_SPARE_FDS)) {
+	if (!fds_suffice(fd, is_exe ? PLAN_SPARE_FDS : PLAN_SPARE_FDS_LIBRARY)) {
 		close(fd);
 		return -EMFILE;
 	}
@@ -346,7 +346,7 @@ static int plan_attach_mapping(struct plan *p, struct plan_process *process, str
 	if (!plan_module_wanted(m) || units->generation == m->generation || !p->options.kernel)
 		return 0;
 	int lowest = fcntl(m->module->fd, F_DUPFD_CLOEXEC, 0); /* what a link would get */
-	bool suffice = lowest >= 0 && fds_suffice(lowest, PLAN_SPARE_FDS / 2);
+	bool suffice = lowest >= 0 && fds_suffice(lowest, m->is_exe ? PLAN_SPARE_FDS : PLAN_SPARE_FDS_LINK);
 	closep(&lowest);
 	if (!suffice) {
 		p->stats.unopened++;

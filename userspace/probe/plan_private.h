@@ -88,8 +88,11 @@ struct plan_module {
 #define PLAN_IDLE_MODULES 128
 /* Of one process; the largest seen have some hundred. A file takes three descriptors. */
 #define PLAN_MAX_MODULES_EACH 4096
-/* Descriptors that modules leave for all else: hooks, receivers, rings, /proc; links leave half of them. */
-#define PLAN_SPARE_FDS 192
+/* Descriptors that are left for all else (receivers, rings, /proc) by executables and their links; by links of libraries;
+ * by libraries: whoever comes late still has its own code probed. */
+#define PLAN_SPARE_FDS	       64
+#define PLAN_SPARE_FDS_LINK    128
+#define PLAN_SPARE_FDS_LIBRARY 192
 
 struct plan_mapping {
 	struct plan_module *module;
