@@ -121,8 +121,13 @@ def test_child_of_run_that_became_somebody_else(tmp_path):
     s = harness.Spanhound(str(tmp_path), command="run", wait_ready=False,
                           after=("--", "setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "bash", "-c", script))
     s.wait_line("trapped")
+    with open(f"/proc/{s.pid}/task/{s.pid}/children", encoding="utf-8") as f:
+        children = f.read().split()
     s.process.send_signal(signal.SIGTERM)
-    assert s.wait_exit() == 9, s.stderr
+    try:
+        assert s.wait_exit() == 9, s.stderr
+    finally:
+        subprocess.run(["kill", "-9", *children], stderr=subprocess.DEVNULL)
 
 
 # --- what is done later, confined ----------------------------------------------------------------------------------------

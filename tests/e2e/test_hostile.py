@@ -53,7 +53,7 @@ def honest_is_seen(spanhound, h, *args):
 
 @pytest.mark.parametrize("case, lines", (("maps", 20000), ("sparse", None), ("changing", None)))
 def test_files(spanhound, hot, hostile, case, lines):
-    """All it maps is looked through for the function, which it has as well."""
+    """All that it maps is opened, and with `functions` looked through."""
     p = hostile(case, *([lines] if lines else []))
     h = hot(rate=200).go()
     got = honest_is_seen(spanhound, h, "--pid", p.pid, "-f", "p_step")

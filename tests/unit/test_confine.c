@@ -198,6 +198,7 @@ static void may_not_call(void)
 	char program[] = "/bin/true", *const words[] = {program, NULL};
 	pthread_t t;
 	int status;
+	char size[64];
 	MUST(confined(CONFINE_SECCOMP, 0) == CONFINE_SECCOMP);
 	REFUSED(execve(program, words, words + 1), EPERM);
 	REFUSED(unshare(CLONE_NEWNS), EPERM);
@@ -208,6 +209,8 @@ static void may_not_call(void)
 	REFUSED(syscall(SYS_process_vm_writev, getppid(), NULL, 0, NULL, 0, 0), EPERM);
 	REFUSED(socket(AF_PACKET, SOCK_RAW, 0), EPERM);
 	REFUSED(ioctl(0, TIOCSTI, "x"), EPERM);
+	REFUSED(syscall(SYS_ioctl, 0, TIOCSTI | 1UL << 32, "x"), EPERM);
+	REFUSED(ioctl(open("/proc/self/status", O_RDONLY | O_CLOEXEC), TIOCGWINSZ, size), ENOTTY);
 	REFUSED(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL), EPERM);
 	/* Nor is a refusal the end: what is used works, children and threads too. */
 	MUST(open("/proc/self/status", O_RDONLY | O_CLOEXEC) >= 0);

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <linux/perf_event.h>
 #include <pthread.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -175,12 +176,24 @@ static int capabilities_drop(uint64_t keep, struct sbuf *err)
 #define NAMESPACES \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
+/* The kernel looks at no more of an int, and whoever calls need not have cleared the rest. */
+#define INT_BITS 0xffffffffu
+
 static int filter_special(scmp_filter_ctx f)
 {
 	static const unsigned families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
+	/* Is it a terminal, and how wide; what libcurl asks of sockets; links by perf events. */
+	static const unsigned ioctls[] = {TCGETS,
+					  TIOCGWINSZ,
+					  FIONREAD,
+					  FIONBIO,
+					  PERF_EVENT_IOC_ENABLE,
+					  PERF_EVENT_IOC_DISABLE,
+					  PERF_EVENT_IOC_SET_BPF};
 	int rc = 0;
 	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && rc == 0; i++)
-		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, families[i]));
+		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+				      SCMP_A0(SCMP_CMP_MASKED_EQ, INT_BITS, families[i]));
 	/* Threads, and children without a namespace of their own. The arguments of clone3 cannot be seen: without it the
 	 * C library takes clone. */
 	if (rc == 0)
@@ -188,9 +201,9 @@ static int filter_special(scmp_filter_ctx f)
 				      SCMP_A0(SCMP_CMP_MASKED_EQ, NAMESPACES, 0));
 	if (rc == 0)
 		rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-	/* Types into the terminal of whoever started us. */
-	if (rc == 0)
-		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_NE, TIOCSTI));
+	for (size_t i = 0; i < sizeof(ioctls) / sizeof(ioctls[0]) && rc == 0; i++)
+		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				      SCMP_A1(SCMP_CMP_MASKED_EQ, INT_BITS, ioctls[i]));
 #if defined(__x86_64__)
 	for (int n = SYSCALL_URETPROBE; n <= SYSCALL_UPROBE && rc == 0; n++)
 		rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, n, 0);
