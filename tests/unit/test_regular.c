@@ -137,6 +137,7 @@ static void test_race(void **state)
 	pid_t pid = fork();
 	if (pid == 0) {
 		char a[512], b[512];
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		snprintf(a, sizeof(a), "%s", in_dir("root/a"));
 		snprintf(b, sizeof(b), "%s", in_dir("root/b"));
 		if (symlink("../", b) < 0)
