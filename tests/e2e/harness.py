@@ -346,7 +346,8 @@ def kernel_objects():
     found = set()
     for kind in ("prog", "link", "map"):
         p = subprocess.run(["bpftool", "-j", kind, "list"], capture_output=True, text=True)
-        found |= {(kind, o["id"]) for o in json.loads(p.stdout or "[]")}
+        found |= {(kind, o["id"]) for o in json.loads(p.stdout or "[]")
+                  if "id" in o}  # else it went while they were listed
     return found
 
 

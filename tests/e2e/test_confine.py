@@ -194,7 +194,7 @@ def test_socket_of_somebody_else(spanhound, hot, tmp_path):
                     c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
         threading.Thread(target=answer, daemon=True).start()
         h = hot(rate=1000).go()
-        s = spanhound("--pid", h.pid, "-f", "p_hot", "--export", f"datadog:unix://{path}", "-v")
+        s = spanhound("--pid", h.pid, "-f", "p_hot", "--export", f"datadog:unix://{path}", "-v", export=False)
         wait_for(lambda: any(b"/traces" in line for line in seen), "traces at the socket")
         export = threads_of(s.pid)["export"]
         assert capabilities(export, "CapPrm") == {DAC_OVERRIDE}
