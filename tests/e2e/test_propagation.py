@@ -58,7 +58,7 @@ def peer(tmp_path_factory):
     sources = [f for d in ("trace/propagation", "base") for f in glob.glob(os.path.join(ROOT, "userspace", d, "*.c"))]
     subprocess.run(["gcc", "-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-fsanitize=address,undefined",
                     "-fno-sanitize-recover=undefined", f"-I{ROOT}/include", f"-I{ROOT}/userspace", "-o", path,
-                    os.path.join(HERE, "peer.c"), *sources, "-lm"], check=True)
+                    os.path.join(HERE, "peer.c"), *sources, "-lm", "-lseccomp"], check=True)
     return path
 
 

@@ -123,8 +123,9 @@ def check_joined(client, server):
     assert server, f"no server span under {client}"
     check(server, parent_id=client["span_id"], trace_id=client["trace_id"], spanhound__link="peer")
     assert server["trace_id_128"] == client["trace_id_128"]
-    # The kernel's records are made when system calls return, on two processors: those of one message may be in any order.
-    slack = 2_000_000
+    # The kernel's records are made when system calls return, on two processors: those of one message may be in any order, and
+    # a virtual processor may stand still between the bytes and the record.
+    slack = 1_000_000_000
     assert client["start"] <= server["start"] + slack, (client, server)
 
 
