@@ -10,7 +10,7 @@ import harness
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(harness.OUTPUT, "crosscheck")
-SECONDS = 170 if harness.SOAK else 17
+SECONDS = 170 if harness.SOAK else 6
 
 
 @pytest.mark.timeout(900)

@@ -56,6 +56,7 @@ def test_every_feature_of_the_kernel_half(spanhound, program, tmp_path):
     assert p.status == 0 and r.spans and "EUR" in {x["meta"].get("s") for x in r.spans}
 
 
+@pytest.mark.soak
 def test_more_links_than_files(spanhound, program, tmp_path):
     """Perf links take a file descriptor each; the usual limit is made for something else."""
     few = write(tmp_path, "few-files", f'#!/bin/sh\nulimit -Sn 64\nexec {harness.BINARY} "$@"\n')
