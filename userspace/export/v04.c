@@ -15,6 +15,26 @@
 		put(at, literal, sizeof(literal) - 1);              \
 	} while (0)
 
+/* --- maps of texts ------------------------------------------------------------------------------------------------ */
+
+static size_t texts_max(const struct tag *texts, size_t cnt)
+{
+	size_t sz = 0;
+	for (size_t i = 0; i < cnt; i++)
+		sz += PACKER_STR_MAX(texts[i].key) + PACKER_STR_MAX(texts[i].value);
+	return sz;
+}
+
+static char *put_texts(char *at, const struct tag *texts, size_t cnt, struct sbuf *text)
+{
+	put_map(&at, cnt);
+	for (size_t i = 0; i < cnt; i++) {
+		put_sv(&at, texts[i].key, text);
+		put_sv(&at, texts[i].value, text);
+	}
+	return at;
+}
+
 /* --- links and events --------------------------------------------------------------------------------------------- */
 
 #define LINK_FIXED  128 /* the keys of a link's fields, heads, and its numbers; of an event's */
@@ -24,12 +44,8 @@ static __attribute__((noinline)) size_t annex_max(const struct v04_fields *f)
 {
 	const struct span_annex *a = f->annex;
 	size_t sz = 64;
-	for (uint16_t i = 0; i < a->link_cnt; i++) {
-		sz += LINK_FIXED;
-		for (uint16_t n = 0; n < a->links[i].attribute_cnt; n++)
-			sz += PACKER_STR_MAX(a->links[i].attributes[n].key) +
-			      PACKER_STR_MAX(a->links[i].attributes[n].value);
-	}
+	for (uint16_t i = 0; i < a->link_cnt; i++)
+		sz += LINK_FIXED + texts_max(a->links[i].attributes, a->links[i].attribute_cnt);
 	for (uint16_t i = 0; f->native_events && i < a->event_cnt; i++) {
 		sz += LINK_FIXED + PACKER_STR_MAX(a->events[i].name);
 		for (uint16_t n = 0; n < a->events[i].attribute_cnt; n++)
@@ -48,11 +64,7 @@ static char *put_link(char *at, const struct span_link *l, struct sbuf *text)
 	put_uint64(&at, l->span_id);
 	if (l->attribute_cnt) {
 		put_key(&at, "attributes");
-		put_map(&at, l->attribute_cnt);
-	}
-	for (uint16_t i = 0; i < l->attribute_cnt; i++) {
-		put_sv(&at, l->attributes[i].key, text);
-		put_sv(&at, l->attributes[i].value, text);
+		at = put_texts(at, l->attributes, l->attribute_cnt, text);
 	}
 	if (l->trace_hi) {
 		put_key(&at, "trace_id_high");
@@ -139,8 +151,7 @@ static size_t span_max(const struct v04_fields *f)
 {
 	size_t sz = SPAN_FIXED + PACKER_STR_MAX(f->service) + PACKER_STR_MAX(f->name) + PACKER_STR_MAX(f->resource) +
 		    PACKER_STR_MAX(f->type);
-	for (size_t i = 0; i < f->meta_cnt; i++)
-		sz += PACKER_STR_MAX(f->meta[i].key) + PACKER_STR_MAX(f->meta[i].value);
+	sz += texts_max(f->meta, f->meta_cnt);
 	for (size_t i = 0; i < f->metric_cnt; i++)
 		sz += PACKER_STR_MAX(f->metrics[i].key) + PACKER_NUMBER_MAX;
 	if (f->annex)
@@ -152,11 +163,7 @@ static char *put_maps(char *at, const struct v04_fields *f, struct sbuf *text)
 {
 	if (f->meta_cnt) {
 		put_key(&at, "meta");
-		put_map(&at, f->meta_cnt);
-		for (size_t i = 0; i < f->meta_cnt; i++) {
-			put_sv(&at, f->meta[i].key, text);
-			put_sv(&at, f->meta[i].value, text);
-		}
+		at = put_texts(at, f->meta, f->meta_cnt, text);
 	}
 	if (f->metric_cnt) {
 		put_key(&at, "metrics");
