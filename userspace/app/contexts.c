@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/units.h"
+#include "target/procparse.h"
 
 #define MAX_THREADS SH_MAX_THREADS
 #define MAX_COMM    16 /* TASK_COMM_LEN */
@@ -43,13 +44,12 @@ static void view_release(struct view *v)
 /* The process that this thread is of; 0: there is neither. */
 static int process_of(uint32_t tid)
 {
-	char path[256], line[128];
-	int tgid = 0;
+	char path[256], text[4096];
+	struct proc_status status;
 	snprintf(path, sizeof(path), "%s/%u/status", proc_root(), tid);
 	__cleanup(fclosep) FILE *f = fopen(path, "re");
-	while (f && !tgid && fgets(line, sizeof(line), f))
-		sscanf(line, "Tgid: %d", &tgid);
-	return tgid;
+	size_t len = f ? fread(text, 1, sizeof(text), f) : 0;
+	return proc_status_parse((struct sv){text, len}, &status) == 0 ? status.tgid : 0;
 }
 
 static void explain_untraced(const struct session *s, uint32_t pid, struct sbuf *out)
