@@ -20,9 +20,8 @@ static __always_inline struct sh_conn *unix_other_conn(struct sock *sk)
 	struct sock *other = unix_other(sk);
 	u64 key = (u64)other, ino = unix_ino(other);
 	struct sh_conn *conn = ino ? bpf_map_lookup_elem(&conns, &key) : NULL;
-	return conn && conn->family == AF_UNIX && conn->ino == ino
-		       ? conn
-		       : NULL; /* else of one that had this address before */
+	/* Else of one that had this address before. */
+	return conn && conn->family == AF_UNIX && conn->ino == ino ? conn : NULL;
 }
 
 /* A request was read: its number, 0: not known. */

@@ -461,20 +461,20 @@ def in_mode(tmp_path, mode):
     return "-c", harness.write(str(tmp_path), f"{mode}.yaml", f"propagation: {{inject: {mode}}}\n")
 
 
-@pytest.mark.parametrize("options", ["auto", "verdict"])
-def test_proxy(spanhound, nginx, tmp_path, options):
+@pytest.mark.parametrize("mode", ["auto", "verdict"])
+def test_proxy(spanhound, nginx, tmp_path, mode):
     """nginx asks how much there is to read, which sockets in a map of the plain kind do not say on some kernels: it is left alone
     there. With a verdict program, which a user has to ask for, they do."""
     r = Large()
     n = nginx(r.port)
-    s = spanhound(*in_mode(tmp_path, options), "--pid", ",".join(map(str, n.tree())))
+    s = spanhound(*in_mode(tmp_path, mode), "--pid", ",".join(map(str, n.tree())))
     with socket.create_connection(("127.0.0.1", n.port), timeout=PATIENCE_S) as c:
         for _ in range(20):
             assert fetch(c) == Large.body()
     result = s.stop()
     inject = need_inject(result)
     r.close()
-    if options == "auto" and "FIONREAD" in inject["plain_lacks"]:
+    if mode == "auto" and "FIONREAD" in inject["plain_lacks"]:
         assert inject["processes"]["no_mode"] == 1 and not blocks(r.all)
     else:
         assert inject["reasons"] == {"done": 20}
