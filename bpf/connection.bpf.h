@@ -148,7 +148,7 @@ static __always_inline void conn_tell(struct sh_conn *c, struct sock *sk, u64 ke
 	e->tgid = key ? key >> 32 : c->tgid;
 	e->tid = (u32)key;
 	e->family = c->family;
-	e->connect_us = c->connect_us;
+	e->connect_us = c->connect == (u32)c->connect ? c->connect : 0;
 	e->parent = c->resume;
 	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (c->family == AF_UNIX) {

@@ -2,7 +2,7 @@
 #ifndef EXCHANGE_BPF_H
 #define EXCHANGE_BPF_H
 
-#include "connection.bpf.h"
+#include "deferral.bpf.h"
 
 /* Exchanges: how a request is recognised, and what it is caused by. Begun where its bytes are seen first: in the system
  * call's exit, or before they pass (inject.bpf.c). */
@@ -59,7 +59,7 @@ static __always_inline u32 looks_like(u32 first)
 static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn *conn, struct sh_ev_data *e)
 {
 	u32 depth = c->depth;
-	bool based = c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED);
+	bool based = base_is_sure(c, e->time_ns);
 
 	if (depth && (!c->base.span_id || depth > c->base_depth)) {
 		struct sh_frame *f = frame_at(c, depth - 1);
@@ -92,8 +92,9 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 	return conn->resume.span_id;
 }
 
-/* Ids and cause of a request: conn->self, and of e parent_id and link. False when there is no room: *ret_reason. */
-static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, struct sh_conn *conn,
+/* Ids and cause of a request: conn->self, and of e parent_id and link. False when there is no room: *ret_reason.
+ * `whole`: key of the connection that the request was read from if all of it was, else 0. */
+static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, u64 whole, struct sh_conn *conn,
 					  struct sh_ev_data *e, u32 *ret_reason)
 {
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
@@ -109,8 +110,14 @@ static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, s
 		conn->flags = (conn->flags | SH_CONN_FLAG_SERVER) & ~SH_CONN_FLAG_ANSWERED;
 		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
+		if (conn->deferred_by)
+			conn_resumed(conn);
+		if (c->base_sock)
+			base_left(c, key);
 		context_work_for(c, &conn->self, SH_LINK_THREAD);
+		c->base_sock = process & SH_PROCESS_TASKS ? 0 : whole;
 	} else {
+		c->base_sock = 0;
 		conn->flags &= ~SH_CONN_FLAG_SERVER;
 		if (!(conn->flags & SH_CONN_FLAG_CONNECT))
 			conn->resume.span_id = 0;

@@ -25,6 +25,7 @@ static __always_inline void given_for(u64 key, struct sh_span_context *ret)
 	ret->span_id = 0;
 	if (!c)
 		return;
+	c->base_sock = 0; /* not put off, but given on */
 	if (c->base.span_id) {
 		if (!(c->base_flags & SH_BASE_ANSWERED))
 			*ret = c->base;

@@ -250,7 +250,7 @@ GLOBAL bool inject_exchange(struct sh_conn *conn, u64 key_arg)
 		return true;
 	s->event.time_ns = bpf_ktime_get_ns();
 	s->event.tid = (u32)key;
-	if (!exchange_make(key, DIR_WRITE, 0, conn, &s->event, &reason))
+	if (!exchange_make(key, DIR_WRITE, 0, 0, conn, &s->event, &reason))
 		return false;
 	conn->parent_id = s->event.parent_id;
 	conn->link = s->event.link;

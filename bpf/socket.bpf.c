@@ -106,7 +106,7 @@ GLOBAL u32 io_copy(struct io *io, struct data_scratch *s, u32 want)
 		u32 before = io->passed;
 		if (io_piece(io, s, i))
 			break;
-		if (io->len - io->passed < SH_TAIL_LEN)
+		if (want < io->len && io->len - io->passed < SH_TAIL_LEN)
 			io_tail(io, s, i, io->passed - before);
 	}
 	if (io->copied >= io->len || s->event.tail_len < SH_TAIL_LEN)
@@ -145,8 +145,11 @@ static __always_inline u32 io_seq(const struct io *io)
 static __always_inline void context_idle(u64 key)
 {
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-	if (c)
-		c->base.span_id = 0;
+	if (!c)
+		return;
+	if (c->base_sock)
+		base_left(c, key);
+	c->base.span_id = 0;
 }
 
 GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e)
@@ -164,7 +167,8 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	if (conn->inject & SH_CONN_INJECT_PENDING && io->direction == DIR_WRITE) {
 		e->parent_id = conn->parent_id;
 		e->link = conn->link;
-	} else if (!exchange_make(key, io->direction, io->process, conn, e, &reason)) {
+	} else if (!exchange_make(key, io->direction, io->process, io->whole ? (u64)io->socket.sk : 0, conn, e,
+				  &reason)) {
 		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
 		e->hdr.flags &= ~SH_DATA_REQUEST;
 		return 0;
@@ -236,11 +240,16 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
+	if (conn->deferred_by && served && answer && io->direction == DIR_WRITE)
+		conn_resumed(conn);
 	if (!c || !conn->self.span_id)
 		return;
+	if (c->base_sock && c->base_sock != (u64)io->socket.sk)
+		base_left(c, key);
 	if (served && io->direction == DIR_WRITE) {
 		if (c->base.span_id != conn->self.span_id)
 			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
+		c->base_sock = 0;
 		if (answer) {
 			c->base_flags |= SH_BASE_ANSWERED;
 			conn->flags |= SH_CONN_FLAG_ANSWERED;
@@ -346,6 +355,23 @@ GLOBAL int answer_learned(struct io *io, struct sh_conn *conn, u32 certain)
 	return 0;
 }
 
+/* The empty line is the last thing of what passed. */
+static __always_inline bool ends_head(const struct data_scratch *s, u32 copied, u32 len)
+{
+	u32 end;
+
+	if (copied == len && copied >= 4) {
+		u32 at = copied - 4;
+		AT_MOST_AGAIN(at, SH_MAX_HEAD);
+		__builtin_memcpy(&end, s->bytes + at, 4);
+	} else {
+		__builtin_memcpy(&end, s->event.tail + SH_TAIL_LEN - 4, 4);
+		if (s->event.tail_len != SH_TAIL_LEN)
+			return false;
+	}
+	return end == FOUR('\r', '\n', '\r', '\n');
+}
+
 /* False: nothing of these bytes matters. */
 static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, struct data_scratch *s)
 {
@@ -403,6 +429,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		conn->flags &= ~SH_CONN_FLAG_TUNNEL;
 		if (conn->first == FOUR('C', 'O', 'N', 'N'))
 			conn->flags |= SH_CONN_FLAG_TUNNEL;
+		io->whole = conn->first == FOUR('G', 'E', 'T', ' ') && ends_head(s, copied, io->len);
 		exchange_begin(io, conn, &s->event);
 	} else if (kind == LOOKS_RESPONSE) {
 		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
@@ -608,17 +635,6 @@ static __always_inline int option_call(const struct syscall *call, u64 key)
 	return 0;
 }
 
-/* A thread connects, for what it works for. */
-static __always_inline void conn_connects(struct sh_conn *conn, u64 key)
-{
-	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-	conn->connect_ns = bpf_ktime_get_ns();
-	conn->connect_tid = (u32)key;
-	conn->flags |= SH_CONN_FLAG_CONNECT;
-	if (c && c->base.span_id && !(c->base_flags & SH_BASE_ANSWERED))
-		conn->resume = c->base;
-}
-
 /* A Unix socket, known before its first request: whoever reads that may be faster than the system call that writes it. */
 static __always_inline struct sh_conn *unix_begins(u32 fd, u64 key)
 {
@@ -730,8 +746,8 @@ SEC("?raw_tp/inet_sock_set_state") int socket_state(struct bpf_raw_tracepoint_ar
 	if (!conn)
 		return 0;
 	if (old == TCP_SYN_SENT) {
-		u64 us = (bpf_ktime_get_ns() - conn->connect_ns) / 1000;
-		conn->connect_us = us ? us : 1;
+		u64 us = (bpf_ktime_get_ns() - conn->connect) / 1000;
+		conn->connect = us ? us : 1;
 		if (new == TCP_ESTABLISHED)
 			return 0;
 	}
@@ -753,6 +769,8 @@ SEC("?raw_tp/tcp_destroy_sock") int socket_destroy(struct bpf_raw_tracepoint_arg
 	u64 sock_key = (u64)sk;
 
 	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &sock_key);
+	if (conn && conn->deferred_by)
+		conn_resumed(conn);
 	if (conn)
 		conn_end(conn, sk, 0); /* the peer's errors were told; what is there now may be this side's own abort */
 	return 0;

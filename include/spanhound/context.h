@@ -104,6 +104,10 @@ struct sh_context {
 	struct sh_span_context base; /* the exchange this thread works for: parent of its outermost calls */
 	__u32 base_depth;	     /* frames open when it began: they are not its children */
 	__u32 base_flags;
+	__u64 base_sock;   /* key of the connection it was read from, while nothing was done for it; 0: none */
+	__u64 deferred_ns; /* when a request was put off last */
+	__u32 deferred;	   /* such that are not answered */
+	__u32 pad;
 	__u64 rng;	    /* state of the id generator (splitmix64), seeded from the kernel's */
 	__u64 seen;	    /* calls entered; added to the global sum when the thread ends */
 	__u32 depth;	    /* open frames */
@@ -188,9 +192,9 @@ struct sh_conn {
 	};
 	struct sh_span_context self;   /* exchange under way */
 	struct sh_span_context resume; /* what its request was written under, or its connect() called */
-	__u64 connect_ns;	       /* when connect() was called */
-	__u32 connect_us;
-	__u32 connect_tid; /* who called it */
+	__u64 connect;	   /* ns when connect() was called; since it is through, the us it took, at least 1 */
+	__u64 deferred_by; /* thread that put its request off; 0: none */
+	__u32 connect_tid; /* who called connect() */
 	__u32 tgid;
 	__u32 number; /* records written of it */
 	__u32 first;  /* first bytes of the message under way */

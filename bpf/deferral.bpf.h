@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef DEFERRAL_BPF_H
+#define DEFERRAL_BPF_H
+
+#include "connection.bpf.h"
+
+/*
+ * An event loop may put a request off: a timer, or an answer to something we do not see, goes on with it, in whichever turn
+ * of the loop and after whatever was read in it. While a thread has requests that were read whole and left without
+ * anything done for them, what it asks for may be for one of those: there is no link then. They count until they are
+ * answered.
+ */
+
+#define DEFERRAL_MAX_NS (60 * 1000000000ULL) /* an answer may be missed: a Unix socket's end is not seen */
+
+static __always_inline bool deferring(const struct sh_context *c, u64 now_ns)
+{
+	return c->deferred && now_ns - c->deferred_ns < DEFERRAL_MAX_NS;
+}
+
+/* May what the thread does now be for what it last read? */
+static __always_inline bool base_is_sure(const struct sh_context *c, u64 now_ns)
+{
+	u32 link = c->base_flags >> 8;
+	if (!c->base.span_id || c->base_flags & SH_BASE_ANSWERED)
+		return false;
+	return (link != SH_LINK_THREAD && link != SH_LINK_CONNECTION) || !deferring(c, now_ns);
+}
+
+/* The thread turns to something else. */
+SUBPROGRAM int base_left(struct sh_context *c, u64 key)
+{
+	u64 sock = c->base_sock;
+	struct sh_conn *conn = sock ? bpf_map_lookup_elem(&conns, &sock) : NULL;
+
+	c->base_sock = 0;
+	if (!conn || conn->self.span_id != c->base.span_id || conn->flags & SH_CONN_FLAG_ANSWERED)
+		return 0;
+	conn->deferred_by = key;
+	c->deferred_ns = bpf_ktime_get_ns();
+	__sync_fetch_and_add(&c->deferred, 1);
+	return 0;
+}
+
+/* It is answered, or never will be. */
+SUBPROGRAM int conn_resumed(struct sh_conn *conn)
+{
+	u64 key = conn->deferred_by;
+	struct sh_context *c = key ? bpf_map_lookup_elem(&contexts, &key) : NULL;
+
+	conn->deferred_by = 0;
+	if (c && c->deferred)
+		__sync_fetch_and_add(&c->deferred, -1);
+	return 0;
+}
+
+/* A thread connects, for what it works for. */
+static __always_inline void conn_connects(struct sh_conn *conn, u64 key)
+{
+	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
+	u64 now_ns = bpf_ktime_get_ns();
+	if (conn->family != AF_UNIX) /* of which it is not seen when they are connected */
+		conn->connect = now_ns;
+	conn->connect_tid = (u32)key;
+	conn->flags |= SH_CONN_FLAG_CONNECT;
+	if (!c)
+		return;
+	c->base_sock = 0;
+	if (base_is_sure(c, now_ns))
+		conn->resume = c->base;
+}
+
+#endif
