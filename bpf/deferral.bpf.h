@@ -36,20 +36,26 @@ SUBPROGRAM int base_left(struct sh_context *c, u64 key)
 	c->base_sock = 0;
 	if (!conn || conn->self.span_id != c->base.span_id || conn->flags & SH_CONN_FLAG_ANSWERED)
 		return 0;
-	conn->deferred_by = key;
+	if (conn->flags & SH_CONN_FLAG_DEFERRED || conn->reader != key)
+		return 0;
+	conn->flags |= SH_CONN_FLAG_DEFERRED;
 	c->deferred_ns = bpf_ktime_get_ns();
 	__sync_fetch_and_add(&c->deferred, 1);
 	return 0;
 }
 
 /* It is answered, or never will be. */
-SUBPROGRAM int conn_resumed(struct sh_conn *conn)
+SUBPROGRAM int conn_answered(struct sh_conn *conn)
 {
-	u64 key = conn->deferred_by;
+	u64 key = conn->reader;
 	struct sh_context *c = key ? bpf_map_lookup_elem(&contexts, &key) : NULL;
+	bool deferred = conn->flags & SH_CONN_FLAG_DEFERRED;
 
-	conn->deferred_by = 0;
-	if (c && c->deferred)
+	conn->reader = 0;
+	conn->flags &= ~SH_CONN_FLAG_DEFERRED;
+	if (c && c->open)
+		__sync_fetch_and_add(&c->open, -1);
+	if (c && deferred && c->deferred)
 		__sync_fetch_and_add(&c->deferred, -1);
 	return 0;
 }

@@ -110,12 +110,17 @@ static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, u
 		conn->flags = (conn->flags | SH_CONN_FLAG_SERVER) & ~SH_CONN_FLAG_ANSWERED;
 		context_start_trace(c, &conn->self, e->time_ns);
 		e->parent_id = 0;
-		if (conn->deferred_by)
-			conn_resumed(conn);
+		if (conn->reader)
+			conn_answered(conn);
 		if (c->base_sock)
 			base_left(c, key);
 		context_work_for(c, &conn->self, SH_LINK_THREAD);
-		c->base_sock = process & SH_PROCESS_TASKS ? 0 : whole;
+		c->base_sock = 0;
+		if (!(process & SH_PROCESS_TASKS)) {
+			c->base_sock = whole;
+			conn->reader = key;
+			__sync_fetch_and_add(&c->open, 1);
+		}
 	} else {
 		c->base_sock = 0;
 		conn->flags &= ~SH_CONN_FLAG_SERVER;

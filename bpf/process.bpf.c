@@ -60,7 +60,7 @@ SEC("?raw_tp/sched_process_fork") int process_fork(struct bpf_raw_tracepoint_arg
 		return 0;
 	c->seen = 0;
 	c->rng = random_u64();
-	c->base_sock = c->deferred = 0;
+	c->base_sock = c->open = c->deferred = 0;
 	c->inherited = c->depth;
 	c->base_flags |= SH_BASE_FORKED;
 	/* What the arena holds values of are the parent's calls, and its to report. */

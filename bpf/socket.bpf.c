@@ -36,6 +36,7 @@ u32 io_copy(struct io *io, struct data_scratch *s, u32 want);
 int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e);
 int request_head(void);
 int request_remote(struct io *io);
+int talk_goes_on(struct io *io, struct sh_conn *conn);
 int answer_learned(struct io *io, struct sh_conn *conn, u32 certain);
 int socket_io(struct io *io);
 int socket_emit(struct io *io);
@@ -142,10 +143,15 @@ static __always_inline u32 io_seq(const struct io *io)
 
 /* --- causes ------------------------------------------------------------------------------------------------------- */
 
-static __always_inline void context_idle(u64 key)
+/* `brief`: an event loop only looks what there is beside what it has to do. That may be for whatever it read, unless it has
+ * read one thing only. */
+static __always_inline void context_idle(u64 key, bool brief)
 {
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 	if (!c)
+		return;
+	c->loops = 1;
+	if (brief && c->open == 1)
 		return;
 	if (c->base_sock)
 		base_left(c, key);
@@ -240,8 +246,8 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
-	if (conn->deferred_by && served && answer && io->direction == DIR_WRITE)
-		conn_resumed(conn);
+	if (conn->reader && served && answer && io->direction == DIR_WRITE)
+		conn_answered(conn);
 	if (!c || !conn->self.span_id)
 		return;
 	if (c->base_sock && c->base_sock != (u64)io->socket.sk)
@@ -260,6 +266,42 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	} else if (io->direction == DIR_READ && !(io->process & SH_PROCESS_TASKS)) { /* who reads may only pass it on */
 		go_back(c, conn);
 	}
+}
+
+/* Bytes of another protocol pass. A question to a store, say, is for what the thread works for, and with that an event loop
+ * goes on once it reads the answer; a thread that serves one request at a time does anyway. */
+GLOBAL int talk_goes_on(struct io *io, struct sh_conn *conn)
+{
+	if (!io || !conn)
+		return 0;
+	u64 key = io->key; /* before 6.2 keys have to be on the stack */
+	struct sh_context *c = io->process & SH_PROCESS_TASKS ? NULL : bpf_map_lookup_elem(&contexts, &key);
+
+	if (!c)
+		return 0;
+	if (io->direction == DIR_WRITE) {
+		bool sure = base_is_sure(c, bpf_ktime_get_ns());
+		if (conn->talk & SH_TALK_ASKED && conn->resume.span_id != (sure ? c->base.span_id : 0))
+			conn->talk |= SH_TALK_SHARED;
+		if (sure)
+			conn->resume = c->base;
+		else
+			conn->resume.span_id = 0;
+		conn->talk |= SH_TALK_ASKED;
+		if (conn->talk & SH_TALK_HEARD && !(conn->talk & SH_TALK_SHARED))
+			c->base_sock = 0; /* it is not put off: its answer will be read here */
+		return 0;
+	}
+	conn->talk = (conn->talk & ~SH_TALK_ASKED) | SH_TALK_HEARD;
+	if (!c->loops)
+		return 0;
+	if (c->base_sock)
+		base_left(c, key);
+	if (conn->talk & SH_TALK_SHARED)
+		c->base.span_id = 0;
+	else
+		go_back(c, conn);
+	return 0;
 }
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
@@ -447,7 +489,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 	return true;
 }
 
-/* Nonzero: its record is made, and may have to name another trace before it is emitted. */
+/* 1: its record is made, and may have to name another trace before it is emitted. */
 GLOBAL int socket_io(struct io *io)
 {
 	u32 zero = 0;
@@ -457,15 +499,19 @@ GLOBAL int socket_io(struct io *io)
 	struct sh_conn *conn = conn_get(&io->socket);
 	if (!conn)
 		conn = conn_make(io->socket.sk, io->socket.ino, io->socket.family, io->key >> 32);
-	if (!conn || conn->protocol == SH_PROTO_OTHER)
+	if (!conn)
 		return 0;
+	if (conn->protocol == SH_PROTO_OTHER)
+		return talk_goes_on(io, conn);
 	if (conn->flags & SH_CONN_FLAG_LEAVES && (conn->direction != io->direction || !conn->budget)) {
 		conn->protocol = SH_PROTO_OTHER;
 		return 0;
 	}
 	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-	if (!s || !conn_follow(io, conn, s))
+	if (!s)
 		return 0;
+	if (!conn_follow(io, conn, s))
+		return talk_goes_on(io, conn);
 	if (wants_remote(io, s))
 		return 1;
 	io_emit(io, conn, s);
@@ -509,6 +555,8 @@ GLOBAL int socket_ended(struct io *io, u32 error)
 	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 	if (!conn || !s || conn->protocol != SH_PROTO_HTTP1)
 		return 0;
+	if (conn->reader && io->socket.family == AF_UNIX) /* of which no other end is seen */
+		conn_answered(conn);
 	io->len = 0;
 	s->event.tail_len = 0;
 	data_head(&s->event, io, conn);
@@ -582,7 +630,7 @@ static __always_inline int socket_call(const struct syscall *call, u64 key)
 	if (!socket_of_fd(call->args[0], &io->socket)) {
 		/* An event loop hears of what other threads finished, a lookup of a name, and goes on with that. */
 		if (io->socket.event && io->direction == DIR_READ)
-			context_idle(key);
+			context_idle(key, false);
 		return 0;
 	}
 	if (call->ret <= 0) {
@@ -676,11 +724,14 @@ static __always_inline int syscall_done(const struct syscall *call, u64 key)
 {
 	switch (call->what & SH_SYS_FORM) {
 	case SH_SYS_WAIT:
-		context_idle(key);
+		context_idle(key, !call->args[3]);
+		return 0;
+	case SH_SYS_WAIT_TS:
+		context_idle(key, false);
 		return 0;
 	case SH_SYS_POLL: /* one descriptor, or no waiting: a blocking call of a thread that serves one request */
 		if (call->args[1] > 1 && call->args[2])
-			context_idle(key);
+			context_idle(key, false);
 		return 0;
 	case SH_SYS_URING:
 		__sync_fetch_and_add(&shared.unseen_uring, 1);
@@ -769,8 +820,8 @@ SEC("?raw_tp/tcp_destroy_sock") int socket_destroy(struct bpf_raw_tracepoint_arg
 	u64 sock_key = (u64)sk;
 
 	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &sock_key);
-	if (conn && conn->deferred_by)
-		conn_resumed(conn);
+	if (conn && conn->reader)
+		conn_answered(conn);
 	if (conn)
 		conn_end(conn, sk, 0); /* the peer's errors were told; what is there now may be this side's own abort */
 	return 0;

@@ -84,12 +84,13 @@ struct sh_settings {
 #define SH_SYS_MESSAGES 4  /* (fd, struct mmsghdr *, count, flags) */
 #define SH_SYS_FILE	5  /* (fd, ...): the bytes come from a file */
 #define SH_SYS_SPLICE	6  /* (fd, offset, fd): either may be the socket */
-#define SH_SYS_WAIT	7  /* an event loop waits: what it did before is not the cause of what comes */
+#define SH_SYS_WAIT	7  /* (fd, events, count, ms): an event loop waits: what comes is not for what it did before */
 #define SH_SYS_POLL	8  /* (fds, count, timeout): a wait, if for several descriptors */
 #define SH_SYS_OPTION	10 /* (fd, level, option): asked for SO_ERROR, how a connect() went that was not waited for */
 #define SH_SYS_URING	9  /* io_uring_enter: what it moves is not seen */
 #define SH_SYS_CONNECT	11 /* (fd, ...) */
 #define SH_SYS_PAIR	12 /* socketpair: (family, type, protocol, int[2]) */
+#define SH_SYS_WAIT_TS	13 /* as WAIT, with a struct timespec */
 #define SH_SYS_WRITE	0x10
 #define SH_SYS_FLAGS	0x20 /* MSG_* in the fourth argument */
 #define SH_SYS_MOVES	0x40 /* moves bytes: nothing happened when it failed for the moment */
@@ -106,7 +107,9 @@ struct sh_context {
 	__u32 base_flags;
 	__u64 base_sock;   /* key of the connection it was read from, while nothing was done for it; 0: none */
 	__u64 deferred_ns; /* when a request was put off last */
-	__u32 deferred;	   /* such that are not answered */
+	__u32 open;	   /* requests that it read, not answered */
+	__u32 deferred;	   /* of those, put off */
+	__u32 loops;	   /* it waits for several descriptors: what it does, it does for who was read from last */
 	__u32 pad;
 	__u64 rng;	    /* state of the id generator (splitmix64), seeded from the kernel's */
 	__u64 seen;	    /* calls entered; added to the global sum when the thread ends */
@@ -193,7 +196,7 @@ struct sh_conn {
 	struct sh_span_context self;   /* exchange under way */
 	struct sh_span_context resume; /* what its request was written under, or its connect() called */
 	__u64 connect;	   /* ns when connect() was called; since it is through, the us it took, at least 1 */
-	__u64 deferred_by; /* thread that put its request off; 0: none */
+	__u64 reader;	   /* thread that read its request, which is not answered; 0: there is none */
 	__u32 connect_tid; /* who called connect() */
 	__u32 tgid;
 	__u32 number; /* records written of it */
@@ -209,6 +212,7 @@ struct sh_conn {
 	__u8 inject;	 /* SH_CONN_INJECT_* */
 	__u8 link;	 /* of the exchange that was begun before its bytes passed */
 	__u8 learned;	 /* SH_LEARNED_*, of a connection that is older than us */
+	__u8 talk;	 /* SH_TALK_*, of one that does not speak HTTP */
 	__u32 pushed;	 /* bytes that were put into the message under way */
 	__u64 parent_id; /* of that exchange */
 };
@@ -220,6 +224,11 @@ struct sh_conn {
 #define SH_CONN_INJECT_PENDING	(1 << 3) /* an exchange was begun for the write under way */
 #define SH_CONN_INJECT_NEXT	(1 << 4) /* next_seq is known */
 #define SH_CONN_INJECT_LOST	(1 << 5) /* where the next request begins will never be known */
+
+/* sh_conn.talk: what is read goes on with what was written last, if that was for one piece of work at a time. */
+#define SH_TALK_HEARD  (1 << 0) /* was read from: who writes waits for an answer */
+#define SH_TALK_ASKED  (1 << 1) /* was written to, and not read from since */
+#define SH_TALK_SHARED (1 << 2) /* was written to for two things at a time: whose answer is read is never known */
 
 /* sh_conn.learned: what was seen on a socket that was enrolled in mid-life (without SH_CONN_INJECT_ENROLLED). Each step but the
  * last is one of requests and answers in turn: odd is a request, ending at next_seq, that has no answer yet. */
@@ -239,6 +248,7 @@ enum sh_wanted {
 #define SH_CONN_FLAG_TUNNEL   (1 << 2) /* a CONNECT is under way */
 #define SH_CONN_FLAG_SERVER   (1 << 3) /* the exchange under way is served here */
 #define SH_CONN_FLAG_CONNECT  (1 << 4) /* its connect() was seen */
+#define SH_CONN_FLAG_DEFERRED (1 << 5) /* the request was put off: sh_context.deferred counts it */
 #define SH_CONN_FLAG_ANSWERED (1 << 6) /* the response of the exchange served here has begun */
 #define SH_CONN_FLAG_LEAVES   (1 << 7) /* the response under way is the last of HTTP: 101, or 2xx to CONNECT */
 

@@ -25,7 +25,7 @@ static const struct {
 	{__NR_connect, SH_SYS_CONNECT},
 	{__NR_socketpair, SH_SYS_PAIR},
 	{__NR_epoll_pwait, SH_SYS_WAIT},
-	{__NR_epoll_pwait2, SH_SYS_WAIT},
+	{__NR_epoll_pwait2, SH_SYS_WAIT_TS},
 	{__NR_ppoll, SH_SYS_POLL},
 /* select's first argument is a descriptor, not a count: whether it waits for one or for many cannot be told. */
 #ifdef __NR_epoll_wait /* the older calls, which newer architectures left out */

@@ -2,7 +2,7 @@
 /*
  * One hop of a chain of HTTP services, and the load that goes through it:
  *
- *	chain thread|pool|epoll|timers PORT [NEXT]   serves /r/ID..., asks the next hop for /r/ID.../MODE before it answers
+ *	chain thread|pool|epoll|timers|store|shared PORT [NEXT]   serves /r/ID..., asks the next hop for /r/ID.../MODE before it answers
  *	chain load PORT CONNECTIONS REQUESTS FIRST_ID
  *
  * Each of PORT and NEXT is a TCP port of 127.0.0.1, or the path of a Unix socket, with a slash in it.
@@ -11,6 +11,9 @@
  * pool    one thread reads, eight others take the requests from a queue, ask and answer
  * epoll   one thread, everything without blocking; connections to the next hop are opened when none is idle
  * timers  the same, but a request waits a little before the next hop is asked: by a timer of the loop's
+ * store   the same, but before the next hop a store is asked, which speaks a protocol of its own, on a connection that no other
+ *	   request uses meanwhile
+ * shared  the same, but all questions to the store go over one connection, and answers overtake each other
  *
  * Waits are short and random, so that requests overtake each other. Nothing but the path says which request is which.
  */
@@ -307,9 +310,11 @@ static void serve_by_pool(int listener)
 
 /* --- epoll -------------------------------------------------------------------------------------------------------- */
 
+enum { CLIENT, UPSTREAM, STORE };
+
 struct end {
 	int fd;
-	int is_upstream;
+	int kind;
 	struct end *other; /* whose request is under way, either way */
 	struct end *next;  /* idle ones, and those that wait */
 	long due_us;
@@ -317,14 +322,14 @@ struct end {
 	char text[MAX_HEAD];
 };
 
-static struct end *idle_ends, *waiting_ends;
+static struct end *idle_ends, *waiting_ends, *idle_stores, *shared_store;
 static int loop;
 
-static struct end *end_new(int fd, int is_upstream, uint32_t events)
+static struct end *end_new(int fd, int kind, uint32_t events)
 {
 	struct end *e = calloc(1, sizeof(*e));
 	e->fd = fd;
-	e->is_upstream = is_upstream;
+	e->kind = kind;
 	watch(loop, EPOLL_CTL_ADD, fd, events, e);
 	return e;
 }
@@ -345,9 +350,113 @@ static void end_pass_on(struct end *client)
 		end_ask(up);
 		return;
 	}
-	up = end_new(open_connection(next_place, SOCK_NONBLOCK), 1, EPOLLOUT);
+	up = end_new(open_connection(next_place, SOCK_NONBLOCK), UPSTREAM, EPOLLOUT);
 	up->other = client;
 }
+
+/* --- the store, on a thread of its own: "Q NAME\n" is answered by "A NAME\n" ---------------------------------------- */
+
+static char store_place[8];
+
+/* What came is answered from the last question to the first. */
+static void store_answer(int fd, char *questions)
+{
+	char *q;
+	while ((q = strrchr(questions, 'Q'))) {
+		*q = 'A';
+		put(fd, q, strlen(q));
+		*q = 0;
+	}
+}
+
+static void *store_connection(void *arg)
+{
+	int fd = (int)(size_t)arg;
+	char text[MAX_HEAD];
+	size_t len = 0;
+	for (;;) {
+		ssize_t n = read(fd, text + len, MAX_HEAD - 1 - len);
+		if (n <= 0)
+			break;
+		text[len += (size_t)n] = 0;
+		if (text[len - 1] != '\n')
+			continue;
+		wait_a_little(500);
+		store_answer(fd, text);
+		len = 0;
+	}
+	close(fd);
+	return NULL;
+}
+
+static void *store(void *arg)
+{
+	while (arg) {
+		int fd = accept((int)(size_t)arg, NULL, NULL);
+		if (fd < 0)
+			die("accept");
+		no_delay(fd);
+		start_thread(store_connection, (void *)(size_t)fd);
+	}
+	return NULL;
+}
+
+static void store_start(void)
+{
+	int listener = listen_on("0");
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+	if (getsockname(listener, (struct sockaddr *)&a, &len))
+		die("getsockname");
+	snprintf(store_place, sizeof(store_place), "%u", ntohs(a.sin_port));
+	start_thread(store, (void *)(size_t)listener);
+}
+
+static void store_question(struct end *s, struct end *client)
+{
+	char text[32];
+	s->other = client;
+	put(s->fd, text, (size_t)snprintf(text, sizeof(text), "Q %p\n", (void *)client));
+}
+
+static struct end *store_new(void)
+{
+	return end_new(open_connection(store_place, 0), STORE, EPOLLIN);
+}
+
+static void store_ask(struct end *client)
+{
+	struct end *s = shared_store;
+	if (!strcmp(mode, "shared")) {
+		if (!s)
+			s = shared_store = store_new();
+	} else if ((s = idle_stores)) {
+		idle_stores = s->next;
+	} else {
+		s = store_new();
+	}
+	store_question(s, client);
+}
+
+/* One line, or several, or less than one. */
+static void store_answered(struct end *s)
+{
+	char *line = s->text, *end;
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		void *client;
+		if (sscanf(line, "A %p", &client) != 1)
+			die("store");
+		if (s != shared_store) {
+			s->next = idle_stores;
+			idle_stores = s;
+		}
+		end_pass_on(client);
+	}
+	s->len = strlen(line);
+	memmove(s->text, line, s->len + 1);
+}
+
+/* --- epoll, again ------------------------------------------------------------------------------------------------- */
 
 static long now_us(void)
 {
@@ -366,6 +475,8 @@ static void end_request(struct end *client)
 		client->due_us = now_us() + rand_r(&seed) % 3000;
 		client->next = waiting_ends;
 		waiting_ends = client;
+	} else if (*store_place) {
+		store_ask(client);
 	} else {
 		end_pass_on(client);
 	}
@@ -409,16 +520,18 @@ static void end_ready(struct end *e, uint32_t events)
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0) {
-		if (e->is_upstream)
+		if (e->kind != CLIENT)
 			die("next hop");
 		close(e->fd);
 		free(e);
 		return;
 	}
 	e->text[e->len += (size_t)n] = 0;
-	if (!message_len(e->text))
+	if (e->kind == STORE)
+		store_answered(e);
+	else if (!message_len(e->text))
 		return;
-	if (e->is_upstream)
+	else if (e->kind == UPSTREAM)
 		end_response(e);
 	else
 		end_request(e);
@@ -438,7 +551,7 @@ static void serve_by_epoll(int listener)
 			}
 			int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
 			no_delay(fd);
-			end_new(fd, 0, EPOLLIN);
+			end_new(fd, CLIENT, EPOLLIN);
 		}
 	}
 }
@@ -494,7 +607,9 @@ int main(int argc, char **argv)
 		serve_by_threads(listener);
 	else if (!strcmp(mode, "pool"))
 		serve_by_pool(listener);
-	else if (!strcmp(mode, "epoll") || !strcmp(mode, "timers"))
+	if (!strcmp(mode, "store") || !strcmp(mode, "shared"))
+		store_start();
+	if (!strcmp(mode, "epoll") || !strcmp(mode, "timers") || *store_place)
 		serve_by_epoll(listener);
 	return 2;
 }
