@@ -112,6 +112,7 @@ static int add_function(struct replay *r, const struct capture_entry *e, const v
 		return -ENOMEM;
 	*f = (struct plan_function){
 		.index = (uint32_t)e->id,
+		.arena = &r->arena,
 		.probe = text_number(capture_text(body, e->size, "probe")),
 		.raw = arena_dup(&r->arena, capture_text(body, e->size, "raw")),
 		.display = arena_dup(&r->arena, capture_text(body, e->size, "display")),

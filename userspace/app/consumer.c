@@ -24,6 +24,11 @@ struct consumer {
 	unsigned epoch;
 	struct inquiry *inquiry; /* NULL: nobody asked */
 	bool more;		 /* the last pass left records behind */
+	struct {
+		unsigned moment; /* session.moment_asked */
+		bool drained;	 /* no record is left of before */
+		uint32_t age;	 /* of the pool, then */
+	} leaving;
 };
 
 static void consumer_record(void *arg, const struct sh_ev_hdr *record)
@@ -47,12 +52,34 @@ static void consumer_clock(struct consumer *c)
 	c->clock_due_ns = c->now_ns + CLOCK_EVERY_NS;
 }
 
+/* `moment`: asked for before this pass began. */
+static void consumer_leave(struct consumer *c, unsigned moment, bool drained)
+{
+	struct session *s = c->session;
+	if (c->leaving.moment == atomic_load(&s->moment_out)) {
+		if (moment == c->leaving.moment)
+			return;
+		c->leaving.moment = moment;
+		c->leaving.drained = false;
+	}
+	if (!c->leaving.drained && drained) {
+		c->leaving.drained = true;
+		c->leaving.age = chunk_pool_age(s->pool);
+	}
+	if (!c->leaving.drained)
+		return;
+	chunk_pool_turn(s->pool);
+	if (chunk_pool_age(s->pool) - c->leaving.age >= 2)
+		atomic_store(&s->moment_out, c->leaving.moment);
+}
+
 /* One pass; false when there was nothing. */
 static bool consumer_pass(struct consumer *c)
 {
 	struct session *s = c->session;
 	struct ring_pass pass;
 
+	unsigned moment = atomic_load(&s->moment_asked);
 	c->now_ns = clock_mono_ns();
 	/* Its only writer: a store, no locked instruction. */
 	atomic_store_explicit(&s->consumer_passes, atomic_load_explicit(&s->consumer_passes, memory_order_relaxed) + 1,
@@ -77,6 +104,7 @@ static bool consumer_pass(struct consumer *c)
 			recorder_pass(s->recorder, c->now_ns);
 		c->unpassed = 0;
 	}
+	consumer_leave(c, moment, pass.whole && !pass.more);
 	if (c->inquiry && inquiry_answer(c->inquiry, s->flow, pass.whole && !pass.more, c->now_ns))
 		c->inquiry = NULL;
 	if (!s->options.count || s->count_reached)

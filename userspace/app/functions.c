@@ -20,7 +20,6 @@ struct function_entry {
 struct functions {
 	const struct probe_list *list;
 	uint32_t max;
-	struct arena arena;
 	struct function_entry **entries;
 	struct probe_metrics *metrics;
 };
@@ -45,7 +44,6 @@ void functions_free(struct functions *f)
 	if (!f)
 		return;
 	free(f->entries);
-	arena_release(&f->arena);
 	free(f);
 }
 
@@ -150,11 +148,11 @@ static bool probe_needs_values(const struct probe *p)
 	return p->span.name.cnt || p->span.resource.cnt || p->span.tag_cnt || p->span.metric_cnt || p->error.when.cnt;
 }
 
-static int function_tags(struct functions *f, struct function_entry *e)
+static int function_tags(struct function_entry *e)
 {
 	const struct probe_span *span = &e->probe->span;
 	const struct plan_function *plan = e->plan;
-	struct tag *tags = arena_alloc(&f->arena, (span->constant_tag_cnt + 5u) * sizeof(*tags));
+	struct tag *tags = arena_alloc(plan->arena, (span->constant_tag_cnt + 5u) * sizeof(*tags));
 	uint32_t cnt = 0;
 	if (!tags)
 		return -ENOMEM;
@@ -167,7 +165,7 @@ static int function_tags(struct functions *f, struct function_entry *e)
 		tags[cnt++] = (struct tag){SV("code.build_id"), plan->build_id};
 	for (unsigned i = 0; i < span->constant_tag_cnt; i++)
 		tags[cnt++] = span->constant_tags[i];
-	if (!normalize_tags(tags, &cnt, &f->arena))
+	if (!normalize_tags(tags, &cnt, plan->arena))
 		return -ENOMEM;
 	e->info.tags = tags;
 	e->info.tag_cnt = (uint16_t)cnt;
@@ -175,20 +173,20 @@ static int function_tags(struct functions *f, struct function_entry *e)
 }
 
 /* Services have one name everywhere: that of Datadog. False: memory is out. */
-static bool function_service(struct functions *f, struct sv *service)
+static bool function_service(struct arena *arena, struct sv *service)
 {
 	struct sbuf text = {0};
 	if (!service->len || normalize_is_service(*service))
 		return true;
 	normalize_service(&text, *service, SV_NULL);
-	*service = text.failed ? SV_NULL : arena_dup(&f->arena, sbuf_sv(&text));
+	*service = text.failed ? SV_NULL : arena_dup(arena, sbuf_sv(&text));
 	sbuf_release(&text);
 	return service->data;
 }
 
 int functions_publish(struct functions *f, const struct plan_function *plan)
 {
-	struct function_entry *e = arena_alloc(&f->arena, sizeof(*e));
+	struct function_entry *e = arena_alloc(plan->arena, sizeof(*e));
 	if (!e || plan->index >= f->max)
 		return -ENOMEM;
 	e->plan = plan;
@@ -205,17 +203,23 @@ int functions_publish(struct functions *f, const struct plan_function *plan)
 		.no_span = e->probe->no_span,
 	};
 	struct sv type = e->info.type;
-	if (!function_service(f, &e->info.service))
+	if (!function_service(plan->arena, &e->info.service))
 		return -ENOMEM;
 	e->info.normal = normalize_is_name(plan->name);
 	e->info.clean = e->info.normal && plan->display.len <= NORMALIZE_MAX_RESOURCE &&
 			type.len <= NORMALIZE_MAX_NAME && !obfuscate_touches(type);
 	e->metrics = f->metrics;
-	int rc = function_tags(f, e);
+	int rc = function_tags(e);
 	if (rc < 0)
 		return rc;
 	__atomic_store_n(&f->entries[plan->index], e, __ATOMIC_RELEASE);
 	return 0;
+}
+
+void functions_unpublish(struct functions *f, uint32_t index)
+{
+	if (index < f->max)
+		__atomic_store_n(&f->entries[index], NULL, __ATOMIC_RELEASE);
 }
 
 static const struct function_entry *functions_entry(const struct functions *f, uint32_t index)

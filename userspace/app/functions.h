@@ -16,6 +16,8 @@ void functions_free(struct functions *f);				      /* NULL is fine */
 /* Where metric: goes; before the first function is published. Without it nothing is measured. */
 void functions_measure(struct functions *f, struct probe_metrics *metrics);
 int functions_publish(struct functions *f, const struct plan_function *function);
+/* No record and no span names it any more. */
+void functions_unpublish(struct functions *f, uint32_t index);
 const struct function_info *functions_get(const struct functions *f, uint32_t index);
 /* What the entry was made from; NULL beyond the table. */
 const struct plan_function *functions_plan(const struct functions *f, uint32_t index);

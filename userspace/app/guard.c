@@ -45,45 +45,67 @@ static void measure(struct guard *g)
 	sbuf_release(&err);
 }
 
-static uint64_t function_cost(const struct guard *g, const struct plan_function *f)
+static uint64_t function_calls(const struct guard *g, const struct plan_function *f)
 {
 	struct function_stats stats;
 	calls_function_stats(flow_calls(g->session->flow), f->index, &stats);
 	const struct sh_func *counted = kernel_function(g->session->kernel, f->index);
-	uint64_t calls = stats.spans + (counted ? counted->dropped : 0);
-	return (uint64_t)((double)calls * function_price(&g->prices, f));
+	return stats.spans + (counted ? counted->dropped : 0);
+}
+
+static uint64_t function_cost(const struct guard *g, const struct plan_function *f)
+{
+	return (uint64_t)((double)function_calls(g, f) * function_price(&g->prices, f));
+}
+
+void guard_unpublish(struct guard *g, const struct plan_function *f)
+{
+	if (f->cost < COST_UNPROBEABLE)
+		g->past_calls[f->cost][f->end] += function_calls(g, f);
+	if (g->priced && f->probe < g->probe_cap)
+		g->probes[f->probe].past_ns += function_cost(g, f);
+}
+
+static uint64_t past_cost(const struct guard *g)
+{
+	double total = 0;
+	for (unsigned cost = 0; cost < COST_UNPROBEABLE; cost++) {
+		for (unsigned end = 0; end <= SITE_END_NONE; end++) {
+			struct plan_function like = {.cost = cost, .end = end};
+			total += (double)g->past_calls[cost][end] * function_price(&g->prices, &like);
+		}
+	}
+	return (uint64_t)total;
 }
 
 /* Adds up by probe, too, where that is kept. */
-static uint64_t add_up(struct guard *g)
+static void add_up(struct guard *g)
 {
 	struct plan_stats plan;
-	uint64_t total = 0;
 	plan_stats(g->session->plan, &plan);
 	for (size_t i = 0; i < g->probe_cap; i++)
 		g->probes[i].spent_ns = g->probes[i].cost_ns;
 	for (size_t i = 0; i < g->probe_cap; i++)
-		g->probes[i].cost_ns = 0;
+		g->probes[i].cost_ns = g->probes[i].past_ns;
 	for (uint32_t i = 0; i < plan.known; i++) {
 		const struct plan_function *f = plan_function(g->session->plan, i);
-		uint64_t cost = function_cost(g, f);
-		total += cost;
-		if (f->probe < g->probe_cap)
-			g->probes[f->probe].cost_ns += cost;
+		if (f && f->probe < g->probe_cap)
+			g->probes[f->probe].cost_ns += function_cost(g, f);
 	}
 	for (size_t i = 0; i < g->probe_cap; i++)
 		g->probes[i].spent_ns = g->probes[i].cost_ns - g->probes[i].spent_ns;
-	return total;
 }
 
 uint64_t guard_cost_ns(struct guard *g)
 {
 	struct plan_stats plan;
-	uint64_t total = 0;
 	measure(g);
+	uint64_t total = past_cost(g);
 	plan_stats(g->session->plan, &plan);
-	for (uint32_t i = 0; i < plan.known; i++)
-		total += function_cost(g, plan_function(g->session->plan, i));
+	for (uint32_t i = 0; i < plan.known; i++) {
+		const struct plan_function *f = plan_function(g->session->plan, i);
+		total += f ? function_cost(g, f) : 0;
+	}
 	return total;
 }
 

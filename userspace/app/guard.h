@@ -20,6 +20,7 @@
 
 struct guard_probe {
 	uint64_t cost_ns;  /* at the last look, since the start */
+	uint64_t past_ns;  /* of this, functions that were forgotten */
 	uint64_t spent_ns; /* in the last interval */
 	uint64_t off_until_ns;
 	uint32_t backoff_s;
@@ -28,6 +29,7 @@ struct guard_probe {
 struct guard {
 	struct session *session;
 	struct price_list prices;
+	uint64_t past_calls[COST_UNPROBEABLE][SITE_END_NONE + 1]; /* of functions that were forgotten */
 	bool priced;
 	double limit;	       /* share of one CPU; 0: none */
 	uint64_t memory_limit; /* bytes; 0: none */
@@ -45,6 +47,8 @@ int guard_init(struct guard *g, struct session *s);
 void guard_release(struct guard *g);
 /* True: probes were taken off or put back (and it was said). */
 bool guard_tick(struct guard *g, uint64_t now_ns);
+/* The function will be forgotten; what it cost will not. */
+void guard_unpublish(struct guard *g, const struct plan_function *f);
 /* Estimate of all calls so far; measures prices when that was not done yet. */
 uint64_t guard_cost_ns(struct guard *g);
 

@@ -16,7 +16,7 @@ struct recorder {
 	struct recorder_options options;
 	struct capture_writer *writer;
 	struct recorded *processes;
-	uint8_t *functions; /* described already, a bit each */
+	uint32_t *functions; /* by index: the serial number of the one that was described last */
 	uint32_t function_cap;
 	struct sbuf text;
 };
@@ -46,26 +46,26 @@ void recorder_function_option(struct recorder *r, struct sv text)
 	capture_write(r->writer, CAPTURE_PROBES, RECORDED_OPTION, text.data, text.len);
 }
 
-static bool recorder_first(struct recorder *r, uint32_t index)
+static bool recorder_first(struct recorder *r, const struct plan_function *f)
 {
-	if (index / 8 >= r->function_cap) {
-		uint32_t cap = index / 8 + 1024;
-		uint8_t *grown = realloc(r->functions, cap);
+	if (f->index >= r->function_cap) {
+		uint32_t cap = f->index + 1024;
+		uint32_t *grown = reallocarray(r->functions, cap, sizeof(*grown));
 		if (!grown)
 			return false;
-		memset(grown + r->function_cap, 0, cap - r->function_cap);
+		memset(grown + r->function_cap, 0, (cap - r->function_cap) * sizeof(*grown));
 		r->functions = grown;
 		r->function_cap = cap;
 	}
-	bool first = !(r->functions[index / 8] & (1u << index % 8));
-	r->functions[index / 8] |= (uint8_t)(1u << index % 8);
+	bool first = r->functions[f->index] != f->serial;
+	r->functions[f->index] = f->serial;
 	return first;
 }
 
 static void recorder_function(struct recorder *r, uint32_t index)
 {
 	const struct plan_function *f = functions_plan(r->options.functions, index);
-	if (!f || !recorder_first(r, index))
+	if (!f || !recorder_first(r, f))
 		return;
 	sbuf_reset(&r->text);
 	capture_add_text(&r->text, "name", f->name);

@@ -38,7 +38,6 @@ struct service {
 	unsigned alive_passes;	      /* of the consumer at the last look, which */
 	uint64_t alive_ns;	      /* differed then */
 	uint64_t reload_due_ns;	      /* UINT64_MAX: not */
-	bool retiring;		      /* something of the plan waits to be detached */
 	bool ready;
 	uint64_t watchdog_ns, watchdog_due_ns;
 	unsigned passes; /* of the consumer, when the watchdog was last told */
@@ -89,7 +88,6 @@ static void service_reload_now(struct service *v, bool asked)
 		log_info("reloaded %s: %s", s->options.config, sbuf_str(&what));
 		if (v->watch.fd >= 0)
 			watch_more(&v->watch, s->options.config, s->options.list);
-		v->retiring = true;
 		break;
 	case RELOAD_REFUSED:
 		service_log_refusal(v);
@@ -135,7 +133,6 @@ static bool service_probe_words(struct service *v, struct sv words, struct sv te
 		sbuf_adds(out, "probe what? list, add, remove N");
 		return false;
 	}
-	v->retiring = true;
 	if (end == RELOAD_REFUSED)
 		sbuf_addsv(out, sbuf_sv(&v->reload.error));
 	else if (end == RELOAD_SAME)
@@ -342,10 +339,11 @@ void service_tick(struct service *v, uint64_t now_ns)
 	service_look(v, now_ns);
 	if (now_ns >= v->reload_due_ns)
 		service_reload_now(v, false);
-	if (guard_tick(&v->guard, now_ns)) {
+	if (guard_tick(&v->guard, now_ns))
 		reload_plan(v->session);
-		v->retiring = true;
-	}
-	if (v->retiring)
-		v->retiring = plan_tick(v->session->plan, now_ns);
+}
+
+void service_unpublish(struct service *v, const struct plan_function *f)
+{
+	guard_unpublish(&v->guard, f);
 }

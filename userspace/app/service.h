@@ -31,6 +31,9 @@ void service_polled(struct service *v, const struct pollfd *fds, unsigned cnt);
 void service_tick(struct service *v, uint64_t now_ns);
 uint64_t service_due(const struct service *v);
 
+/* Of the plan: see plan_options. */
+void service_unpublish(struct service *v, const struct plan_function *f);
+
 /* A process that was not chosen executed a program: it may listen soon. */
 void service_executed(struct service *v, uint64_t now_ns);
 

@@ -138,6 +138,38 @@ static void session_publish(void *arg, const struct plan_function *f)
 		log_error("out of memory: spans of " SV_FMT " are lost", SV_ARG(f->display));
 }
 
+/* A function has no probe any more. Its last records are in the rings; what is made of them points to what we know of it. */
+static uint32_t session_leave(void *arg)
+{
+	struct session *s = arg;
+	return atomic_fetch_add(&s->moment_asked, 1) + 1;
+}
+
+static bool session_left(void *arg, uint32_t moment)
+{
+	struct session *s = arg;
+	return (int32_t)(atomic_load(&s->moment_out) - moment) >= 0;
+}
+
+static void session_unpublish(void *arg, const struct plan_function *f)
+{
+	struct session *s = arg;
+	struct function_stats stats;
+	struct sh_func *slot = kernel_function(s->kernel, f->index);
+	calls_function_stats(flow_calls(s->flow), f->index, &stats);
+	uint64_t dropped = slot ? slot->dropped : 0;
+	s->past.functions++;
+	s->past.calls += stats.spans + dropped;
+	s->past.spans += stats.spans;
+	s->past.errors += stats.errors;
+	if (s->service)
+		service_unpublish(s->service, f);
+	functions_unpublish(s->functions, f->index);
+	flow_forget_function(s->flow, f->index);
+	if (slot)
+		*slot = (struct sh_func){0};
+}
+
 static void session_skipped(void *arg, struct sv display, struct sv module, const char *why, bool by_name)
 {
 	(void)arg;
@@ -221,6 +253,9 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.max_functions = s->options.max_functions,
 		.max_probes = s->options.serve ? (uint32_t)s->options.list->probes.cap : 0,
 		.publish = session_publish,
+		.leave = session_leave,
+		.left = session_left,
+		.unpublish = session_unpublish,
 		.skipped = session_skipped,
 		.arg = s,
 	};
@@ -521,6 +556,7 @@ void session_view(struct session *s, struct session_view *ret)
 		.gap_ns = s->gap_ns,
 		.gaps = s->gaps,
 		.unlinked = pipeline.unlinked,
+		.past = s->past,
 		.processes = s->chosen,
 		.max_functions = s->options.max_functions,
 	};

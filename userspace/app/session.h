@@ -69,6 +69,11 @@ void session_account(struct session *s, struct session_account *ret);
 const char *session_drop_name(unsigned drop); /* NULL: no such reason */
 const char *session_drop_help(unsigned drop);
 
+/* Functions of programs that nobody ran any more, which were forgotten. */
+struct session_past {
+	uint64_t functions, calls, spans, errors;
+};
+
 /* For the summary. */
 struct session_view {
 	const struct probe_list *list;
@@ -84,6 +89,7 @@ struct session_view {
 	uint64_t elapsed_ns;
 	uint64_t gap_ns, gaps; /* time in which libraries of forked children were not probed yet */
 	uint64_t unlinked;     /* pipeline_stats.unlinked */
+	struct session_past past;
 	uint32_t processes;    /* chosen over the whole session */
 	uint32_t max_functions;
 };

@@ -66,6 +66,10 @@ struct session {
 	pthread_t consumer;
 	struct inquiry *_Atomic inquiry; /* for the consumer; it takes it */
 	atomic_uint consumer_passes;	 /* counts up while it lives */
+	/* Moments asked for, and the last one of which all that was on its way then is out: see session_leave(). */
+	atomic_uint moment_asked, moment_out;
+	struct session_past past;
+	uint64_t plan_due_ns; /* plan_tick() */
 	bool consuming;
 	atomic_bool stopping;	   /* tells the consumer to make its last passes */
 	atomic_uint process_epoch; /* bumped when identities changed: the consumer asks anew */

@@ -90,6 +90,8 @@ static void metrics_probes(const struct status *st, struct sbuf *out)
 	counter(out, "spanhound_probes_taken_off", "Times a probe was taken off.", st->taken_off);
 	counter(out, "spanhound_memory_shed", "Times the queue was made smaller for want of memory.", st->shed);
 	gauge(out, "spanhound_probed_functions", "Functions probed now.", plan.functions);
+	counter(out, "spanhound_files_released", "Executables and libraries let go of since nobody runs them.",
+		plan.released);
 	gauge(out, "spanhound_probe_sites", "Places in code with a probe on them.", plan.sites);
 	counter(out, "spanhound_functions_skipped", "Functions that were asked for and cannot be probed.",
 		plan.skipped);
@@ -222,7 +224,7 @@ static uint32_t functions_of(const struct plan *plan, uint32_t known, uint32_t p
 	uint32_t cnt = 0;
 	for (uint32_t i = 0; i < known; i++) {
 		const struct plan_function *f = plan_function(plan, i);
-		cnt += f->probe == probe && !f->retired;
+		cnt += f && f->probe == probe && !f->retired;
 	}
 	return cnt;
 }
@@ -260,9 +262,10 @@ void status_json(const struct status *st, struct sbuf *out)
 		  (double)(clock_mono_ns() - s->start_ns) / NSEC_PER_SEC);
 	summary_json_account(&a, out);
 	sbuf_addf(out,
-		  ",\"in_flight\":%" PRId64 ",\"processes\":%u,\"probes\":%zu,\"probed_functions\":%u,\"skipped\":%u,"
+		  ",\"in_flight\":%" PRId64 ",\"processes\":%u,\"probes\":%zu,\"probed_functions\":%u,"
+		  "\"known_functions\":%u,\"skipped\":%u,"
 		  "\"probes_off\":%u,\"probe_cost_ms\":%.3f,\"link\":\"%s\"",
-		  a.unaccounted, processes.live, s->options.list->order.cnt, plan.functions, plan.skipped, st->off,
+		  a.unaccounted, processes.live, s->options.list->order.cnt, plan.functions, plan.held, plan.skipped, st->off,
 		  (double)st->probe_cost_ns / NSEC_PER_MSEC, link_kind_names[s->link]);
 	json_exporters(s, out);
 	sbuf_addf(out, ",\"config\":{\"file\":");

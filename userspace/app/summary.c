@@ -48,6 +48,8 @@ static size_t summary_rows(const struct session_view *v, struct row **ret)
 	size_t cnt = 0;
 	for (uint32_t i = 0; rows && i < plan.known; i++) {
 		struct row r = {.function = plan_function(v->plan, i)};
+		if (!r.function)
+			continue;
 		calls_function_stats(v->calls, i, &r.stats);
 		r.calls = r.stats.spans + kernel_function(v->kernel, i)->dropped;
 		if (r.calls)
@@ -76,6 +78,9 @@ static void print_rows(const struct session_view *v, FILE *out)
 	}
 	if (cnt > SHOWN_FUNCTIONS)
 		fprintf(out, "%12s and %zu more functions\n", "", cnt - SHOWN_FUNCTIONS);
+	if (v->past.calls)
+		fprintf(out, "%12" PRIu64 " %12" PRIu64 " %8" PRIu64 " %34sof programs that nobody runs any more\n",
+			v->past.calls, v->past.spans, v->past.errors, "");
 	free(rows);
 }
 
@@ -282,6 +287,10 @@ void summary_json(struct session *s, struct sbuf *out)
 		  (unsigned long long)shared->unseen_uring, (unsigned long long)shared->conns_full,
 		  (unsigned long long)shared->handoffs_full, (unsigned long long)shared->data_lost);
 	json_metrics(&v, out);
+	sbuf_addf(out,
+		  "\"past\":{\"functions\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"spans\":%" PRIu64 ",\"errors\":%" PRIu64
+		  "},",
+		  v.past.functions, v.past.calls, v.past.spans, v.past.errors);
 	json_rows(&v, out);
 	sbuf_addc(out, ',');
 	summary_requests_json(v.flow, out);

@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #define TICK_MS		 1000
+#define PLAN_TICK_NS	 (500 * NSEC_PER_MSEC)
 #define NAMES_TIMEOUT_MS 3000 /* for the container runtime, at the start */
 /* What removing one perf link took, on 6.1 and 6.18 alike; from so many sites on it is worth a word. */
 #define PERF_DETACH_MS	 100
@@ -195,6 +196,14 @@ static bool handle_signals(struct session *s, struct child *c)
 	return go_on;
 }
 
+static void tick_plan(struct session *s, uint64_t now_ns)
+{
+	if (now_ns < s->plan_due_ns)
+		return;
+	plan_tick(s->plan, now_ns);
+	s->plan_due_ns = now_ns + PLAN_TICK_NS;
+}
+
 static void wait_for_events(struct session *s, struct child *c)
 {
 	uint64_t end = s->options.duration_ns ? clock_mono_ns() + s->options.duration_ns : UINT64_MAX;
@@ -227,6 +236,7 @@ static void wait_for_events(struct session *s, struct child *c)
 			control_polled(s->control, fds + 4, more, clock_mono_ns());
 			control_tick(s->control, clock_mono_ns());
 		}
+		tick_plan(s, clock_mono_ns());
 		health_metrics_tick(&s->health, s, clock_mono_ns(), false);
 		runtime_metrics_tick(&s->runtime_metrics, s, clock_mono_ns(), false);
 		if (fds[2].revents || (c->pid && c->ended))

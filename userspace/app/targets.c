@@ -313,7 +313,7 @@ static void targets_respec(struct session *s, struct proc *p, const struct targe
 
 static void targets_let_go(struct session *s, uint32_t tgid)
 {
-	plan_drop(s->plan, (int)tgid);
+	plan_let_go(s->plan, (int)tgid);
 	pthread_mutex_lock(&s->lock);
 	processes_end(s->processes, tgid, clock_mono_ns());
 	pthread_mutex_unlock(&s->lock);

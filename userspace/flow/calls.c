@@ -213,6 +213,13 @@ void calls_stats(const struct calls *c, struct calls_stats *ret)
 	*ret = c->stats;
 }
 
+void calls_forget(struct calls *c, uint32_t index)
+{
+	struct function_record *r = index < c->options.max_functions ? c->functions[index] : NULL;
+	if (r)
+		*r = (struct function_record){0};
+}
+
 void calls_function_stats(const struct calls *c, uint32_t index, struct function_stats *ret)
 {
 	*ret = (struct function_stats){0};

@@ -54,6 +54,9 @@ struct calls_stats {
 };
 void calls_stats(const struct calls *c, struct calls_stats *ret);
 
+/* The index is to be given to another function: no record names this one any more. Any thread that knows that. */
+void calls_forget(struct calls *c, uint32_t index);
+
 struct function_stats {
 	uint64_t spans, errors;
 	uint64_t p50_ns, p95_ns, max_ns; /* of durations; percentiles within 1/16 */

@@ -274,6 +274,11 @@ const struct requests *flow_requests(const struct flow *f)
 	return exchanges_requests(f->exchanges);
 }
 
+void flow_forget_function(struct flow *f, uint32_t index)
+{
+	calls_forget(f->calls, index);
+}
+
 const struct calls *flow_calls(const struct flow *f)
 {
 	return f->calls;

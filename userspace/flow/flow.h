@@ -67,6 +67,7 @@ struct flow_stats {
 };
 void flow_stats(const struct flow *f, struct flow_stats *ret);
 const struct calls *flow_calls(const struct flow *f);
+void flow_forget_function(struct flow *f, uint32_t index); /* calls_forget() */
 const struct requests *flow_requests(const struct flow *f);
 /* Spans and calls that became none, by drop reason, added to `dropped`; and exchanges the kernel half did not count. */
 void flow_account(const struct flow *f, uint64_t *ret_own, uint64_t dropped[]);

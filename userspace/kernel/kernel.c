@@ -37,6 +37,7 @@ struct kernel {
 	pthread_mutex_t detach_lock;
 	pthread_cond_t detach_more;
 	VEC(struct kernel_attachment *) detach; /* for the detachers */
+	unsigned detaching; /* taken by a detacher, and not done */
 	bool detach_stop;
 	struct inject_status inject;
 	struct bpf_link *inject_link;
@@ -464,6 +465,12 @@ int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags)
 	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.images), &key, &p, BPF_ANY) < 0 ? -errno : 0;
 }
 
+void kernel_forget_image(struct kernel *k, dev_t dev, ino_t ino)
+{
+	struct sh_image key = {.ino = ino, .dev = kernel_dev(dev)};
+	bpf_map_delete_elem(bpf_map__fd(k->skel->maps.images), &key);
+}
+
 void kernel_forget_images(struct kernel *k)
 {
 	struct sh_image key;
@@ -541,9 +548,11 @@ static void *detacher_main(void *arg)
 		if (!k->detach.cnt)
 			break;
 		struct kernel_attachment *a = k->detach.data[--k->detach.cnt];
+		k->detaching++;
 		pthread_mutex_unlock(&k->detach_lock);
 		kernel_detach(a);
 		pthread_mutex_lock(&k->detach_lock);
+		k->detaching--;
 	}
 	pthread_mutex_unlock(&k->detach_lock);
 	return NULL;
@@ -561,6 +570,14 @@ void kernel_detach_later(struct kernel *k, struct kernel_attachment *a)
 	pthread_mutex_unlock(&k->detach_lock);
 	if (!queued)
 		kernel_detach(a);
+}
+
+bool kernel_detaching(struct kernel *k)
+{
+	pthread_mutex_lock(&k->detach_lock);
+	bool busy = k->detach.cnt || k->detaching;
+	pthread_mutex_unlock(&k->detach_lock);
+	return busy;
 }
 
 void kernel_detach_finish(struct kernel *k)

@@ -64,7 +64,8 @@ int kernel_release_process(struct kernel *k, uint32_t tgid);
 /* Every process that executes this file from now on is chosen before its first instruction. */
 int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags);
 
-/* No file any more. */
+/* Not this file any more; no file any more. */
+void kernel_forget_image(struct kernel *k, dev_t dev, ino_t ino);
 void kernel_forget_images(struct kernel *k);
 
 /* The next exec of this process stops it (SIGSTOP) before its first instruction: for a child of ours that is to be
@@ -100,6 +101,8 @@ void kernel_detach(struct kernel_attachment *a); /* NULL is fine */
 /* The same, on threads of its own: removing a link waits some 50 ms for a grace period of the kernel, which several
  * links removed at a time share. NULL is fine. */
 void kernel_detach_later(struct kernel *k, struct kernel_attachment *a);
+/* Some of that is not done yet. */
+bool kernel_detaching(struct kernel *k);
 /* Waits for all that was to be detached later. */
 void kernel_detach_finish(struct kernel *k);
 

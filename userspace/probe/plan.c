@@ -76,56 +76,11 @@ static bool fds_suffice(int fd, unsigned spare)
 	return l.rlim_max > want && setrlimit(RLIMIT_NOFILE, &l) == 0;
 }
 
-static int plan_use_module(struct plan *p, struct plan_process *process, struct plan_module *m)
-{
-	int rc = vec_push(&process->mappings, ((struct plan_mapping){.module = m}));
-	if (rc < 0)
-		return rc;
-	if (m->idle)
-		p->idle_cnt--;
-	m->idle = 0;
-	m->users++;
-	return 0;
-}
-
-static bool module_may_go(const struct plan_module *m)
-{
-	return !plan_module_wanted(m) && !m->told && !m->hooked && !m->attached.cnt && !m->units.cnt;
-}
-
-static void plan_leave_module(struct plan *p, struct plan_module *m)
-{
-	if (--m->users || !module_may_go(m))
-		return;
-	m->idle = ++p->idle_clock;
-	p->idle_cnt++;
-}
-
-static void plan_module_free(struct plan *p, struct plan_module *m);
-
-/* The longest without a user first; those that have come to be wanted stay. */
-static void plan_forget_idle(struct plan *p)
-{
-	while (p->idle_cnt > PLAN_IDLE_MODULES) {
-		size_t oldest = p->modules.cnt;
-		for (size_t i = 0; i < p->modules.cnt; i++) {
-			const struct plan_module *m = p->modules.data[i];
-			if (m->idle && (oldest == p->modules.cnt || m->idle < p->modules.data[oldest]->idle))
-				oldest = i;
-		}
-		p->idle_cnt--;
-		if (oldest == p->modules.cnt)
-			return;
-		plan_module_free(p, p->modules.data[oldest]);
-		p->modules.data[oldest] = p->modules.data[--p->modules.cnt];
-	}
-}
-
-static void plan_process_free(struct plan *p, struct plan_process *process, struct kernel *later)
+static void plan_process_free(struct plan *p, struct plan_process *process, bool goes_on, struct kernel *later)
 {
 	vec_foreach (m, &process->mappings) {
 		unit_vec_detach(p, &m->units, later);
-		plan_leave_module(p, m->module);
+		plan_leave_module(p, m->module, goes_on);
 	}
 	vec_release(&process->mappings);
 	attachment_vec_detach(&process->hooks, later);
@@ -137,7 +92,7 @@ void plan_detach(struct plan *p)
 	uint64_t start = clock_mono_ns();
 	uint32_t sites = p->stats.sites; /* what there was is for the summary */
 	vec_foreach (process, &p->processes)
-		plan_process_free(p, *process, p->options.kernel);
+		plan_process_free(p, *process, true, p->options.kernel);
 	vec_release(&p->processes);
 	vec_foreach (m, &p->modules) {
 		unit_vec_detach(p, &(*m)->units, p->options.kernel);
@@ -149,31 +104,21 @@ void plan_detach(struct plan *p)
 	p->stats.detach_ns += clock_mono_ns() - start;
 }
 
-static void plan_module_free(struct plan *p, struct plan_module *m)
-{
-	unit_vec_detach(p, &m->units, NULL);
-	attachment_vec_detach(&m->attached, NULL);
-	vec_foreach (f, &m->functions)
-		site_release(&f->site);
-	vec_release(&m->functions);
-	vec_foreach (h, &m->handoffs)
-		site_release(&h->site);
-	vec_release(&m->handoffs);
-	module_close(m->module);
-	free(m);
-}
-
 void plan_forget_all(struct plan *p)
 {
 	vec_foreach (process, &p->processes)
-		plan_process_free(p, *process, NULL);
+		plan_process_free(p, *process, true, NULL);
 	vec_release(&p->processes);
-	vec_foreach (m, &p->modules)
-		plan_module_free(p, *m);
+	vec_foreach (m, &p->modules) {
+		if ((*m)->batch && vec_push(&p->kept, (*m)->batch) == 0)
+			(*m)->batch = NULL;
+		plan_module_free(p, *m, NULL);
+	}
 	vec_release(&p->modules);
 	p->idle_cnt = 0;
 	vec_foreach (f, &p->functions)
-		(*f)->retired = true;
+		if (*f)
+			(*f)->retired = true;
 }
 
 void plan_free(struct plan *p)
@@ -182,7 +127,14 @@ void plan_free(struct plan *p)
 		return;
 	plan_detach(p);
 	plan_forget_all(p);
+	vec_foreach (b, &p->leaving)
+		plan_batch_free(*b);
+	vec_release(&p->leaving);
+	vec_foreach (b, &p->kept)
+		plan_batch_free(*b);
+	vec_release(&p->kept);
 	vec_release(&p->functions);
+	vec_release(&p->free_indexes);
 	vec_release(&p->order);
 	site_finder_free(p->finder);
 	arena_release(&p->arena);
@@ -231,11 +183,11 @@ static int plan_open_module(struct plan *p, struct proc *proc, const struct proc
 	m->map_ino = map->ino;
 	m->target = target;
 	m->is_exe = is_exe;
-	m->name = arena_dup(&p->arena, m->module ? m->module->name : map->path);
+	m->name = arena_dup(&m->arena, m->module ? m->module->name : map->path);
 	m->traits = m->module ? m->module->traits : 0;
 	rc = vec_push(&p->modules, m);
 	if (rc < 0) {
-		plan_module_free(p, m);
+		plan_module_free(p, m, NULL);
 		return rc;
 	}
 	*ret = m;
@@ -361,11 +313,9 @@ static int plan_attach_mapping(struct plan *p, struct plan_process *process, str
 /* Which functions the list means now. Functions that were wanted before keep their index and their sites. */
 static int plan_resolve_module(struct plan *p, struct plan_module *m, const struct plan_process *process)
 {
-	size_t first = p->functions.cnt;
+	size_t first = m->functions.cnt;
 	uint64_t start = clock_mono_ns();
-	uint32_t told = p->stats.skipped + p->stats.limited;
 	int rc = plan_resolve(p, m, process);
-	m->told |= p->stats.skipped + p->stats.limited != told;
 	p->stats.resolve_ns += clock_mono_ns() - start;
 	if (rc == 0 && plan_module_wanted(m) && !m->filter_known) {
 		m->filtered = plan_must_filter(p, m);
@@ -377,8 +327,8 @@ static int plan_resolve_module(struct plan *p, struct plan_module *m, const stru
 			kernel_mute(p->options.kernel, f->function->index, f->function->retired);
 	}
 	if (p->options.publish)
-		for (size_t i = first; i < p->functions.cnt; i++)
-			p->options.publish(p->options.arg, p->functions.data[i]);
+		for (size_t i = first; i < m->functions.cnt; i++)
+			p->options.publish(p->options.arg, m->functions.data[i].function);
 	return rc;
 }
 
@@ -468,8 +418,10 @@ int plan_add(struct plan *p, struct proc *proc, int target, struct sbuf *err)
 		rc = plan_settle(p, process, err);
 	if (rc < 0 && proc_gone(proc))
 		rc = -ESRCH;
-	if (rc < 0)
+	if (rc == -ESRCH)
 		plan_drop(p, proc->pid);
+	else if (rc < 0)
+		plan_let_go(p, proc->pid);
 	return rc;
 }
 
@@ -496,20 +448,30 @@ int plan_fork(struct plan *p, int parent, int child, struct sbuf *err)
 	if (rc == 0)
 		rc = plan_settle(p, process, err);
 	if (rc < 0)
-		plan_drop(p, child);
+		plan_let_go(p, child);
 	return rc;
 }
 
-void plan_drop(struct plan *p, int pid)
+static void plan_forget_process(struct plan *p, int pid, bool goes_on)
 {
 	for (size_t i = 0; i < p->processes.cnt; i++) {
 		if (p->processes.data[i]->pid != pid)
 			continue;
-		plan_process_free(p, p->processes.data[i], p->options.kernel);
+		plan_process_free(p, p->processes.data[i], goes_on, p->options.kernel);
 		p->processes.data[i] = p->processes.data[--p->processes.cnt];
 		plan_forget_idle(p);
 		return;
 	}
+}
+
+void plan_drop(struct plan *p, int pid)
+{
+	plan_forget_process(p, pid, false);
+}
+
+void plan_let_go(struct plan *p, int pid)
+{
+	plan_forget_process(p, pid, true);
 }
 
 void plan_report_item(const struct plan_item *it, const struct probe_glob *glob, bool optional, struct diagnostics *d)
@@ -580,13 +542,14 @@ void plan_stats(const struct plan *p, struct plan_stats *ret)
 	*ret = p->stats;
 	ret->functions = 0;
 	ret->known = (uint32_t)p->functions.cnt;
+	ret->held = (uint32_t)(p->functions.cnt - p->free_indexes.cnt);
 	ret->processes = (uint32_t)p->processes.cnt;
 	ret->modules = (uint32_t)p->modules.cnt;
 	vec_foreach (it, &p->functions) {
 		const struct plan_function *f = *it;
-		ret->functions += !f->retired;
-		if (f->retired)
+		if (!f || f->retired)
 			continue;
+		ret->functions++;
 		ret->fast_entries += f->cost <= COST_EMULATED;
 		ret->by_return += f->end == SITE_END_RETURN;
 		ret->by_sites += f->end == SITE_END_SITES;

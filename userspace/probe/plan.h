@@ -12,9 +12,12 @@
  * function gets an index that names it in records. One thread uses a plan. */
 struct plan;
 
-/* A function that is (or, without a kernel, would be) probed. But for `retired` constant once published, lives as long as the plan. */
+/* A function that is (or, without a kernel, would be) probed. But for `retired` constant once published. Lives until it is
+ * unpublished, or as long as the plan. */
 struct plan_function {
-	uint32_t index;
+	uint32_t index;	     /* given to another one when this is unpublished */
+	uint32_t serial;     /* and this never is: from 1 on */
+	struct arena *arena; /* what publish() makes of the function may be put there, to live as long */
 	uint32_t probe;	   /* index into the list's probes */
 	struct sv raw;	   /* symbol */
 	struct sv display; /* demangled, with parameters */
@@ -46,6 +49,12 @@ struct plan_options {
 	uint32_t max_probes; /* plan_update() may come, with lists of up to so many; 0: never */
 	/* Called before the function's probes are attached. */
 	void (*publish)(void *arg, const struct plan_function *f);
+	/* A file that nobody runs any more is let go of. `leave` tells which moment it is, `left` whether all that was on its
+	 * way then is out: no record and no span names a function that had no probe at that moment. NULL: at once. */
+	uint32_t (*leave)(void *arg);
+	bool (*left)(void *arg, uint32_t moment);
+	/* Called before the function is freed and its index given to another; NULL: nobody wants to know. */
+	void (*unpublish)(void *arg, const struct plan_function *f);
 	/* A function that was asked for, by its name or by a glob, and cannot be probed; may be NULL. */
 	void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name);
 	void *arg;
@@ -62,7 +71,11 @@ void plan_detach(struct plan *p);
 int plan_add(struct plan *p, struct proc *proc, int target, struct sbuf *err);
 /* A process that was added forked: its child runs the same code. Unfiltered probes see it already. */
 int plan_fork(struct plan *p, int parent, int child, struct sbuf *err);
+/* The process ended, or executes another program. What it ran is kept for the next one that does, but neither for ever nor
+ * without bounds: see plan_tick(). */
 void plan_drop(struct plan *p, int pid);
+/* The process goes on, and is traced no more: what its calls that are open name stays known as long as the plan. */
+void plan_let_go(struct plan *p, int pid);
 
 /* The list has changed: probes were added at its end, and those wanted now are `order`, the first of those that mean a
  * function being the one that gets it. What stays as it is keeps its links and loses no call. What is not wanted any more is
@@ -72,7 +85,9 @@ void plan_drop(struct plan *p, int pid);
 int plan_update(struct plan *p, const uint32_t *order, size_t cnt, struct sbuf *err);
 /* A process that was added belongs to another target of the list now. 0 or as plan_add(). */
 int plan_retarget(struct plan *p, struct proc *proc, int target, struct sbuf *err);
-/* True while something waits to be detached. */
+/* To be called every now and then. Lets go of files that nobody runs any more, probes, descriptors, memory: at once when
+ * they were deleted, else after ten minutes; plan_drop() does when there are too many. True while something that
+ * plan_update() put aside waits to be detached. */
 bool plan_tick(struct plan *p, uint64_t now_ns);
 
 /* Adds a mistake for each function, library and address of the list that was found in no process that was added. */
@@ -80,7 +95,9 @@ void plan_report(const struct plan *p, struct diagnostics *d);
 
 struct plan_stats {
 	uint32_t functions, skipped, modules, processes;
-	uint32_t known;	       /* functions of all times: indexes are below this */
+	uint32_t known;	       /* indexes are below this; plan_function() has not all of them */
+	uint32_t held;	       /* functions that something may still name, retired ones, too */
+	uint32_t released;     /* files that were let go of */
 	uint32_t sites;	       /* probe sites attached now, ends included */
 	uint32_t fast_entries; /* functions whose entry probe is not single-stepped */
 	uint32_t by_return, by_sites, entry_only;
@@ -96,6 +113,6 @@ void plan_stats(const struct plan *p, struct plan_stats *ret);
 /* Pages of files with a probe on them: each becomes private memory of each process that maps it (PLAN_PAGE_SZ). */
 uint32_t plan_pages(const struct plan *p);
 #define PLAN_PAGE_SZ 4096
-const struct plan_function *plan_function(const struct plan *p, uint32_t index);
+const struct plan_function *plan_function(const struct plan *p, uint32_t index); /* NULL: no such function (any more) */
 
 #endif

@@ -5,8 +5,16 @@
 #include "binary/imports.h"
 #include "probe/plan.h"
 
-/* Shared by plan.c (processes), plan_resolve.c (which functions), plan_handoff.c (which of them hand work on) and
- * plan_attach.c (links), plan_golang.c. */
+/* Shared by plan.c (processes), plan_resolve.c (which functions), plan_handoff.c (which of them hand work on),
+ * plan_attach.c (links), plan_golang.c, plan_update.c, plan_release.c. */
+
+/* The functions of a file; they come and go together. */
+struct plan_batch {
+	struct arena arena; /* of all that is known of them */
+	VEC(struct plan_function *) functions;
+	bool asked; /* when all that was on its way is out: */
+	uint32_t moment;
+};
 
 struct planned {
 	struct plan_function *function;
@@ -54,6 +62,8 @@ struct plan_module {
 	ino_t map_ino;
 	int target;	       /* the list has probes for single targets: links are per process then; else -1 */
 	struct module *module; /* NULL: nothing of it is probed or hooked */
+	struct arena arena;
+	struct plan_batch *batch; /* NULL: no function of it was ever wanted */
 	struct sv name;
 	uint32_t traits;   /* of the file */
 	uint32_t made_for; /* traits of the processes its sites were chosen for */
@@ -79,13 +89,17 @@ struct plan_module {
 	bool filter_known;
 	uint32_t hooked; /* hook_symbols that have an unfiltered link here, a bit each */
 	uint32_t users;	 /* processes that have it mapped */
-	bool told;	 /* something of it was counted or said, which is not to be done again */
+	bool left_alone; /* by a process that goes on: calls that are open may name functions of it */
 	uint64_t idle;	 /* without users: the lower, the longer */
+	uint64_t idle_ns;
 };
 
-/* Files of which nothing is probed are kept open for the next process that maps them, but not for ever: programs that are
+/* Files without a user are kept open, and probed, for the next process that maps them, but not for ever: programs that are
  * unpacked, run and removed would keep their disk space, and us descriptors. */
 #define PLAN_IDLE_MODULES 128
+#define PLAN_IDLE_NS	  (600 * NSEC_PER_SEC)
+/* So many may wait for their links to be gone, which goes on in the background; beyond, the plan waits for that. */
+#define PLAN_MAX_LEAVING 1024
 /* Of one process; the largest seen have some hundred. A file takes three descriptors. */
 #define PLAN_MAX_MODULES_EACH 4096
 /* Descriptors that are left for all else (receivers, rings, /proc) by executables and their links; by links of libraries;
@@ -127,7 +141,11 @@ struct plan {
 	struct arena arena;
 	VEC(struct plan_module *) modules;
 	VEC(struct plan_process *) processes;
-	VEC(struct plan_function *) functions;
+	VEC(struct plan_function *) functions; /* by index; NULL: free */
+	VEC(uint32_t) free_indexes;
+	uint32_t serial;
+	VEC(struct plan_batch *) leaving; /* of files that were let go of */
+	VEC(struct plan_batch *) kept;	  /* of files that plan_forget_all() forgot */
 	VEC(uint32_t) order; /* probes of the list that are wanted, those before others that mean the same function */
 	uint32_t generation; /* of the list: 1, 2, ... */
 	uint32_t known;	     /* probes of the list that were prepared */
@@ -146,6 +164,15 @@ int plan_settle(struct plan *p, struct plan_process *process, struct sbuf *err);
 int plan_prepare_probe(struct plan *p, uint32_t index, struct sbuf *err);
 /* Detaches everything and forgets every file; functions keep their indexes. */
 void plan_forget_all(struct plan *p);
+
+int plan_use_module(struct plan *p, struct plan_process *process, struct plan_module *m);
+/* The process has it mapped no more; `goes_on`: only as far as we are concerned. */
+void plan_leave_module(struct plan *p, struct plan_module *m, bool goes_on);
+/* The longest without a user first, until there are few enough. */
+void plan_forget_idle(struct plan *p);
+void plan_tick_idle(struct plan *p, uint64_t now_ns);
+void plan_module_free(struct plan *p, struct plan_module *m, struct kernel *later);
+void plan_batch_free(struct plan_batch *b); /* NULL is fine */
 
 /* Finds the probed functions of a module and their sites. 0 or -errno. */
 int plan_resolve(struct plan *p, struct plan_module *m, const struct plan_process *process);

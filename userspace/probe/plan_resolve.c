@@ -39,30 +39,43 @@ static bool probe_excludes(const struct probe *probe, struct symtab *tab, const 
 static struct plan_function *plan_new_function(struct plan *p, struct plan_module *m, const struct symbol *s,
 					       uint32_t probe)
 {
-	if (p->functions.cnt >= p->options.max_functions) {
+	size_t index = p->functions.cnt;
+	if (p->free_indexes.cnt) {
+		index = p->free_indexes.data[p->free_indexes.cnt - 1];
+	} else if (index >= p->options.max_functions) {
 		p->stats.limited++;
 		return NULL;
 	}
-	struct plan_function *f = arena_alloc(&p->arena, sizeof(*f));
+	if (!m->batch)
+		m->batch = calloc(1, sizeof(*m->batch));
+	struct arena *arena = m->batch ? &m->batch->arena : NULL;
+	struct plan_function *f = arena ? arena_alloc(arena, sizeof(*f)) : NULL;
 	if (!f)
 		return NULL;
 	struct sv display = symtab_display(module_symbols(m->module), s);
 	*f = (struct plan_function){
-		.index = (uint32_t)p->functions.cnt,
+		.index = (uint32_t)index,
+		.serial = p->serial + 1,
+		.arena = arena,
 		.probe = probe,
-		.raw = arena_dup(&p->arena, s->name),
-		.display = arena_dup(&p->arena, display),
-		.name = arena_dup(&p->arena, name_unqualified(display)),
-		.module = arena_dup(&p->arena, m->module->path),
-		.build_id = arena_dup(&p->arena, sv_of(m->module->elf->build_id)),
+		.raw = arena_dup(arena, s->name),
+		.display = arena_dup(arena, display),
+		.name = arena_dup(arena, name_unqualified(display)),
+		.module = arena_dup(arena, m->module->path),
+		.build_id = arena_dup(arena, sv_of(m->module->elf->build_id)),
 		.addr = s->addr,
 		.size = s->size,
 	};
-	struct sv *aliases = arena_alloc(&p->arena, s->name_cnt * sizeof(*aliases));
+	struct sv *aliases = arena_alloc(arena, s->name_cnt * sizeof(*aliases));
 	for (uint32_t i = 1; aliases && i < s->name_cnt; i++)
-		aliases[f->alias_cnt++] = arena_dup(&p->arena, symtab_name(module_symbols(m->module), s, i));
+		aliases[f->alias_cnt++] = arena_dup(arena, symtab_name(module_symbols(m->module), s, i));
 	f->aliases = aliases;
-	return vec_push(&p->functions, f) < 0 ? NULL : f;
+	if (vec_push(&m->batch->functions, f) < 0 || (index == p->functions.cnt && vec_push(&p->functions, f) < 0))
+		return NULL;
+	p->free_indexes.cnt -= p->free_indexes.cnt != 0;
+	p->functions.data[index] = f;
+	p->serial++;
+	return f;
 }
 
 static bool module_has_function(const struct plan_module *m, uint64_t addr)
@@ -147,7 +160,7 @@ static int plan_take(struct plan *p, struct plan_module *m, const struct symbol 
 	f.function = plan_new_function(p, m, s, probe);
 	if (!f.function) {
 		site_release(&f.site);
-		return p->functions.cnt >= p->options.max_functions ? 0 : -ENOMEM;
+		return p->functions.cnt >= p->options.max_functions && !p->free_indexes.cnt ? 0 : -ENOMEM;
 	}
 	planned_describe(&f);
 	rc = vec_push(&m->functions, f);
@@ -247,7 +260,8 @@ static int plan_resolve_address(struct plan *p, struct plan_module *m, uint32_t 
 	uint64_t start, end;
 	char name[32];
 
-	it->where = arena_dup(&p->arena, m->module->name);
+	if (!it->where.len)
+		it->where = arena_dup(&p->arena, m->module->name);
 	struct symbol s = {.addr = probe->address};
 	if (!elf_range_at(m->module->elf, probe->address) ||
 	    !elf_vaddr_to_offset(m->module->elf, probe->address, &s.offset)) {

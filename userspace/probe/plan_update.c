@@ -113,6 +113,7 @@ bool plan_tick(struct plan *p, uint64_t now_ns)
 			left |= unit_vec_reap(p, &mapping->units, now_ns, LINGER_NS);
 	if (p->stats.sites != before)
 		wait_detached(p);
+	plan_tick_idle(p, now_ns);
 	return left;
 }
 
@@ -123,7 +124,7 @@ int plan_retarget(struct plan *p, struct proc *proc, int target, struct sbuf *er
 			(*process)->target = target;
 	if (!p->has_target_probes)
 		return 0;
-	plan_drop(p, proc->pid);
+	plan_let_go(p, proc->pid);
 	wait_detached(p);
 	return plan_add(p, proc, target, err);
 }

@@ -60,6 +60,11 @@ void chunk_pool_free(struct chunk_pool *p);
 struct chunk *chunk_pool_get(struct chunk_pool *p); /* empty; NULL when out of memory */
 /* In a quiet moment: after a burst of which much was freed, that memory goes back to the system. */
 void chunk_pool_trim(struct chunk_pool *p);
+/* What spans point to, and no chunk owns, may be freed two ages after the last chunk that may point to it was got: the pool
+ * comes of age when all chunks of the age before are back. For the thread that gets. */
+uint32_t chunk_pool_age(const struct chunk_pool *p);
+/* Begins the next age if it can. */
+void chunk_pool_turn(struct chunk_pool *p);
 /* The next span of the chunk, zeroed; NULL when out of memory. Moves the others: keep indexes. */
 struct span *chunk_add(struct chunk *chunk);
 void chunk_pool_put(struct chunk_pool *p, struct chunk *chunk); /* drops its process reference and contents */

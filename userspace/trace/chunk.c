@@ -17,6 +17,9 @@ struct chunk_pool {
 	uint32_t idle;		/* atomic, weight of both lists */
 	uint32_t max_idle;
 	uint32_t freed; /* atomic: chunks since the last chunk_pool_trim() */
+	/* Chunks of this age and of the one before, by its lowest bit: got, and put, which is atomic. */
+	uint32_t age;
+	uint64_t got[2], put[2];
 };
 
 struct chunk_pool *chunk_pool_new(uint32_t max_idle)
@@ -60,13 +63,41 @@ void chunk_pool_free(struct chunk_pool *p)
 	free(p);
 }
 
+uint32_t chunk_pool_age(const struct chunk_pool *p)
+{
+	return p->age;
+}
+
+void chunk_pool_turn(struct chunk_pool *p)
+{
+	unsigned before = (p->age + 1) & 1;
+	if (p->got[before] == __atomic_load_n(&p->put[before], __ATOMIC_ACQUIRE))
+		p->age++;
+}
+
+static void chunk_is_got(struct chunk_pool *p, struct chunk *c)
+{
+	c->age = p->age & 1;
+	p->got[c->age]++;
+}
+
+static struct chunk *chunk_pool_new_chunk(struct chunk_pool *p)
+{
+	struct chunk *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	chunk_is_got(p, c);
+	return c;
+}
+
 struct chunk *chunk_pool_get(struct chunk_pool *p)
 {
 	if (!p->mine)
 		p->mine = __atomic_exchange_n(&p->returned, NULL, __ATOMIC_ACQUIRE);
 	struct chunk *c = p->mine;
 	if (!c)
-		return calloc(1, sizeof(*c));
+		return chunk_pool_new_chunk(p);
+	chunk_is_got(p, c);
 	p->mine = c->next;
 	/* It comes from the other thread, cold; by the time it is asked for it is here. */
 	if (c->next)
@@ -99,7 +130,9 @@ void chunk_pool_put(struct chunk_pool *p, struct chunk *chunk)
 {
 	if (!chunk)
 		return;
+	unsigned age = chunk->age;
 	chunk_clear(chunk);
+	__atomic_add_fetch(&p->put[age], 1, __ATOMIC_RELEASE);
 	if (__atomic_add_fetch(&p->idle, chunk_weight(chunk), __ATOMIC_RELAXED) > p->max_idle) {
 		__atomic_fetch_sub(&p->idle, chunk_weight(chunk), __ATOMIC_RELAXED);
 		chunk_free(chunk);

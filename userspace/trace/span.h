@@ -133,6 +133,7 @@ struct chunk {
 	struct span *spans; /* local roots last, as they end last */
 	uint32_t span_cnt, span_cap;
 	uint8_t partial; /* flushed before its local root ended */
+	uint8_t age;	 /* the pool's */
 	/* The sampling decision. flow/ sets what came over the wire, trace/sampling/ the rest; it stands for all
 	 * chunks of the trace in this process. */
 	uint8_t decided;   /* enum decided */

@@ -129,11 +129,13 @@ static void name_thread(struct flow *flow, uint32_t tid)
 static void publish_functions(struct bench *b, bool values)
 {
 	static struct plan_function plans[FUNCTIONS];
+	static struct arena arena;
 	static char names[FUNCTIONS][24];
 	for (uint32_t i = 0; i < FUNCTIONS; i++) {
 		snprintf(names[i], sizeof(names[i]), "handle_request_%u", i);
 		plans[i] = (struct plan_function){
 			.index = i,
+			.arena = &arena,
 			.probe = values,
 			.raw = sv_of(names[i]),
 			.display = sv_of(names[i]),
