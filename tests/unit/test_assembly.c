@@ -361,6 +361,35 @@ static void pool_reuses(void **state)
 	process_info_unref(NULL);
 }
 
+/* What chunks point to may go two ages after the last of them was got. */
+static void pool_ages(void **state)
+{
+	(void)state;
+	struct chunk_pool *p = chunk_pool_new(1000);
+	uint32_t start = chunk_pool_age(p);
+	struct chunk *first = chunk_pool_get(p);
+	chunk_pool_turn(p);
+	assert_int_equal(chunk_pool_age(p) - start, 1);
+	struct chunk *second = chunk_pool_get(p); /* keeps nobody waiting who asked before it */
+	for (int i = 0; i < 3; i++)
+		chunk_pool_turn(p);
+	assert_int_equal(chunk_pool_age(p) - start, 1);
+	chunk_pool_put(p, first);
+	chunk_pool_turn(p);
+	assert_int_equal(chunk_pool_age(p) - start, 2);
+	chunk_pool_turn(p);
+	assert_int_equal(chunk_pool_age(p) - start, 2);
+	first = chunk_pool_get(p); /* the same memory, of another age */
+	chunk_pool_put(p, second);
+	chunk_pool_turn(p);
+	assert_int_equal(chunk_pool_age(p) - start, 3);
+	chunk_pool_put(p, first);
+	for (int i = 0; i < 5; i++)
+		chunk_pool_turn(p);
+	assert_int_equal(chunk_pool_age(p) - start, 8);
+	chunk_pool_free(p);
+}
+
 /* --- against a naive model ---------------------------------------------------------------------------------------- */
 
 struct model_tomb {
@@ -667,6 +696,7 @@ int main(void)
 		cmocka_unit_test(limits),
 		cmocka_unit_test(freed_with_open_chunks),
 		cmocka_unit_test(pool_reuses),
+		cmocka_unit_test(pool_ages),
 		cmocka_unit_test(random_against_model),
 		cmocka_unit_test(rings_in_any_order),
 	};

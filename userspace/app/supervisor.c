@@ -16,7 +16,8 @@
 #include "base/log.h"
 
 #define TICK_MS		 1000
-#define PLAN_TICK_NS	 (500 * NSEC_PER_MSEC)
+#define PLAN_TICK_NS	 NSEC_PER_SEC
+#define PLAN_BUSY_NS	 (100 * NSEC_PER_MSEC)
 #define NAMES_TIMEOUT_MS 3000 /* for the container runtime, at the start */
 /* What removing one perf link took, on 6.1 and 6.18 alike; from so many sites on it is worth a word. */
 #define PERF_DETACH_MS	 100
@@ -200,8 +201,7 @@ static void tick_plan(struct session *s, uint64_t now_ns)
 {
 	if (now_ns < s->plan_due_ns)
 		return;
-	plan_tick(s->plan, now_ns);
-	s->plan_due_ns = now_ns + PLAN_TICK_NS;
+	s->plan_due_ns = now_ns + (plan_tick(s->plan, now_ns) ? PLAN_BUSY_NS : PLAN_TICK_NS);
 }
 
 static void wait_for_events(struct session *s, struct child *c)
@@ -222,6 +222,8 @@ static void wait_for_events(struct session *s, struct child *c)
 			return;
 		if (s->service && service_due(s->service) < due)
 			due = service_due(s->service) > now ? service_due(s->service) : now;
+		if (s->plan_due_ns < due)
+			due = s->plan_due_ns > now ? s->plan_due_ns : now;
 		uint64_t left_ms = due == UINT64_MAX ? TICK_MS : (due - now) / NSEC_PER_MSEC + 1;
 		poll(fds, 4 + more, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
 		if (fds[0].revents && !handle_signals(s, c))

@@ -86,8 +86,8 @@ int plan_update(struct plan *p, const uint32_t *order, size_t cnt, struct sbuf *
 /* A process that was added belongs to another target of the list now. 0 or as plan_add(). */
 int plan_retarget(struct plan *p, struct proc *proc, int target, struct sbuf *err);
 /* To be called every now and then. Lets go of files that nobody runs any more, probes, descriptors, memory: at once when
- * they were deleted, else after ten minutes; plan_drop() does when there are too many. True while something that
- * plan_update() put aside waits to be detached. */
+ * they were deleted, else after ten minutes; plan_drop() does when there are too many. True while something is on its way
+ * out. */
 bool plan_tick(struct plan *p, uint64_t now_ns);
 
 /* Adds a mistake for each function, library and address of the list that was found in no process that was added. */

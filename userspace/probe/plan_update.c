@@ -114,7 +114,7 @@ bool plan_tick(struct plan *p, uint64_t now_ns)
 	if (p->stats.sites != before)
 		wait_detached(p);
 	plan_tick_idle(p, now_ns);
-	return left;
+	return left || p->leaving.cnt;
 }
 
 int plan_retarget(struct plan *p, struct proc *proc, int target, struct sbuf *err)
