@@ -347,6 +347,28 @@ static void test_kept(void **state)
 	probe_list_free(list);
 }
 
+/* Whether others map them, too, is found out for all files of a process at a time. */
+static void test_one_walk(void **state)
+{
+	(void)state;
+	enum { FILES = 8 };
+	struct watcher w = {0};
+	struct probe_list *list;
+	struct plan *plan = make_probing_plan(&list, &w, 100);
+	void *at[FILES];
+	for (int i = 0; i < FILES; i++)
+		at[i] = map_file(i);
+	look(plan);
+	assert_int_equal(w.published % (FILES + 1), 0);
+	assert_int_equal(stats_of(plan).walks, 1);
+	look(plan);
+	assert_int_equal(stats_of(plan).walks, 1);
+	for (int i = 0; i < FILES; i++)
+		munmap(at[i], PAGE);
+	plan_free(plan);
+	probe_list_free(list);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -356,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_probed_come_and_go),
 		cmocka_unit_test(test_let_go),
 		cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_one_walk),
 	};
 	return cmocka_run_group_tests(tests, read_library, free_library);
 }

@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "binary/name.h"
 #include "probe/plan_private.h"
-#include "target/scan.h"
 
 #define SECCOMP_MODE_FILTER 2 /* "Seccomp:" of proc_pid_status(5) */
 
@@ -141,7 +140,7 @@ void plan_free(struct plan *p)
 	free(p);
 }
 
-static struct plan_process *plan_find_process(const struct plan *p, int pid)
+struct plan_process *plan_find_process(const struct plan *p, int pid)
 {
 	vec_foreach (process, &p->processes)
 		if ((*process)->pid == pid)
@@ -259,37 +258,6 @@ static int plan_read_modules(struct plan *p, struct proc *proc, struct plan_proc
 	return 0;
 }
 
-struct mapped_search {
-	const struct plan *plan;
-	const struct plan_module *module;
-};
-
-static int maps_file(void *arg, struct proc *proc)
-{
-	struct mapped_search *s = arg;
-	__cleanup(sbuf_release) struct sbuf text = {0};
-	struct proc_map map;
-	if (plan_find_process(s->plan, proc->pid) || maps_read(proc, &text) < 0)
-		return 0;
-	struct maps_iter it = MAPS_ITER(&text);
-	while (maps_next(&it, &map))
-		if (map.dev == s->module->map_dev && map.ino == s->module->map_ino)
-			return 1;
-	return 0;
-}
-
-/* Others would pay for an unfiltered probe on a library they map too. A perf event can be filtered by thread only. */
-static bool plan_must_filter(struct plan *p, const struct plan_module *m)
-{
-	if (p->options.link == LINK_PERF || p->options.foreign_pids)
-		return false;
-	if (m->target >= 0)
-		return true;
-	struct mapped_search s = {.plan = p, .module = m};
-	/* Who cannot be looked at may have it mapped. */
-	return !m->is_exe && scan_each(p->options.proc_root, maps_file, &s, NULL) != 0;
-}
-
 static int plan_attach_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping,
 			       struct sbuf *err)
 {
@@ -317,10 +285,6 @@ static int plan_resolve_module(struct plan *p, struct plan_module *m, const stru
 	uint64_t start = clock_mono_ns();
 	int rc = plan_resolve(p, m, process);
 	p->stats.resolve_ns += clock_mono_ns() - start;
-	if (rc == 0 && plan_module_wanted(m) && !m->filter_known) {
-		m->filtered = plan_must_filter(p, m);
-		m->filter_known = true;
-	}
 	vec_foreach (f, &m->functions) {
 		f->function->retired = !planned_is_active(m, f);
 		if (p->options.kernel)
@@ -345,12 +309,9 @@ static int plan_site_anew(struct plan *p, struct plan_module *m, struct plan_pro
 	return plan_site_all(p, m, process);
 }
 
-static int plan_settle_mapping(struct plan *p, struct plan_process *process, struct plan_mapping *mapping,
-			       struct sbuf *err)
+static int plan_resolve_mapping(struct plan *p, struct plan_process *process, struct plan_module *m)
 {
-	struct plan_module *m = mapping->module;
 	int rc = 0;
-
 	if (!m->module)
 		return 0;
 	bool first = !m->resolved;
@@ -358,8 +319,6 @@ static int plan_settle_mapping(struct plan *p, struct plan_process *process, str
 		rc = plan_site_anew(p, m, process);
 	if (rc == 0 && (first || m->generation != p->generation))
 		rc = plan_resolve_module(p, m, process);
-	if (rc == 0)
-		rc = plan_attach_mapping(p, process, mapping, err);
 	return rc;
 }
 
@@ -375,7 +334,11 @@ int plan_settle(struct plan *p, struct plan_process *process, struct sbuf *err)
 {
 	int rc = 0;
 	for (size_t i = 0; i < process->mappings.cnt && rc == 0; i++)
-		rc = plan_settle_mapping(p, process, &process->mappings.data[i], err);
+		rc = plan_resolve_mapping(p, process, process->mappings.data[i].module);
+	if (rc == 0)
+		rc = plan_find_shared(p, process);
+	for (size_t i = 0; i < process->mappings.cnt && rc == 0; i++)
+		rc = plan_attach_mapping(p, process, &process->mappings.data[i], err);
 	if (rc == 0 && p->options.kernel && !process->hooked && process_is_probed(process))
 		rc = plan_attach_hooks(p, process, err);
 	vec_foreach (mapping, &process->mappings)

@@ -97,6 +97,7 @@ struct plan_stats {
 	uint32_t functions, skipped, modules, processes;
 	uint32_t known;	       /* indexes are below this; plan_function() has not all of them */
 	uint32_t held;	       /* functions that something may still name, retired ones, too */
+	uint32_t walks;	       /* over all processes of the host, in search of those that map the same libraries */
 	uint32_t released;     /* files that were let go of */
 	uint32_t sites;	       /* probe sites attached now, ends included */
 	uint32_t fast_entries; /* functions whose entry probe is not single-stepped */

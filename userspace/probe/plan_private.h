@@ -6,7 +6,7 @@
 #include "probe/plan.h"
 
 /* Shared by plan.c (processes), plan_resolve.c (which functions), plan_handoff.c (which of them hand work on),
- * plan_attach.c (links), plan_golang.c, plan_update.c, plan_release.c. */
+ * plan_attach.c (links), plan_golang.c, plan_update.c, plan_release.c, plan_shared.c. */
 
 /* The functions of a file; they come and go together. */
 struct plan_batch {
@@ -165,6 +165,10 @@ int plan_prepare_probe(struct plan *p, uint32_t index, struct sbuf *err);
 /* Detaches everything and forgets every file; functions keep their indexes. */
 void plan_forget_all(struct plan *p);
 
+struct plan_process *plan_find_process(const struct plan *p, int pid);
+/* Which of the files that are to be probed do others map, too, who shall not pay for it? Their links are per process then.
+ * 0 or -ENOMEM. */
+int plan_find_shared(struct plan *p, const struct plan_process *process);
 int plan_use_module(struct plan *p, struct plan_process *process, struct plan_module *m);
 /* The process has it mapped no more; `goes_on`: only as far as we are concerned. */
 void plan_leave_module(struct plan *p, struct plan_module *m, bool goes_on);
