@@ -64,6 +64,34 @@ def test_what_is_kept(spanhound, hot, info):
     h.stop()
 
 
+def test_status(spanhound, hot, info, tmp_path):
+    """What the daemon says of itself is what the kernel says of it."""
+    control = os.path.join(tmp_path, "control.sock")
+    h = hot(rate=1000)
+    config = harness.write(tmp_path, "config.yaml", f"targets:\n  - pid: {h.pid}\ncontrol: {{socket: {control}}}\n")
+    s = spanhound("-c", config, command="serve")
+    wait_for(lambda: "export" in threads_of(s.pid), "the thread that exports")
+
+    def said():
+        status, out, err = spanhound_once("ctl", "--socket", control, "status")
+        assert status == 0, err
+        return json.loads(out)["confinement"]
+
+    wait_for(lambda: said()["receivers"], "it to be confined")
+    kept = capabilities(threads_of(s.pid)["spanhound"], "CapEff")
+    names = {BPF: "CAP_BPF", PERFMON: "CAP_PERFMON", SYS_PTRACE: "CAP_SYS_PTRACE", DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH",
+             CHECKPOINT_RESTORE: "CAP_CHECKPOINT_RESTORE", SYS_ADMIN: "CAP_SYS_ADMIN", DAC_OVERRIDE: "CAP_DAC_OVERRIDE"}
+    got = said()
+    assert set(got["capabilities"]) == {names[n] for n in kept}
+    assert set(got["session"]) == {p for p in ("capabilities", "seccomp") if works(info, p)}
+    assert set(got["receivers"]) == {p for p in ("capabilities", "seccomp", "landlock") if works(info, p)}
+    s.stop(signal.SIGTERM)
+    s = spanhound("-c", config, "--confine", "none", command="serve")
+    got = said()
+    assert got["session"] == got["receivers"] == [] and "CAP_BPF" in got["capabilities"]
+    s.stop(signal.SIGTERM)
+
+
 def test_said(hot):
     h = hot(rate=100).go()
     status, _, err = spanhound_once("attach", "--pid", h.pid, "-f", "p_hot", "--count", "1", "--export", "json:/dev/null", "-v")

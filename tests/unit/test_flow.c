@@ -823,6 +823,46 @@ static void nothing_grows(void **state)
 	world_release(&w);
 }
 
+static void requests_in_a_step(struct world *w, int64_t step_ns)
+{
+	struct end c, s;
+	world_init(w, plain);
+	flow_set_clock(w->flow, 1000 * (int64_t)NSEC_PER_SEC);
+	ends_open(w, &c, 0, &s, 1);
+	end_write(&c, GET);
+	end_read(&s, GET);
+	world_call(w, 1, &s.self);
+	world_play(w);
+	world_pass(w, 7);
+	flow_set_clock(w->flow, 1000 * (int64_t)NSEC_PER_SEC + step_ns);
+	end_write(&s, OK);
+	end_read(&c, OK);
+	world_play(w);
+	world_pass(w, 10);
+	assert_int_equal(w->spans.cnt, 3);
+}
+
+/* The clock is set, or the machine sleeps, while requests are under way: they last as long as they did. */
+static void clock_steps(void **state)
+{
+	(void)state;
+	static const int64_t steps_s[] = {3600, -3600, 8 * 3600, -999, 1};
+	struct world calm, w;
+	requests_in_a_step(&calm, 0);
+	for (size_t i = 0; i < sizeof(steps_s) / sizeof(steps_s[0]); i++) {
+		int64_t step = steps_s[i] * (int64_t)NSEC_PER_SEC;
+		requests_in_a_step(&w, step);
+		vec_foreach (o, &w.spans) {
+			const struct seen *same = world_get(&calm, o->span_id);
+			assert_int_equal(o->duration_ns, same->duration_ns);
+			assert_true(o->duration_ns >= 0 && o->duration_ns < (int64_t)NSEC_PER_SEC);
+			assert_true(o->start_ns == same->start_ns || o->start_ns == same->start_ns + step);
+		}
+		world_end(&w);
+	}
+	world_end(&calm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -845,6 +885,7 @@ int main(void)
 		cmocka_unit_test(asked_while_under_way),
 		cmocka_unit_test(asked_texts_are_bounded),
 		cmocka_unit_test(nothing_grows),
+		cmocka_unit_test(clock_steps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -583,6 +583,33 @@ static void buckets_by_time(void **state)
 	stats_free(s);
 }
 
+/* What was counted before the clock was set back leaves at once, and what comes then is of the time that it is now. */
+static void clock_set_back(void **state)
+{
+	(void)state;
+	struct stats *s = make();
+	struct got g;
+	uint64_t back = NOW - 3600 * S, back_bucket = NOW_BUCKET - 3600 * S;
+	count(s, &shop, &(struct made){.resource = "before", .local_root = 1, .end_ns = NOW}, 1, NOW);
+	stats_pass(s, back);
+	assert_true(take(&g));
+	assert_true(number(g.bucket, "Start") == NOW_BUCKET);
+	group(&g, "before");
+	drop(&g);
+	count(s, &shop, &(struct made){.resource = "then", .local_root = 1, .end_ns = back}, 1, back);
+	stats_pass(s, back_bucket + 20 * S);
+	assert_true(take(&g));
+	assert_true(number(g.bucket, "Start") == back_bucket);
+	group(&g, "then");
+	drop(&g);
+	/* Some seconds are no step: buckets are open for as long. */
+	count(s, &shop, &(struct made){.resource = "slow", .local_root = 1, .end_ns = back_bucket + 21 * S}, 1,
+	      back_bucket + 21 * S);
+	stats_pass(s, back_bucket + 19 * S);
+	assert_false(take(&g));
+	stats_free(s);
+}
+
 static void sets_of_processes(void **state)
 {
 	(void)state;
@@ -767,6 +794,7 @@ int main(void)
 		cmocka_unit_test(which_spans),
 		cmocka_unit_test(keys),
 		cmocka_unit_test(buckets_by_time),
+		cmocka_unit_test(clock_set_back),
 		cmocka_unit_test(sets_of_processes),
 		cmocka_unit_test(too_many_sets),
 		cmocka_unit_test(too_many_keys),

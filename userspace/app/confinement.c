@@ -8,13 +8,15 @@
 #include "base/log.h"
 #include "kernel/capabilities.h"
 
+static const char always[] = "always";
+
 const struct privilege privileges[] = {
-	{CAP_BPF, "CAP_BPF", "loading programs and maps", "always"},
-	{CAP_PERFMON, "CAP_PERFMON", "attaching them to other processes' code", "always"},
-	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "reading /proc/PID of other users' processes", "always"},
-	{CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "executables and folders that only others may read", "always"},
+	{CAP_BPF, "CAP_BPF", "loading programs and maps", always},
+	{CAP_PERFMON, "CAP_PERFMON", "attaching them to other processes' code", always},
+	{CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "reading /proc/PID of other users' processes", always},
+	{CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "executables and folders that only others may read", always},
 	{CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE", "opening deleted or foreign executables (map_files)",
-	 "always"},
+	 always},
 	{CAP_NET_ADMIN, "CAP_NET_ADMIN", "putting trace context into requests (--inject)", NULL},
 	{CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "links by perf events, where the kernel asks it for uprobes",
 	 "when no probe can be attached without"},
@@ -22,10 +24,6 @@ const struct privilege privileges[] = {
 	 "when links are perf events"},
 };
 const unsigned privilege_cnt = sizeof(privileges) / sizeof(privileges[0]);
-
-#define KEPT_ALWAYS                                                                               \
-	(CAPABILITY_BIT(CAP_BPF) | CAPABILITY_BIT(CAP_PERFMON) | CAPABILITY_BIT(CAP_SYS_PTRACE) | \
-	 CAPABILITY_BIT(CAP_DAC_READ_SEARCH) | CAPABILITY_BIT(CAP_CHECKPOINT_RESTORE))
 
 static const enum confine_part parts[] = {CONFINE_CAPABILITIES, CONFINE_SECCOMP, CONFINE_LANDLOCK};
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
@@ -67,9 +65,18 @@ static bool can_attach_with(uint64_t keep, enum link_kind link)
 	return rc == 0;
 }
 
+static uint64_t kept_always(void)
+{
+	uint64_t keep = 0;
+	for (unsigned i = 0; i < privilege_cnt; i++)
+		if (privileges[i].kept == always)
+			keep |= CAPABILITY_BIT(privileges[i].number);
+	return keep;
+}
+
 static uint64_t choose(enum link_kind link, bool has_child)
 {
-	uint64_t admin = CAPABILITY_BIT(CAP_SYS_ADMIN), keep = KEPT_ALWAYS, held = confine_capabilities_held();
+	uint64_t admin = CAPABILITY_BIT(CAP_SYS_ADMIN), keep = kept_always(), held = confine_capabilities_held();
 	const char *path;
 	if (link == LINK_PERF)
 		keep |= CAPABILITY_BIT(CAP_SYS_RESOURCE);
@@ -86,21 +93,26 @@ static uint64_t choose(enum link_kind link, bool has_child)
 	return keep;
 }
 
+static void add_name(int number, struct sbuf *out)
+{
+	for (unsigned i = 0; i < privilege_cnt; i++)
+		if (privileges[i].number == number) {
+			sbuf_adds(out, privileges[i].name);
+			return;
+		}
+	if (number == CAP_KILL || number == CAP_DAC_OVERRIDE)
+		sbuf_adds(out, number == CAP_KILL ? "CAP_KILL" : "CAP_DAC_OVERRIDE");
+	else
+		sbuf_addf(out, "%d", number); /* as linux/capability.h numbers them */
+}
+
 static void add_names(uint64_t set, struct sbuf *out)
 {
 	for (int n = 0; n < 64; n++) {
-		const char *name = NULL;
 		if (!(set & CAPABILITY_BIT(n)))
 			continue;
-		for (unsigned i = 0; i < privilege_cnt; i++)
-			name = privileges[i].number == n ? privileges[i].name : name;
-		if (name)
-			sbuf_addf(out, " %s", name);
-		else
-			sbuf_addf(out, " %s",
-				  n == CAP_KILL		  ? "CAP_KILL"
-				  : n == CAP_DAC_OVERRIDE ? "CAP_DAC_OVERRIDE"
-							  : "?");
+		sbuf_addc(out, ' ');
+		add_name(n, out);
 	}
 }
 
@@ -125,6 +137,41 @@ void confinement_enter(enum link_kind link, bool has_child, bool asked)
 		log_write(asked ? LOG_WARN : LOG_DEBUG, "not confined by all that was asked for: %s", sbuf_str(&err));
 	sbuf_release(&names);
 	sbuf_release(&err);
+}
+
+/* --- status --------------------------------------------------------------------------------------------------------- */
+
+static void add_parts(unsigned taken, struct sbuf *out)
+{
+	const char *sep = "";
+	sbuf_addc(out, '[');
+	for (size_t i = 0; i < PARTS; i++) {
+		if (!(taken & parts[i]))
+			continue;
+		sbuf_addf(out, "%s\"%s\"", sep, confine_part_name(parts[i]));
+		sep = ",";
+	}
+	sbuf_addc(out, ']');
+}
+
+void confinement_status_json(struct sbuf *out)
+{
+	uint64_t held = confine_capabilities_held();
+	const char *sep = "";
+	sbuf_adds(out, "\"confinement\":{\"capabilities\":[");
+	for (int n = 0; n < 64; n++) {
+		if (!(held & CAPABILITY_BIT(n)))
+			continue;
+		sbuf_addf(out, "%s\"", sep);
+		add_name(n, out);
+		sbuf_addc(out, '"');
+		sep = ",";
+	}
+	sbuf_adds(out, "],\"session\":");
+	add_parts(confine_taken(false), out);
+	sbuf_adds(out, ",\"receivers\":");
+	add_parts(confine_taken(true), out);
+	sbuf_addc(out, '}');
 }
 
 /* --- info ----------------------------------------------------------------------------------------------------------- */

@@ -30,6 +30,10 @@ int confinement_parse(const char *text, unsigned *ret_parts);
  * done; as a warning when `asked` for by name. */
 void confinement_enter(enum link_kind link, bool has_child, bool asked);
 
+/* What a session is confined by, in force: capabilities that the calling thread has, parts that were taken of it and of the
+ * threads that talk to receivers. */
+void confinement_status_json(struct sbuf *out);
+
 /* For `info`. */
 void confinement_print(struct sbuf *out);
 void confinement_json(struct sbuf *out);

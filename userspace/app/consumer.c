@@ -10,16 +10,14 @@
 #include "base/pace.h"
 #include "base/priority.h"
 
-#define IDLE_PASSES    20		     /* without a record, before going to sleep */
-#define SLEEP_NS       (200 * NSEC_PER_MSEC) /* even asleep: chunks may be due */
-#define BUSY_BACKLOG   8		     /* a ring filled to one eighth is drained again at once */
-#define CLOCK_EVERY_NS NSEC_PER_SEC
+#define IDLE_PASSES  20			   /* without a record, before going to sleep */
+#define SLEEP_NS     (200 * NSEC_PER_MSEC) /* even asleep: chunks may be due */
+#define BUSY_BACKLOG 8			   /* a ring filled to one eighth is drained again at once */
 
 struct consumer {
 	struct session *session;
 	uint64_t now_ns;
-	uint64_t clock_due_ns;
-	int64_t unix_minus_mono_ns;
+	struct clock_anchor clock;
 	size_t unpassed; /* records since the last whole pass */
 	unsigned epoch;
 	struct inquiry *inquiry; /* NULL: nobody asked */
@@ -42,14 +40,19 @@ static void consumer_record(void *arg, const struct sh_ev_hdr *record)
 static void consumer_clock(struct consumer *c)
 {
 	struct session *s = c->session;
-	if (c->now_ns < c->clock_due_ns)
+	struct clock_reading now = clock_read();
+	int64_t step;
+	enum clock_move move = clock_anchor_update(&c->clock, &now, &step);
+	if (move == CLOCK_AS_BEFORE)
 		return;
-	int64_t offset = c->unix_minus_mono_ns = clock_mono_to_unix_ns();
+	if (move == CLOCK_STEPPED)
+		log_info("the wall clock went %s by %.3f s against the monotonic one: it was set, or the machine slept",
+			 step < 0 ? "back" : "on", (double)(step < 0 ? -step : step) / NSEC_PER_SEC);
+	int64_t offset = c->clock.unix_minus_mono_ns;
 	kernel_shared(s->kernel)->unix_minus_mono_ns = (uint64_t)offset;
 	flow_set_clock(s->flow, offset);
 	if (s->recorder)
 		recorder_clock(s->recorder, offset);
-	c->clock_due_ns = c->now_ns + CLOCK_EVERY_NS;
 }
 
 /* `moment`: asked for before this pass began. */
@@ -97,7 +100,7 @@ static bool consumer_pass(struct consumer *c)
 	c->unpassed += cnt;
 	probe_metrics_tick(&s->probe_metrics, c->now_ns, false, session_statsd_port(s));
 	kernel_inject_pass(s->kernel);
-	pipeline_pass(s->pipeline, c->now_ns, c->unix_minus_mono_ns);
+	pipeline_pass(s->pipeline, c->now_ns, c->clock.unix_minus_mono_ns);
 	if (pass.whole) {
 		flow_pass(s->flow, c->now_ns);
 		if (s->recorder && c->unpassed)

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "app/confinement.h"
 #include "app/session_private.h"
 #include "app/summary.h"
 #include "base/cleanup.h"
@@ -265,9 +266,11 @@ void status_json(const struct status *st, struct sbuf *out)
 		  ",\"in_flight\":%" PRId64 ",\"processes\":%u,\"probes\":%zu,\"probed_functions\":%u,"
 		  "\"known_functions\":%u,\"skipped\":%u,"
 		  "\"probes_off\":%u,\"probe_cost_ms\":%.3f,\"link\":\"%s\"",
-		  a.unaccounted, processes.live, s->options.list->order.cnt, plan.functions, plan.held, plan.skipped, st->off,
-		  (double)st->probe_cost_ns / NSEC_PER_MSEC, link_kind_names[s->link]);
+		  a.unaccounted, processes.live, s->options.list->order.cnt, plan.functions, plan.held, plan.skipped,
+		  st->off, (double)st->probe_cost_ns / NSEC_PER_MSEC, link_kind_names[s->link]);
 	json_exporters(s, out);
+	sbuf_addc(out, ',');
+	confinement_status_json(out);
 	sbuf_addf(out, ",\"config\":{\"file\":");
 	sbuf_add_json(out, sv_of(s->options.config));
 	sbuf_addf(out, ",\"good\":%s,\"reloads\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"error\":",

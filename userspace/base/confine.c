@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -27,6 +28,10 @@
 #endif
 
 static unsigned chosen;
+static unsigned main_took;
+/* A worker starts when it likes. */
+#define ANY_WORKER (CONFINE_ALL + 1)
+static atomic_uint workers_took;
 static char paths[CONFINE_MAX_PATHS][PATH_MAX];
 static unsigned path_cnt; /* CONFINE_MAX_PATHS + 1: too many */
 static pthread_mutex_t path_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -329,6 +334,21 @@ void confine_main(uint64_t keep, unsigned *ret_parts, struct sbuf *err)
 {
 	*ret_parts = part_taken(CONFINE_CAPABILITIES, keep, err) ? CONFINE_CAPABILITIES : 0;
 	*ret_parts |= part_taken(CONFINE_SECCOMP, 0, err) ? CONFINE_SECCOMP : 0;
+	main_took = *ret_parts;
+}
+
+unsigned confine_taken(bool by_workers)
+{
+	return by_workers ? workers_took & CONFINE_ALL : main_took;
+}
+
+/* Worker by worker: what one of them could not take is not said to be taken. */
+static void note_worker(unsigned parts)
+{
+	unsigned before = workers_took;
+	while (!atomic_compare_exchange_weak(&workers_took, &before,
+					     before ? before & (parts | ANY_WORKER) : parts | ANY_WORKER))
+		;
 }
 
 void confine_worker(const char *name)
@@ -341,6 +361,7 @@ void confine_worker(const char *name)
 	unsigned parts = part_taken(CONFINE_CAPABILITIES, keep, &err) ? CONFINE_CAPABILITIES : 0;
 	parts |= part_taken(CONFINE_LANDLOCK, 0, &err) ? CONFINE_LANDLOCK : 0;
 	parts |= part_taken(CONFINE_SECCOMP, 0, &err) ? CONFINE_SECCOMP : 0;
+	note_worker(parts);
 	log_debug("thread %s is confined:%s%s%s%s%s%s", name,
 		  parts & CONFINE_CAPABILITIES ? keep ? " CAP_DAC_OVERRIDE alone," : " no capabilities," : "",
 		  parts & CONFINE_LANDLOCK ? " Landlock," : "", parts & CONFINE_SECCOMP ? " seccomp" : "",

@@ -56,6 +56,8 @@ bool confine_needs_override(uint64_t keep, const char **ret_path);
 /* What the first thread gives up: *ret_parts is what was taken, err has a sentence per chosen part that could not be.
  * `keep`: capabilities. */
 void confine_main(uint64_t keep, unsigned *ret_parts, struct sbuf *err);
+/* The parts that were taken: of the first thread; of workers, by all of them so far (none: 0). */
+unsigned confine_taken(bool by_workers);
 /* What a thread gives up that only talks to receivers. Says at debug level what cannot be. */
 void confine_worker(const char *name);
 

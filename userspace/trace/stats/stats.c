@@ -216,6 +216,14 @@ static uint64_t bucket_start(const struct stats *s, const struct span *span, uin
 static void stats_move(struct stats *s, uint64_t now_ns)
 {
 	uint64_t oldest = align(now_ns) - (STATS_OPEN - 1) * STATS_BUCKET_NS;
+	/* The clock was set back: what waits for a time that is far off now goes at once. */
+	if (s->oldest_ns > align(now_ns)) {
+		struct known *k, *next;
+		stats_flush(s);
+		s->oldest_ns = oldest;
+		HASH_ITER (hh, s->processes, k, next)
+			k->last_ns = now_ns;
+	}
 	if (oldest > s->oldest_ns)
 		s->oldest_ns = oldest;
 }
