@@ -12,21 +12,60 @@ import urllib.request
 import agents
 import harness
 import pytest
+import yaml
 
 from conftest import ROOT
+from test_manifests import NEEDED, tracer
 
 pytestmark = pytest.mark.slow
 # The limits that crun and runc would raise need a capability that a build machine may lack.
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
-# deploy/compose.yaml
-LEAST = ("--cap-drop", "all", "--cap-add", "BPF,PERFMON,SYS_PTRACE,DAC_READ_SEARCH", "--security-opt", "seccomp=unconfined",
-         "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp", "-v", "/sys/kernel/btf:/sys/kernel/btf:ro")
+# Unlike Docker's and Kubernetes', podman's read-only root has a writable /run and /dev/shm by itself.
+READ_ONLY = ("--read-only", "--read-only-tmpfs=false")
+CAPABILITY_NUMBERS = {"DAC_READ_SEARCH": 2, "SYS_PTRACE": 19, "PERFMON": 38, "BPF": 39,
+                      "CHECKPOINT_RESTORE": 40}
 NGINX = """daemon off; user root; worker_processes 1; error_log stderr; pid /tmp/nginx.pid;
 events {}
 http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u;
        scgi_temp_path /tmp/s; server { listen 127.0.0.1:%d; root /srv; } }
 """
 REQUESTS = 5
+
+
+def of_compose():
+    """podman's words for the privileges of deploy/compose.yaml."""
+    with open(os.path.join(ROOT, "deploy", "compose.yaml"), encoding="utf-8") as f:
+        service = yaml.safe_load(f)["services"]["spanhound"]
+    words = [*(READ_ONLY if service["read_only"] else ()), "--user", service["user"], "--memory", service["mem_limit"]]
+    words += [w for c in service["cap_drop"] for w in ("--cap-drop", c)] + [w for c in service["cap_add"] for w in ("--cap-add", c)]
+    words += [w for t in service["tmpfs"] for w in ("--tmpfs", t)] + ["--pid", service["pid"], "--network", service["network_mode"]]
+    for option in service["security_opt"]:  # of AppArmor's, a machine without it wants to hear nothing
+        words += [] if "apparmor" in option and not apparmor() else ["--security-opt", option.replace(":true", "").replace(":", "=")]
+    return words + [w for v in service["volumes"] if v.startswith("/sys/") for w in ("-v", v)]
+
+
+def of_kubernetes(name):
+    """podman's words for the privileges of a pod's container, but for its namespaces."""
+    pod, container = tracer(os.path.join(ROOT, "deploy", "kubernetes", name))
+    context, volumes = container["securityContext"], {v["name"]: v for v in pod["volumes"]}
+    words = [*(READ_ONLY if context["readOnlyRootFilesystem"] else ()), "--user", str(context["runAsUser"]),
+             "--memory", container["resources"]["limits"]["memory"].replace("Mi", "m")]
+    words += [w for c in context["capabilities"]["drop"] for w in ("--cap-drop", c)]
+    words += [w for c in context["capabilities"]["add"] for w in ("--cap-add", c)]
+    words += [] if context["allowPrivilegeEscalation"] else ["--security-opt", "no-new-privileges"]
+    words += ["--security-opt", "seccomp=" + context["seccompProfile"]["type"].lower()]
+    words += ["--security-opt", "apparmor=" + context["appArmorProfile"]["type"].lower()] if apparmor() else []
+    for m in container["volumeMounts"]:
+        volume = volumes[m["name"]]
+        if "emptyDir" in volume:
+            words += ["--tmpfs", m["mountPath"]]
+        elif "hostPath" in volume:
+            words += ["-v", f"{volume['hostPath']['path']}:{m['mountPath']}" + (":ro" if m["readOnly"] else "")]
+    return words
+
+
+def apparmor():
+    return os.path.exists("/sys/module/apparmor")
 
 
 class Podman:
@@ -115,7 +154,16 @@ def agent():
     a.stop()
 
 
-def trace(podman, port, agent, out, name, *words):
+def assert_confined(podman, name, capabilities):
+    """It runs with these and nothing else, behind a filter of its own."""
+    with open(f"/proc/{podman.inspect(name, '.State.Pid')}/status", encoding="utf-8") as f:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    wanted = sum(1 << CAPABILITY_NUMBERS[c] for c in capabilities)
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == wanted, status
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", status
+
+
+def trace(podman, port, agent, out, name, *words, while_running=lambda: None, kept=NEEDED):
     """Runs spanhound in a container while requests are made; its spans, once it ended well, and what the Agent was told
     their container is."""
     os.makedirs(out, exist_ok=True)
@@ -128,6 +176,8 @@ def trace(podman, port, agent, out, name, *words):
     harness.wait_for(ready, "spanhound in its container")
     for _ in range(REQUESTS):
         assert asked(port) == b"hello\n"
+    assert_confined(podman, name, kept)
+    while_running()
     podman("kill", "-s", str(int(signal.SIGTERM)), name)
     assert podman("wait", name).strip() == "0", podman.logs(name)
     with open(f"{out}/summary.json", encoding="utf-8") as f:
@@ -148,37 +198,46 @@ def assert_spans(traced, container):
 
 
 def test_for_the_host(podman, app, agent, port, tmp_path):
-    """deploy/kubernetes/daemonset.yaml, deploy/compose.yaml"""
-    spans = trace(podman, port, agent, tmp_path / "out", "host", *LEAST, "--network", "host", "--pid", "host", podman.image,
-                  "attach", "--port", str(port))
+    """deploy/compose.yaml"""
+    spans = trace(podman, port, agent, tmp_path / "out", "host", *of_compose(), podman.image, "attach", "--port", str(port))
     assert_spans(spans, app[1])
 
 
 def test_for_the_host_as_a_daemon(podman, app, agent, port, tmp_path):
-    """By the configuration file; who else listens on this host is left alone."""
+    """deploy/kubernetes/daemonset.yaml, by the configuration file; who else listens on this host is left alone. It can be
+    asked from within its container."""
+    def asked_how_it_is():
+        status = json.loads(podman("exec", "daemon", "/usr/bin/spanhound", "ctl", "status"))
+        assert status["healthy"] and status["processes"] == 2, status  # nginx and its worker
     config = tmp_path / "config.yaml"
     config.write_text(f"targets: [{{port: {port}}}]\n", encoding="utf-8")
-    spans = trace(podman, port, agent, tmp_path / "out", "daemon", *LEAST, "--network", "host", "--pid", "host",
-                  "-v", f"{config}:/etc/spanhound/config.yaml:ro", podman.image, "serve")
+    spans = trace(podman, port, agent, tmp_path / "out", "daemon", *of_kubernetes("daemonset.yaml"), "--network", "host",
+                  "--pid", "host", "-v", f"{config}:/etc/spanhound/config.yaml:ro", podman.image, "serve",
+                  while_running=asked_how_it_is)
     assert_spans(spans, app[1])
 
 
 def test_as_a_sidecar(podman, app, agent, port, tmp_path):
     """deploy/kubernetes/sidecar.yaml: the default configuration, in the application's own PID namespace."""
-    spans = trace(podman, port, agent, tmp_path / "out", "sidecar", *LEAST, "--network", f"container:{app[0]}", "--pid",
-                  f"container:{app[0]}", podman.image, "serve")
+    spans = trace(podman, port, agent, tmp_path / "out", "sidecar", *of_kubernetes("sidecar.yaml"), "--network",
+                  f"container:{app[0]}", "--pid", f"container:{app[0]}", podman.image, "serve")
     assert_spans(spans, app[1])
 
 
 def test_privileged(podman, app, agent, port, tmp_path):
-    """With everything, as well."""
+    """With everything, as well: what is not needed is given up."""
     spans = trace(podman, port, agent, tmp_path / "out", "privileged", "--privileged", "--network", "host", "--pid", "host",
-                  podman.image, "attach", "--port", str(port))
+                  podman.image, "attach", "--port", str(port), kept=NEEDED | {"CHECKPOINT_RESTORE"})
     assert_spans(spans, app[1])
 
 
-def test_without_privilege(podman):
+@pytest.mark.parametrize("words, said", [
+    (("--cap-drop", "all", "--security-opt", "seccomp=unconfined"), "with CAP_BPF and CAP_PERFMON\n"),
+    (("--cap-drop", "all", "--cap-add", "BPF,PERFMON,SYS_PTRACE,DAC_READ_SEARCH"), "without the seccomp filter that is on it"),
+], ids=("capabilities", "filter"))
+def test_without_privilege(podman, words, said, request):
     """What is missing is said, and it ends at once."""
-    podman.run("bare", "--cap-drop", "all", podman.image, "attach", "--name", "nobody")
-    assert podman("wait", "bare").strip() == "1"
-    assert "CAP_BPF" in podman.logs("bare")
+    name = f"bare-{request.node.callspec.id}"
+    podman.run(name, *words, podman.image, "attach", "--name", "nobody")
+    assert podman("wait", name).strip() == "1"
+    assert "CAP_BPF" in podman.logs(name) and said in podman.logs(name), podman.logs(name)

@@ -70,3 +70,6 @@ def test_archive_runs_from_anywhere(make, tmp_path):
     root = os.path.dirname(os.path.dirname(binary))
     for name in ("README.md", "LICENSE", "etc/spanhound/config.yaml", "share/man/man1/spanhound.1", "lib/systemd/system/spanhound.service"):
         assert os.path.exists(os.path.join(root, name)), name
+    with open(os.path.join(root, "lib/systemd/system/spanhound.service"), encoding="utf-8") as f:
+        unit = f.read()
+    assert "\nExecStart=/opt/spanhound/bin/spanhound serve " in unit and "\nExecReload=/bin/kill " in unit, unit
