@@ -277,8 +277,11 @@ int capabilities_choose_link(const struct capabilities *c, struct sbuf *err)
 	if (!is[CAPABILITY_bpf].works) {
 		sbuf_addf(
 			err,
-			"BPF is out of reach (%s): run spanhound as root, in a container with --privileged, or with CAP_BPF and CAP_PERFMON",
-			is[CAPABILITY_bpf].why_not);
+			"BPF is out of reach (%s): run spanhound as root, in a container with --privileged, or with CAP_BPF and CAP_PERFMON%s",
+			is[CAPABILITY_bpf].why_not,
+			prctl(PR_GET_SECCOMP) > 0
+				? ", and without the seccomp filter that is on it (a container's: seccomp=unconfined)"
+				: "");
 		return -EPERM;
 	}
 	if (!is[CAPABILITY_btf].works) {
