@@ -11,15 +11,17 @@ import concurrent.futures
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "2"))
 UNIT_TIMEOUT_S = 300
-EMULATED_TIMEOUT_S = 1500
+EMULATED_TIMEOUT_S = int(os.environ.get("TEST_EMULATED_TIMEOUT", "400"))  # of one program; the longest take a minute
 E2E_TIMEOUT_S = 3600 if os.environ.get("SPANHOUND_SOAK") == "1" else 1500
 GOLDEN_TIMEOUT_S = 300
 PACKAGES_TIMEOUT_S = 900
@@ -47,21 +49,47 @@ class Part:
         return self
 
 
-def run(command, timeout, **kwargs):
-    """(status, output); status None: it had to be killed."""
+def kill_group(pgid):
     try:
-        p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                           timeout=timeout, text=True, errors="replace", **kwargs)
-        return p.returncode, p.stdout
-    except subprocess.TimeoutExpired as e:
-        out = e.stdout.decode(errors="replace") if isinstance(e.stdout, bytes) else e.stdout or ""
-        return None, f"{out}\nkilled after {timeout} s"
+        os.killpg(pgid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+RUNNING = set()  # process groups of run()
+
+
+def run(command, timeout, **kwargs):
+    """(status, output); status None: it had to be killed, with whatever it had started: who still holds the pipe keeps us
+    reading, long after the program itself has ended."""
+    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                         start_new_session=True, text=True, errors="replace", **kwargs)
+    RUNNING.add(p.pid)
+    timed_out = threading.Event()
+
+    def kill():
+        timed_out.set()
+        kill_group(p.pid)
+    watchdog = threading.Timer(timeout, kill)
+    watchdog.start()
+    try:
+        out, _ = p.communicate()
+    finally:
+        watchdog.cancel()
+        RUNNING.discard(p.pid)
+    return (None, f"{out}\nkilled after {timeout} s") if timed_out.is_set() else (p.returncode, out)
 
 
 def run_all(commands, timeout, **kwargs):
     """run() of each, as many at a time as there are CPUs; the results in their order."""
     with concurrent.futures.ThreadPoolExecutor(CPUS) as pool:
-        return list(pool.map(lambda c: run(c, timeout, **kwargs), commands))
+        try:
+            return list(pool.map(lambda c: run(c, timeout, **kwargs), commands))
+        except KeyboardInterrupt:  # they have sessions of their own, which the terminal tells nothing
+            pool.shutdown(wait=False, cancel_futures=True)
+            for pgid in list(RUNNING):
+                kill_group(pgid)
+            raise
 
 
 def binaries(output, folder, prefix):

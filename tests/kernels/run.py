@@ -1,28 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boots kernels of Debian packages in QEMU and runs a part of the e2e tests there. Nothing is installed, on no disk:
-the guest lives in an initramfs of files of this machine. Last line:
+the guest lives in an initramfs of files of this machine. Each result is shown when it is there; at the end a table of the
+kernels, and as the last line
 
     N passed, N failed, N skipped
 
     tests/kernels/run.py --output .output PACKAGE... [-k EXPRESSION] [--command COMMAND]
 
-A package is a name or a pattern of names, of which the newest is taken. Exit status 0 only when nothing failed.
---command runs a shell command in each guest instead of the tests and shows what it said."""
+A package is a name or a pattern of names, of which the newest is taken. Exit status 0 only when nothing failed: a test that
+has no result, because its guest hung or died, has. --command runs a shell command in each guest instead of the tests and
+shows what it said."""
 import argparse
+import datetime
 import fnmatch
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
+import time
 
 import initramfs
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 E2E = os.path.join(os.path.dirname(HERE), "e2e")
 # Emulated, and on a loaded machine; a guest that takes longer hangs.
-GUEST_TIMEOUT_S = int(os.environ.get("TEST_KERNEL_TIMEOUT", "2400"))
+GUEST_TIMEOUT_S = int(os.environ.get("TEST_KERNEL_TIMEOUT", "3600"))
+# Of one test in it; the longest take a third of that.
+TEST_LIMIT_S = int(os.environ.get("TEST_KERNEL_LIMIT", "300"))
 # kvm where the machine really has it; emulation runs everywhere.
 ACCEL = os.environ.get("TEST_KERNEL_ACCEL", "tcg")
 MEMORY_MB = 2048
@@ -62,8 +68,9 @@ class Kernel:
         os.rename(self.image + ".new", self.image)
         os.unlink(os.path.join(self.folder, deb))
 
-    def boot(self, image):
-        """Runs the guest to its end: (None or what went wrong, console, what it wrote to the second serial port)."""
+    def boot(self, image, progress=lambda lines: None):
+        """Runs the guest to its end: (None or what went wrong, console, lines that it wrote to the second serial port).
+        Those are shown to progress as they come."""
         console, results = (os.path.join(self.folder, f) for f in ("console.log", "results"))
         for path in (console, results):
             open(path, "wb").close()
@@ -71,14 +78,29 @@ class Kernel:
                    "-display", "none", "-no-reboot", "-nodefaults", "-kernel", self.image, "-initrd", image,
                    "-serial", f"file:{console}", "-serial", f"file:{results}",
                    "-append", "console=ttyS0 quiet panic=-1 oops=panic"]
-        wrong = None
-        try:
-            subprocess.run(command, timeout=GUEST_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL)
-        except subprocess.TimeoutExpired:
-            wrong = f"the guest did not end within {GUEST_TIMEOUT_S} s"
-        except subprocess.CalledProcessError as e:
-            wrong = f"qemu ended with {e.returncode}"
-        return wrong, *(open(p, encoding="utf-8", errors="replace").read().replace("\r", "") for p in (console, results))
+        end = time.monotonic() + GUEST_TIMEOUT_S
+        lines, seen = [], 0
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL) as qemu:
+            try:
+                while qemu.poll() is None and time.monotonic() < end:
+                    time.sleep(1)
+                    lines = self.read(results).splitlines(keepends=True)
+                    whole = len(lines) - (not lines[-1].endswith("\n") if lines else 0)
+                    progress(lines[seen:whole])
+                    seen = whole
+            finally:
+                wrong = f"the guest did not end within {GUEST_TIMEOUT_S} s" if qemu.poll() is None else None
+                qemu.kill()
+        if not wrong and qemu.returncode:
+            wrong = f"qemu ended with {qemu.returncode}"
+        lines = self.read(results).splitlines(keepends=True)
+        progress(lines[seen:])
+        return wrong, self.read(console), lines
+
+    @staticmethod
+    def read(path):
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read().replace("\r", "")
 
 
 def newest(pattern):
@@ -88,37 +110,75 @@ def newest(pattern):
     return max(names, key=lambda n: [int(x) for x in re.findall(r"\d+", n)], default=None)
 
 
-def read_results(text):
-    """(passed, [(test, text)] failed, [(test, reason)] skipped, {figure: value}) of pytest's junit file."""
-    passed, failed, skipped, figures = 0, [], [], {}
-    for case in ElementTree.fromstring(text).iter("testcase"):
-        test = f"{case.get('classname', '').split('.')[-1]}::{case.get('name')}"
-        bad = case.find("failure") if case.find("failure") is not None else case.find("error")
-        if bad is not None:
-            failed.append((test, f"{bad.get('message', '')}\n{bad.text or ''}"[-MAX_SHOWN:]))
-        elif case.find("skipped") is not None:
-            skipped.append((test, case.find("skipped").get("message", "")))
-        else:
-            passed += 1
-        for p in case.iter("property"):
-            figures[p.get("name")] = p.get("value")
-    return passed, failed, skipped, figures
+class Results:
+    """Of the tests in one guest, from what it wrote (guest.py)."""
+
+    def __init__(self, release):
+        self.release = release
+        self.selected = []
+        self.done = {}  # test: what guest.py wrote at its end
+        self.under_way = None
+        self.start = time.monotonic()
+        self.seconds = 0.0
+
+    def add(self, lines):
+        for line in lines:
+            try:
+                got = json.loads(line)
+            except ValueError:  # cut off where the guest died
+                continue
+            if "selected" in got:
+                self.selected = got["selected"]
+                print(f"  {self.release}: {len(self.selected)} tests, after {time.monotonic() - self.start:.0f} s", flush=True)
+            elif "begin" in got:
+                self.under_way = got["begin"]
+            else:
+                self.done[got["test"]] = got
+                self.under_way = None
+                print(f"  {self.release}: {got['outcome']:7} {got['seconds']:6.1f} s  {got['test']}", flush=True)
+
+    def end(self, wrong, console):
+        """Who has no result has failed."""
+        self.seconds = time.monotonic() - self.start
+        if not self.selected:
+            self.selected = ["(guest)"]
+        for test in self.selected:
+            if test not in self.done:
+                said = "it hung, or its process died" if test == self.under_way or not wrong else "no result"
+                self.done[test] = {"outcome": "failed", "text": f"{said}; {wrong or 'the guest ended'}; console:\n{console[-MAX_SHOWN:]}"
+                                   if test in (self.under_way, self.selected[0]) else f"{said}; {wrong or 'the guest ended'}"}
+
+    def of(self, outcome):
+        return [(t, d) for t, d in self.done.items() if d["outcome"] == outcome]
+
+    def counts(self):
+        return [len(self.of(o)) for o in ("passed", "failed", "skipped")]
+
+    def show(self):
+        for test, d in self.done.items():
+            for name, value in d.get("figures", {}).items():
+                print(f"    {name:60} {value}")
+        for test, d in self.of("failed"):
+            print(f"\nFAILED {self.release}: {test}\n    " + d["text"].strip().replace("\n", "\n    "))
+        reasons = [d["text"] for _, d in self.of("skipped")]
+        for reason in sorted(set(reasons)):
+            print(f"    skipped {reasons.count(reason)}: {reason}")
 
 
 def run_tests(kernel, image):
-    wrong, console, results = kernel.boot(image)
-    try:
-        passed, failed, skipped, figures = read_results(results)
-    except ElementTree.ParseError:
-        passed, failed, skipped, figures = 0, [("(guest)", (wrong or "no results") + "\n" + console[-MAX_SHOWN:])], [], {}
-    print(f"\n  {kernel.release}: {passed} passed, {len(failed)} failed, {len(skipped)} skipped", flush=True)
-    for name, value in figures.items():
-        print(f"    {name:60} {value}")
-    for test, text in failed:
-        print(f"\nFAILED {kernel.release}: {test}\n    " + text.strip().replace("\n", "\n    "))
-    for reason in sorted({r for _, r in skipped}):
-        print(f"    skipped {sum(r == reason for _, r in skipped)}: {reason}")
-    return passed, len(failed), len(skipped)
+    results = Results(kernel.release)
+    wrong, console, _ = kernel.boot(image, results.add)
+    results.end(wrong, console)
+    results.show()
+    return results
+
+
+def show_table(kernels):
+    """As the README has it."""
+    today = datetime.date.today().isoformat()
+    print("\n| kernel | date | passed | failed | skipped | minutes |\n| --- | --- | --- | --- | --- | --- |")
+    for r in kernels:
+        print(f"| {r.release} | {today} | " + " | ".join(map(str, r.counts())) + f" | {r.seconds / 60:.0f} |")
 
 
 def main():
@@ -130,9 +190,10 @@ def main():
     o = options.parse_args()
     folder = os.path.join(os.path.abspath(o.output), "kernels")
     os.makedirs(folder, exist_ok=True)
-    command = o.command or initramfs.pytest_command(o.output, E2E, TESTS, " ".join(o.k.split()))
+    command = o.command or initramfs.pytest_command(o.output, E2E, TESTS, " ".join(o.k.split()), TEST_LIMIT_S)
     image = initramfs.build(os.path.join(folder, "initramfs.cpio"), o.output, E2E, command)
-    total = [0, 0, 0]
+    start = time.monotonic()
+    total, kernels = [0, 0, 0], []
     for pattern in o.packages:
         package = newest(pattern)
         if not package:
@@ -143,11 +204,14 @@ def main():
         kernel.fetch()
         if o.command:
             wrong, console, results = kernel.boot(image)
-            print(f"== {kernel.release}\n{console}{results}" + (wrong or ""))
+            print(f"== {kernel.release}\n{console}{''.join(results)}" + (wrong or ""))
             total[1 if wrong else 0] += 1
         else:
-            total = [a + b for a, b in zip(total, run_tests(kernel, image))]
-    print(f"\n{total[0]} passed, {total[1]} failed, {total[2]} skipped")
+            kernels.append(run_tests(kernel, image))
+            total = [a + b for a, b in zip(total, kernels[-1].counts())]
+    show_table(kernels)
+    print(f"\n{time.monotonic() - start:.0f} s")
+    print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
     return 1 if total[1] else 0
 
 

@@ -39,7 +39,7 @@ def test_content(deb):
 
 def test_dependencies(deb):
     depends = run("dpkg-deb", "-f", deb, "Depends")
-    for library in ("libc6", "libbpf1", "libcurl4", "libfyaml0"):
+    for library in ("libc6", "libbpf1", "libcurl4", "libfyaml0", "libseccomp2"):
         assert library in depends, depends
     assert not re.search("@[A-Z]+@", run("dpkg-deb", "-I", deb))
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
 
@@ -14,6 +15,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 IMAGE_MAX_SZ = 30 << 20
+GLIBC_MAX = 34  # 2.34, as the README says
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,8 @@ def test_archive_runs_from_anywhere(make, tmp_path):
     ours = [p for p in paths if os.path.realpath(p).startswith(str(tmp_path))]
     system = {os.path.basename(p) for p in paths} - {os.path.basename(p) for p in ours}
     assert len(ours) > 10 and system <= {"libc.so.6", "libm.so.6", "libresolv.so.2", "libdl.so.2", "libpthread.so.0"}, system
+    symbols = subprocess.run(["objdump", "-T", binary, *ours], capture_output=True, text=True).stdout
+    assert max(int(v) for v in re.findall(r"\(?GLIBC_2\.(\d+)", symbols)) <= GLIBC_MAX
     root = os.path.dirname(os.path.dirname(binary))
     for name in ("README.md", "LICENSE", "etc/spanhound/config.yaml", "share/man/man1/spanhound.1", "lib/systemd/system/spanhound.service"):
         assert os.path.exists(os.path.join(root, name)), name

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -291,7 +292,8 @@ void ring_set_wait(struct ring_set *s, uint64_t timeout_ns)
 	struct epoll_event e[8];
 	uint64_t n;
 	struct timespec t = {(time_t)(timeout_ns / NSEC_PER_SEC), (long)(timeout_ns % NSEC_PER_SEC)};
-	int cnt = epoll_pwait2(s->epoll_fd, e, 8, &t, NULL);
+	/* glibc has a function for it since 2.35, and distributions that are in use have 2.34. */
+	int cnt = (int)syscall(SYS_epoll_pwait2, s->epoll_fd, e, 8, &t, NULL, 0);
 	s->stats.wakeups += cnt > 0;
 	for (int i = 0; i < cnt; i++)
 		if (e[i].data.fd == s->wake_fd && read(s->wake_fd, &n, sizeof(n)) < 0)
