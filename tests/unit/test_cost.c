@@ -224,6 +224,7 @@ int main(void)
 
 int main(void)
 {
+	puts("1..1\nok 1 - the_kernel_agrees # SKIP costs of x86-64 instructions");
 	return 0;
 }
 

@@ -31,12 +31,8 @@ static void minor_is(const char *bytes, size_t len, unsigned minor, unsigned off
 {
 	struct elf *elf = with_info(bytes, len, ".go.buildinfo");
 	assert_int_equal(golang_minor(elf), minor);
-#ifdef __x86_64__
-	assert_int_equal(golang_goid_offset(elf), offset);
-#else
-	(void)offset;
-	assert_int_equal(golang_goid_offset(elf), 0);
-#endif
+	/* The compiler here may be another machine's than we are. */
+	assert_int_equal(golang_goid_offset(elf), elf->machine == EM_X86_64 ? offset : 0);
 	elf_close(elf);
 }
 
