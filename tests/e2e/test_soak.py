@@ -257,6 +257,67 @@ def test_everything_at_once(spanhound, background, hot, nginx, agent, tmp_path, 
     wait_for(lambda: harness.are_gone(objects), "programs, maps and links to be gone")
 
 
+@pytest.mark.soak
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_restart_under_load(tmp_path, hot, record_property):
+    """What is not seen between the end of one daemon and the next one's first span, and that the first leaves nothing."""
+    h = hot(2, 5000).go()
+    gaps = []
+    for i in range(6):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        config = write(folder, "config.yaml", f"targets:\n  - pid: {h.pid}\nprobes:\n  - function: p_hot\n")
+        s = harness.Spanhound(str(folder), "-c", config, command="serve")
+        wait_for(lambda: len(harness.read_spans_so_far(s.spans_path)) > 100, "spans")
+        objects = harness.kernel_objects_of(s.pid)
+        s.process.send_signal(signal.SIGTERM)
+        r = s.result(status=None)
+        if i:
+            gaps.append(min(x["start"] for x in r.spans) - last)
+        last = max(x["start"] + x["duration"] for x in r.spans)
+        wait_for(lambda: harness.are_gone(objects), "programs, maps and links to be gone")
+    h.stop()
+    gaps_ms = [round(g / 1e6) for g in gaps]
+    record_property("gaps_ms", gaps_ms)
+    print(json.dumps({"gaps_ms": gaps_ms}))
+    assert min(gaps_ms) <= 1000, gaps_ms
+
+
+@pytest.mark.soak
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_idle(spanhound, background, hot, tmp_path, record_property):
+    """20 of 300 processes are traced and nothing happens: what that costs."""
+    for _ in range(280):
+        background("sleep", "1000")
+    waiting = [hot(1, 100) for _ in range(20)]
+    config = write(tmp_path, "config.yaml", f"targets:\n  - pid: [{', '.join(str(h.pid) for h in waiting)}]\nprobes:\n  - function: p_hot\n")
+    s = spanhound("-c", config, "--export", "json:/dev/null", export=False, command="serve")
+
+    def spent():
+        """(ns on a CPU, times it was woken) of all its threads."""
+        cpu = woken = 0
+        for tid in os.listdir(f"/proc/{s.pid}/task"):
+            with open(f"/proc/{s.pid}/task/{tid}/schedstat", encoding="ascii") as f:
+                cpu += int(f.read().split()[0])
+            with open(f"/proc/{s.pid}/task/{tid}/status", encoding="ascii") as f:
+                woken += next(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt_switches:"))
+        return cpu, woken
+
+    time.sleep(10)
+    before, start = spent(), time.monotonic()
+    time.sleep(60)
+    after, seconds = spent(), time.monotonic() - start
+    report = {"cpu_percent": round((after[0] - before[0]) / seconds / 1e7, 3), "wakeups_per_second": round((after[1] - before[1]) / seconds, 1),
+              "rss_kib": state_of(s.pid)[0]}
+    for key, value in report.items():
+        record_property(key, value)
+    print(json.dumps(report))
+    s.stop(signal.SIGTERM, status=None)
+    assert report["cpu_percent"] <= 0.2, report
+
+
 def wrk_account(said):
     """(requests, lines about errors) of what wrk says at its end."""
     done = re.search(r"(\d+) requests in ", said)

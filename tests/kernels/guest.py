@@ -14,11 +14,11 @@ import os
 import sys
 
 # Until then a test that ran into its time limit has stopped what it had started.
-GRACE_S = 120
+GRACE_S = int(os.environ.get("SPANHOUND_TEST_GRACE", "120"))
 MAX_TEXT = 4000
 RESULTS = os.environ.get("SPANHOUND_RESULTS", os.devnull)
 DONE = os.environ.get("SPANHOUND_DONE", "/tmp/done")
-LIMIT_S = int(os.environ.get("SPANHOUND_TEST_LIMIT", "300"))
+LIMIT_S = int(os.environ.get("SPANHOUND_TEST_LIMIT", "600"))
 
 reports = {}
 
