@@ -242,7 +242,7 @@ test-emulated: $(O)/spanhound unit
 TEST_KERNEL_DEBS ?= linux-image-6.1.0-*[0-9]-amd64-unsigned linux-image-6.12.*[0-9]-amd64-unsigned
 .PHONY: test-kernels
 test-kernels: deps-kernels
-	@$(MAKE) --no-print-directory $(O)/spanhound programs $(VENV)/.done
+	@$(MAKE) --no-print-directory WERROR=1 $(O)/spanhound programs $(VENV)/.done
 	@$(VENV)/bin/python tests/kernels/run.py --output $(O) $(foreach d,$(TEST_KERNEL_DEBS),'$d')
 
 .PHONY: bench
