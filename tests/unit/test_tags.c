@@ -192,6 +192,59 @@ static void most_specific_wins(void **state)
 	tags_release(&t);
 }
 
+/* What spans of one function share is put together once; whatever comes between, each span has its own. */
+static void shared_by_many(void **state)
+{
+	(void)state;
+	static const struct tag one[] = {{SV("component"), SV("one")}}, two[] = {{SV("component"), SV("two")}};
+	struct tag over[] = {{SV("team"), SV("mine")}}, order[] = {{SV("manual.keep"), SV("1")}};
+	struct span spans[] = {
+		{.span_id = 1, .shared_tags = one, .shared_tag_cnt = 1},
+		{.span_id = 2, .shared_tags = one, .shared_tag_cnt = 1},
+		{.span_id = 3, .shared_tags = one, .shared_tag_cnt = 1, .tags = over, .tag_cnt = 1},
+		{.span_id = 4, .shared_tags = one, .shared_tag_cnt = 1},
+		{.span_id = 5, .shared_tags = one, .shared_tag_cnt = 1, .service = SV("db")},
+		{.span_id = 6, .shared_tags = one, .shared_tag_cnt = 1},
+		{.span_id = 7, .shared_tags = two, .shared_tag_cnt = 1},
+		{.span_id = 8, .shared_tags = two, .tags = order, .tag_cnt = 1},
+		{.span_id = 9, .shared_tags = two, .shared_tag_cnt = 1},
+	};
+	struct chunk c = {.trace_lo = 1, .process = &shop, .spans = spans, .span_cnt = 9, .manual = 1};
+	struct tags t = {0};
+	tags_start(&t, &c);
+	uint32_t ids[9];
+	for (uint32_t i = 0; i < 9; i++) {
+		tags_of(&t, i);
+		ids[i] = t.common.id;
+		const char *component = meta(&t, "component");
+		if (spans[i].shared_tag_cnt)
+			assert_ptr_equal(component, spans[i].shared_tags[0].value.data);
+		else
+			assert_null(component);
+		assert_string_equal(meta(&t, "team"), i == 2 ? "mine" : "core");
+		assert_string_equal(meta(&t, "env"), "prod");
+		assert_int_equal(meta(&t, "version") == NULL, i == 4);
+		assert_null(meta(&t, "manual.keep"));
+		size_t sz = 0;
+		vec_foreach (m, &t.meta)
+			sz += m->key.len + m->value.len;
+		assert_true(sz <= t.meta_sz);
+	}
+	/* One id is one set of tags. */
+	assert_true(ids[0] && ids[0] == ids[1]);
+	assert_int_equal(ids[2], 0);
+	assert_true(ids[3] && ids[3] != ids[0]);
+	assert_true(ids[4] && ids[4] != ids[3]);
+	assert_true(ids[5] && ids[5] != ids[4] && ids[5] != ids[0]);
+	assert_true(ids[6] != ids[5] && ids[6]);
+	assert_true(ids[8] && ids[8] != ids[6]);
+	tags_start(&t, &c);
+	tags_of(&t, 0);
+	for (int i = 0; i < 9; i++)
+		assert_int_not_equal(t.common.id, ids[i]);
+	tags_release(&t);
+}
+
 static void presented_as(void **state)
 {
 	(void)state;
@@ -329,15 +382,11 @@ static void orders_are_not_sent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(placement),
-		cmocka_unit_test(mapped_service),
-		cmocka_unit_test(nothing_is_known),
-		cmocka_unit_test(several_roots),
-		cmocka_unit_test(most_specific_wins),
-		cmocka_unit_test(presented_as),
-		cmocka_unit_test(decision),
-		cmocka_unit_test(decision_texts),
-		cmocka_unit_test(orders_are_not_sent),
+		cmocka_unit_test(placement),	      cmocka_unit_test(mapped_service),
+		cmocka_unit_test(nothing_is_known),   cmocka_unit_test(several_roots),
+		cmocka_unit_test(most_specific_wins), cmocka_unit_test(shared_by_many),
+		cmocka_unit_test(presented_as),	      cmocka_unit_test(decision),
+		cmocka_unit_test(decision_texts),     cmocka_unit_test(orders_are_not_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

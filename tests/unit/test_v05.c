@@ -50,6 +50,81 @@ static void reference_bytes(void **state)
 	tags_release(&t);
 }
 
+static struct sbuf encoded(struct span *spans, uint32_t cnt, enum payload_format format)
+{
+	struct chunk c = {.trace_lo = 1, .process = &web, .spans = spans, .span_cnt = cnt};
+	struct tags t = {0};
+	struct payload *p = payload_new(&web, false, format);
+	assert_int_equal(payload_add(p, &t, &c, 0), 0);
+	struct sbuf body = joined(p);
+	payload_free(p);
+	tags_release(&t);
+	return body;
+}
+
+/* Tags that spans have in common are encoded once. The bytes are those of spans of which each has them from elsewhere. */
+static void common_tags(void **state)
+{
+	(void)state;
+	static const struct tag shared[] = {{SV("component"), SV("caf\xe9")},
+					    {SV("kind"), SV("a longer value than most")}};
+	struct tag copies[40][2], own[] = {{SV("id"), SV("1")}, {SV("kind"), SV("mine")}};
+	struct span spans[40] = {0}, apart[40];
+	srand(5);
+	for (int round = 0; round < 200; round++) {
+		for (int i = 0; i < 40; i++) {
+			spans[i] = (struct span){.span_id = (uint64_t)i + 1,
+						 .name = SV("n"),
+						 .shared_tags = shared,
+						 .shared_tag_cnt = 2,
+						 .tags = own,
+						 .tag_cnt = (uint16_t)(rand() % 3),
+						 .service = rand() % 4 ? SV("") : SV("other")};
+			apart[i] = spans[i];
+			memcpy(copies[i], shared, sizeof(shared));
+			apart[i].shared_tags = copies[i];
+		}
+		for (int f = 0; f < 2; f++) {
+			struct sbuf a = encoded(spans, 40, f ? PAYLOAD_V05 : PAYLOAD_V04),
+				    b = encoded(apart, 40, f ? PAYLOAD_V05 : PAYLOAD_V04);
+			assert_int_equal(a.len, b.len);
+			assert_memory_equal(a.data, b.data, a.len);
+			sbuf_release(&a);
+			sbuf_release(&b);
+		}
+	}
+}
+
+/* A string is told by what it is, not by where it lies. */
+static void other_text_in_the_same_place(void **state)
+{
+	(void)state;
+	struct tags t = {0};
+	struct packer body = {0};
+	struct v05_strings strings = {0};
+	char name[40] = "";
+	for (size_t len = 1; len < sizeof(name); len++) {
+		for (size_t i = 0; i < 3 * len; i++) {
+			memset(name, 'x', len);
+			name[i % len] = i < len ? 'a' : i < 2 * len ? 'b' : 'a';
+			struct span s = {.span_id = 1, .name = {name, len}};
+			struct chunk c = {.trace_lo = 1, .process = &web, .spans = &s, .span_cnt = 1};
+			body.len = 0;
+			assert_int_equal(v05_chunk(&body, &strings, &t, &c), 0);
+			/* An array of one, of twelve; the service; its name. */
+			struct reader r = {(const unsigned char *)body.data + 2,
+					   (const unsigned char *)body.data + body.len};
+			pass_over(&r);
+			const struct v05_string *e = &strings.list.data[expect(&r, 'i')];
+			assert_int_equal(e->len, len);
+			assert_memory_equal(strings.text.data + e->at, name, len);
+		}
+	}
+	packer_release(&body);
+	v05_strings_release(&strings);
+	tags_release(&t);
+}
+
 /* Random spans, in three payloads: v0.4, v0.5, and v0.5 that becomes v0.4. The first and the last are the same bytes.
  */
 static void same_as_v04(void **state)
@@ -274,8 +349,10 @@ static void bounded_v05(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reference_bytes), cmocka_unit_test(same_as_v04), cmocka_unit_test(many_strings),
-		cmocka_unit_test(damaged),	   cmocka_unit_test(bounded_v04), cmocka_unit_test(bounded_v05),
+		cmocka_unit_test(reference_bytes), cmocka_unit_test(same_as_v04),
+		cmocka_unit_test(common_tags),	   cmocka_unit_test(other_text_in_the_same_place),
+		cmocka_unit_test(many_strings),	   cmocka_unit_test(damaged),
+		cmocka_unit_test(bounded_v04),	   cmocka_unit_test(bounded_v05),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

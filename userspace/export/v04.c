@@ -25,12 +25,11 @@ static size_t texts_max(const struct tag *texts, size_t cnt)
 	return sz;
 }
 
-static char *put_texts(char *at, const struct tag *texts, size_t cnt, struct sbuf *text)
+static char *put_pairs(char *at, const struct tag *texts, size_t cnt, struct sbuf *text)
 {
-	put_map(&at, cnt);
 	for (size_t i = 0; i < cnt; i++) {
-		put_sv(&at, texts[i].key, text);
-		put_sv(&at, texts[i].value, text);
+		at = pack_text(at, texts[i].key, text);
+		at = pack_text(at, texts[i].value, text);
 	}
 	return at;
 }
@@ -59,16 +58,17 @@ static char *put_link(char *at, const struct span_link *l, struct sbuf *text)
 {
 	put_map(&at, 2 + (l->attribute_cnt > 0) + (l->trace_hi > 0));
 	put_key(&at, "trace_id");
-	put_uint64(&at, l->trace_lo);
+	at = pack_u64(at, l->trace_lo);
 	put_key(&at, "span_id");
-	put_uint64(&at, l->span_id);
+	at = pack_u64(at, l->span_id);
 	if (l->attribute_cnt) {
 		put_key(&at, "attributes");
-		at = put_texts(at, l->attributes, l->attribute_cnt, text);
+		put_map(&at, l->attribute_cnt);
+		at = put_pairs(at, l->attributes, l->attribute_cnt, text);
 	}
 	if (l->trace_hi) {
 		put_key(&at, "trace_id_high");
-		put_uint64(&at, l->trace_hi);
+		at = pack_u64(at, l->trace_hi);
 	}
 	return at;
 }
@@ -81,7 +81,7 @@ static char *put_value(char *at, const struct event_attribute *v, struct sbuf *t
 	switch (v->type) {
 	case EVENT_TEXT:
 		put_key(&at, "string_value");
-		put_sv(&at, v->text, text);
+		at = pack_text(at, v->text, text);
 		break;
 	case EVENT_BOOL:
 		put_key(&at, "bool_value");
@@ -92,7 +92,7 @@ static char *put_value(char *at, const struct event_attribute *v, struct sbuf *t
 		break;
 	case EVENT_INT:
 		put_key(&at, "int_value");
-		put_int64(&at, v->integer);
+		at = pack_i64(at, v->integer);
 		break;
 	case EVENT_DOUBLE:
 		put_key(&at, "double_value");
@@ -105,15 +105,15 @@ static char *put_event(char *at, const struct span_event *e, struct sbuf *text)
 {
 	put_map(&at, 2 + (e->attribute_cnt > 0));
 	put_key(&at, "name");
-	put_sv(&at, e->name, text);
+	at = pack_text(at, e->name, text);
 	put_key(&at, "time_unix_nano");
-	put_int64(&at, e->time_ns);
+	at = pack_i64(at, e->time_ns);
 	if (e->attribute_cnt) {
 		put_key(&at, "attributes");
 		put_map(&at, e->attribute_cnt);
 	}
 	for (uint16_t i = 0; i < e->attribute_cnt; i++) {
-		put_sv(&at, e->attributes[i].key, text);
+		at = pack_text(at, e->attributes[i].key, text);
 		at = put_value(at, &e->attributes[i], text);
 	}
 	return at;
@@ -151,7 +151,7 @@ static size_t span_max(const struct v04_fields *f)
 {
 	size_t sz = SPAN_FIXED + PACKER_STR_MAX(f->service) + PACKER_STR_MAX(f->name) + PACKER_STR_MAX(f->resource) +
 		    PACKER_STR_MAX(f->type);
-	sz += texts_max(f->meta, f->meta_cnt);
+	sz += 2 * PACKER_HEAD_MAX * f->meta_cnt + PACKER_TEXT_MAX(f->meta_sz);
 	for (size_t i = 0; i < f->metric_cnt; i++)
 		sz += PACKER_STR_MAX(f->metrics[i].key) + PACKER_NUMBER_MAX;
 	if (f->annex)
@@ -159,51 +159,79 @@ static size_t span_max(const struct v04_fields *f)
 	return sz;
 }
 
-static char *put_maps(char *at, const struct v04_fields *f, struct sbuf *text)
+/* Tags that many spans of a chunk have in common, as the first of them has them in the buffer. */
+struct written {
+	uint32_t id; /* tags.common.id; 0: nothing yet */
+	size_t at, len;
+};
+
+static char *put_common(struct packer *p, char *at, const struct tags *t, struct written *w)
 {
-	if (f->meta_cnt) {
-		put_key(&at, "meta");
-		at = put_texts(at, f->meta, f->meta_cnt, text);
+	if (w->id == t->common.id) {
+		memcpy(at, p->data + w->at, w->len);
+		return at + w->len;
 	}
+	char *end = put_pairs(at, t->meta.data, t->common.cnt, &p->text);
+	*w = (struct written){t->common.id, (size_t)(at - p->data), (size_t)(end - at)};
+	return end;
+}
+
+static inline char *put_meta(struct packer *p, char *at, const struct v04_fields *f, const struct tags *t,
+			     struct written *w)
+{
+	size_t common = t && t->common.id ? t->common.cnt : 0;
+	put_key(&at, "meta");
+	put_map(&at, f->meta_cnt);
+	if (common)
+		at = put_common(p, at, t, w);
+	return put_pairs(at, f->meta + common, f->meta_cnt - common, &p->text);
+}
+
+static char *put_metrics(char *at, const struct v04_fields *f, struct sbuf *text)
+{
 	if (f->metric_cnt) {
 		put_key(&at, "metrics");
 		put_map(&at, f->metric_cnt);
 		for (size_t i = 0; i < f->metric_cnt; i++) {
-			put_sv(&at, f->metrics[i].key, text);
+			at = pack_text(at, f->metrics[i].key, text);
 			put_double(&at, f->metrics[i].value);
 		}
 	}
 	return at;
 }
 
-static inline __attribute__((always_inline)) bool span_put(struct packer *p, const struct v04_fields *f)
+/* `t`, `w`: of a span that has its tags from there; else NULL. */
+static inline __attribute__((always_inline)) bool span_put(struct packer *p, const struct v04_fields *f,
+							   const struct tags *t, struct written *w)
 {
 	char *at = packer_reserve(p, span_max(f));
 	if (!at)
 		return false;
 	put_map(&at, 9 + (f->meta_cnt > 0) + (f->metric_cnt > 0) + (f->type.len > 0) + annex_fields(f));
 	put_key(&at, "service");
-	put_sv(&at, f->service, &p->text);
+	at = pack_text(at, f->service, &p->text);
 	put_key(&at, "name");
-	put_sv(&at, f->name, &p->text);
+	at = pack_text(at, f->name, &p->text);
 	put_key(&at, "resource");
-	put_sv(&at, f->resource, &p->text);
+	at = pack_text(at, f->resource, &p->text);
 	put_key(&at, "trace_id");
-	put_uint64(&at, f->trace_id);
+	at = pack_u64(at, f->trace_id);
 	put_key(&at, "span_id");
-	put_uint64(&at, f->span_id);
+	at = pack_u64(at, f->span_id);
 	put_key(&at, "parent_id");
-	put_uint64(&at, f->parent_id);
+	at = pack_u64(at, f->parent_id);
 	put_key(&at, "start");
-	put_int64(&at, f->start);
+	at = pack_i64(at, f->start);
 	put_key(&at, "duration");
-	put_int64(&at, f->duration);
+	at = pack_i64(at, f->duration);
 	put_key(&at, "error");
 	put_int32(&at, f->error);
-	at = put_maps(at, f, &p->text);
+	if (f->meta_cnt)
+		at = put_meta(p, at, f, t, w);
+	at = put_metrics(at, f, &p->text);
 	if (f->type.len) {
 		put_key(&at, "type");
-		put_sv(&at, f->type, &p->text);
+		at = pack_text(at, f->type, &p->text);
 	}
 	if (f->annex)
 		at = put_annex(at, f, &p->text);
@@ -213,10 +241,10 @@ static inline __attribute__((always_inline)) bool span_put(struct packer *p, con
 
 int v04_span(struct packer *p, const struct v04_fields *f)
 {
-	return span_put(p, f) ? 0 : -ENOMEM;
+	return span_put(p, f, NULL, NULL) ? 0 : -ENOMEM;
 }
 
-static bool chunk_span(struct packer *p, struct tags *t, uint32_t i)
+static bool chunk_span(struct packer *p, struct tags *t, struct written *w, uint32_t i)
 {
 	const struct chunk *c = t->chunk;
 	const struct span *s = &c->spans[i];
@@ -236,15 +264,17 @@ static bool chunk_span(struct packer *p, struct tags *t, uint32_t i)
 		.metrics = t->metrics.data,
 		.meta_cnt = t->meta.cnt,
 		.metric_cnt = t->metrics.cnt,
+		.meta_sz = t->meta_sz,
 		.annex = s->annex,
 		.native_events = !t->events_as_tag,
 	};
-	return !t->failed && span_put(p, &f);
+	return !t->failed && span_put(p, &f, t, w);
 }
 
 int v04_chunk(struct packer *p, struct tags *t, const struct chunk *c)
 {
 	size_t before = p->len;
+	struct written w = {0};
 	tags_start(t, c);
 	char *at = packer_reserve(p, PACKER_HEAD_MAX);
 	if (!at)
@@ -253,7 +283,7 @@ int v04_chunk(struct packer *p, struct tags *t, const struct chunk *c)
 	p->len = (size_t)(at - p->data);
 	bool ok = true;
 	for (uint32_t n = 0; ok && n < c->span_cnt; n++)
-		ok = chunk_span(p, t, tags_nth(t, n));
+		ok = chunk_span(p, t, &w, tags_nth(t, n));
 	if (ok)
 		return 0;
 	p->len = before;

@@ -21,6 +21,7 @@ struct v04_fields {
 	const struct tag *meta;
 	const struct metric *metrics;
 	size_t meta_cnt, metric_cnt;
+	size_t meta_sz;			/* bytes of its keys and values, or more */
 	const struct span_annex *annex; /* NULL: none */
 	bool native_events;		/* the receiver takes span_events */
 };

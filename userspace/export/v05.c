@@ -96,20 +96,39 @@ static int strings_add(struct v05_strings *s, struct sv v, uint32_t hash, uint32
 	return (int)s->list.cnt - 1;
 }
 
-/* The index of a string, or -errno. */
-static inline int strings_index(struct v05_strings *s, struct sv v)
+static struct v05_known *known_slot(const struct v05_strings *s, struct sv v)
 {
+	/* Neighbours in memory are of different lengths, or apart. */
+	uint64_t mixed = ((uintptr_t)v.data + v.len) * 0x9e3779b97f4a7c15ULL;
+	return &s->known[mixed >> (64 - V05_KNOWN_BITS)];
+}
+
+/* The index of a string, or -errno. */
+static __attribute__((noinline)) int strings_find(struct v05_strings *s, struct sv v)
+{
+	struct v05_known *known = known_slot(s, v);
 	for (bool mended = false;; mended = true) {
 		uint32_t hash = string_hash(v), at = hash & (s->slot_cnt - 1);
 		for (const struct v05_string *e; (e = &s->slots[at])->index; at = (at + 1) & (s->slot_cnt - 1))
-			if (e->hash == hash && e->len == v.len && same_bytes(s->text.data + e->at, v.data, v.len))
+			if (e->hash == hash && e->len == v.len && same_bytes(s->text.data + e->at, v.data, v.len)) {
+				if (!mended)
+					*known = (struct v05_known){v.data, e->len, e->at, e->index};
 				return (int)e->index - 1;
+			}
 		if (mended || utf8_valid(v))
 			return strings_add(s, v, hash, at);
 		sbuf_reset(&s->text.text);
 		utf8_add_valid(&s->text.text, v);
 		v = s->text.text.failed ? SV("") : sbuf_sv(&s->text.text);
 	}
+}
+
+static inline int strings_index(struct v05_strings *s, struct sv v)
+{
+	const struct v05_known *k = known_slot(s, v);
+	if (k->data == v.data && k->len == v.len && same_bytes(s->text.data + k->at, v.data, v.len) && k->index)
+		return (int)k->index - 1;
+	return strings_find(s, v);
 }
 
 int v05_strings_copy(struct v05_strings *to, const struct v05_strings *from)
@@ -143,6 +162,8 @@ size_t v05_strings_sz(const struct v05_strings *s)
 void v05_strings_trim(struct v05_strings *s)
 {
 	packer_trim(&s->text);
+	free(s->known);
+	s->known = NULL;
 }
 
 void v05_strings_release(struct v05_strings *s)
@@ -150,63 +171,95 @@ void v05_strings_release(struct v05_strings *s)
 	packer_release(&s->text);
 	vec_release(&s->list);
 	free(s->slots);
+	free(s->known);
 	*s = (struct v05_strings){0};
 }
 
 /* --- spans -------------------------------------------------------------------------------------------------------- */
 
-/* Where the indexes of a span are written; a failure is remembered. */
-struct span_writer {
+/* Where strings are looked up, and what came of it: a failure is remembered. */
+struct lookup {
 	struct v05_strings *strings;
-	char *at;
 	int failed;
 };
 
-static inline void put_index(struct span_writer *w, struct sv v)
+static char *put_index(char *at, struct lookup *l, struct sv v)
 {
-	int i = strings_index(w->strings, v);
+	int i = strings_index(l->strings, v);
 	if (i < 0)
-		w->failed = i;
+		l->failed = i;
 	else
-		put_uint32(&w->at, (uint32_t)i);
+		put_uint32(&at, (uint32_t)i);
+	return at;
 }
 
-static int v05_span(struct packer *p, struct v05_strings *strings, struct tags *t, uint32_t i)
+static char *put_pairs(char *at, struct lookup *l, const struct tag *tags, size_t cnt)
+{
+	for (size_t i = 0; i < cnt; i++) {
+		at = put_index(at, l, tags[i].key);
+		at = put_index(at, l, tags[i].value);
+	}
+	return at;
+}
+
+/* Tags that many spans of a chunk have in common, as the first of them has them in the buffer. */
+struct written {
+	uint32_t id; /* tags.common.id; 0: nothing yet */
+	size_t at, len;
+};
+
+static char *put_meta(struct packer *p, char *at, struct lookup *l, const struct tags *t, struct written *w)
+{
+	size_t common = t->common.id ? t->common.cnt : 0;
+	put_map(&at, t->meta.cnt);
+	if (common && w->id == t->common.id) {
+		memcpy(at, p->data + w->at, w->len);
+		at += w->len;
+	} else if (common) {
+		char *end = put_pairs(at, l, t->meta.data, common);
+		*w = (struct written){t->common.id, (size_t)(at - p->data), (size_t)(end - at)};
+		at = end;
+	}
+	return put_pairs(at, l, t->meta.data + common, t->meta.cnt - common);
+}
+
+static int v05_span(struct packer *p, struct v05_strings *strings, struct tags *t, struct written *w, uint32_t i)
 {
 	const struct chunk *c = t->chunk;
 	const struct span *s = &c->spans[i];
 	tags_of(t, i);
 	size_t max = SPAN_FIXED + t->meta.cnt * 2 * INDEX_MAX + t->metrics.cnt * (INDEX_MAX + PACKER_NUMBER_MAX);
-	struct span_writer w = {strings, packer_reserve(p, max), 0};
-	if (!w.at || t->failed)
+	struct lookup l = {strings, 0};
+	char *at = packer_reserve(p, max);
+	if (!at || t->failed)
 		return -ENOMEM;
-	put_array(&w.at, 12);
-	put_index(&w, span_service(c, s));
-	put_index(&w, s->name);
-	put_index(&w, span_resource(s));
-	put_uint64(&w.at, c->trace_lo);
-	put_uint64(&w.at, s->span_id);
-	put_uint64(&w.at, s->parent_id);
-	put_int64(&w.at, s->start_ns);
-	put_int64(&w.at, s->duration_ns);
-	put_uint8(&w.at, s->error);
-	put_map(&w.at, t->meta.cnt);
-	vec_foreach (m, &t->meta) {
-		put_index(&w, m->key);
-		put_index(&w, m->value);
-	}
-	put_map(&w.at, t->metrics.cnt);
+	put_array(&at, 12);
+	at = put_index(at, &l, span_service(c, s));
+	at = put_index(at, &l, s->name);
+	at = put_index(at, &l, span_resource(s));
+	at = pack_u64(at, c->trace_lo);
+	at = pack_u64(at, s->span_id);
+	at = pack_u64(at, s->parent_id);
+	at = pack_i64(at, s->start_ns);
+	at = pack_i64(at, s->duration_ns);
+	put_uint8(&at, s->error);
+	at = put_meta(p, at, &l, t, w);
+	put_map(&at, t->metrics.cnt);
 	vec_foreach (m, &t->metrics) {
-		put_index(&w, m->key);
-		put_double(&w.at, m->value);
+		at = put_index(at, &l, m->key);
+		put_double(&at, m->value);
 	}
-	put_index(&w, s->type);
-	p->len = (size_t)(w.at - p->data);
-	return w.failed;
+	at = put_index(at, &l, s->type);
+	p->len = (size_t)(at - p->data);
+	return l.failed;
 }
 
 static int v05_begin(struct v05_strings *strings)
 {
+	if (!strings->known)
+		strings->known = calloc(V05_KNOWN, sizeof(*strings->known));
+	if (!strings->known)
+		return -ENOMEM;
 	if (strings->slot_cnt)
 		return 0;
 	int r = strings_grow(strings);
@@ -219,6 +272,7 @@ static int v05_begin(struct v05_strings *strings)
 int v05_chunk(struct packer *p, struct v05_strings *strings, struct tags *t, const struct chunk *c)
 {
 	size_t before = p->len;
+	struct written w = {0};
 	int r = v05_begin(strings);
 	if (r < 0)
 		return r;
@@ -229,7 +283,7 @@ int v05_chunk(struct packer *p, struct v05_strings *strings, struct tags *t, con
 	put_array(&at, c->span_cnt);
 	p->len = (size_t)(at - p->data);
 	for (uint32_t n = 0; r == 0 && n < c->span_cnt; n++)
-		r = v05_span(p, strings, t, tags_nth(t, n));
+		r = v05_span(p, strings, t, &w, tags_nth(t, n));
 	if (r < 0)
 		p->len = before;
 	return r;

@@ -17,12 +17,23 @@ struct v05_string {
 	uint32_t index; /* in the dictionary, + 1; 0: a free slot */
 };
 
+/* Where a string was found the last time that it lay at `data`: most are looked up by the place they are at, and then
+ * compared. What is there now may be another one. */
+struct v05_known {
+	const char *data;
+	uint32_t len, at, index; /* as in struct v05_string */
+};
+
+#define V05_KNOWN_BITS 8 /* a few functions, with their tags */
+#define V05_KNOWN      (1u << V05_KNOWN_BITS)
+
 /* Every string of a payload once; the first is "". Valid when zeroed. */
 struct v05_strings {
 	struct packer text; /* as they are sent: msgpack strings, one after the other */
 	VEC(struct v05_string) list;
 	struct v05_string *slots; /* the same by hash: a string is found with one look into memory */
 	uint32_t slot_cnt;	  /* a power of two */
+	struct v05_known *known;  /* V05_KNOWN, or NULL */
 };
 
 #define V05_MAX_STRINGS (1u << 24)

@@ -79,14 +79,16 @@ static struct sv read_string(struct reader *r)
 struct scratch {
 	VEC(struct tag) meta;
 	VEC(struct metric) metrics;
+	size_t meta_sz; /* bytes of keys and values */
 };
 
 static int read_maps(struct reader *r, struct scratch *s)
 {
 	int err = 0;
-	s->meta.cnt = s->metrics.cnt = 0;
+	s->meta.cnt = s->metrics.cnt = s->meta_sz = 0;
 	for (uint32_t n = read_head(r, 0x80, 0xde); n > 0 && !r->failed && !err; n--) {
 		struct sv key = read_string(r), value = read_string(r);
+		s->meta_sz += key.len + value.len;
 		err = vec_push(&s->meta, ((struct tag){key, value}));
 	}
 	for (uint32_t n = read_head(r, 0x80, 0xde); n > 0 && !r->failed && !err; n--) {
@@ -118,6 +120,7 @@ static int one_span(struct packer *to, struct reader *r, struct scratch *s)
 	f.meta = s->meta.data;
 	f.metrics = s->metrics.data;
 	f.meta_cnt = s->meta.cnt;
+	f.meta_sz = s->meta_sz;
 	f.metric_cnt = s->metrics.cnt;
 	return v04_span(to, &f);
 }

@@ -73,7 +73,7 @@ static struct listen_ns *namespace_of(struct listeners *l, struct proc *p)
 	if (!err)
 		err = read_table(l, &ns, p, "net/tcp6");
 	if (!err)
-		err = vec_grow((void **)&l->ns, l->cnt, &l->cap, sizeof(*l->ns));
+		err = vec_room((void **)&l->ns, l->cnt, &l->cap, 1, sizeof(*l->ns));
 	if (err) {
 		vec_release(&ns.sockets);
 		proc_error(p, -err);

@@ -78,7 +78,7 @@ static int visit_match(void *arg, struct proc *p)
 			return -ENOMEM;
 	}
 	if (!matched && p->skipped[0] && s->skipped_cnt < SCAN_MAX_SKIPPED) {
-		if (vec_grow((void **)&s->skipped, s->skipped_cnt, &s->skipped_cap, sizeof(*s->skipped)))
+		if (vec_room((void **)&s->skipped, s->skipped_cnt, &s->skipped_cap, 1, sizeof(*s->skipped)))
 			return -ENOMEM;
 		struct scan_skip *skip = &s->skipped[s->skipped_cnt++];
 		skip->pid = p->pid;

@@ -65,6 +65,7 @@ static void tags_rate(char out[10], double rate)
 void tags_start(struct tags *t, const struct chunk *c)
 {
 	t->chunk = c;
+	t->common.id = 0;
 	t->failed = false;
 	t->services = false;
 	t->head = 0;
@@ -99,19 +100,19 @@ void tags_release(struct tags *t)
 
 /* --- a span ------------------------------------------------------------------------------------------------------- */
 
-static inline uint64_t key_bit(struct sv key)
+static inline unsigned key_hash(struct sv key)
 {
 	if (!key.len)
-		return 1;
+		return 0;
 	unsigned first = (unsigned char)key.data[0], middle = (unsigned char)key.data[key.len / 2],
 		 last = (unsigned char)key.data[key.len - 1];
-	return 1ULL << ((key.len * 11 + first + middle * 5 + last * 3) & 63);
+	return (unsigned)key.len * 11 + first + middle * 37 + last * 5;
 }
 
 /* True when `key` was not in the set; it is then. False says nothing. */
-static inline bool key_is_new(uint64_t *keys, struct sv key)
+static inline bool key_is_new(uint64_t *keys, unsigned hash)
 {
-	uint64_t bit = key_bit(key);
+	uint64_t bit = 1ULL << (hash & 63);
 	bool is_new = !(*keys & bit);
 	*keys |= bit;
 	return is_new;
@@ -122,18 +123,30 @@ static __attribute__((noinline)) bool meta_replace(struct tags *t, struct sv key
 	vec_foreach (have, &t->meta) {
 		if (!sv_eq(have->key, key))
 			continue;
+		if (have < t->meta.data + t->common.cnt)
+			t->common.id = 0;
 		have->value = value;
 		return true;
 	}
 	return false;
 }
 
-static inline __attribute__((always_inline)) void tags_meta(struct tags *t, struct sv key, struct sv value)
+/* There is room for it. */
+static inline __attribute__((always_inline)) void put_meta(struct tags *t, struct sv key, struct sv value)
 {
-	if (!key_is_new(&t->meta_keys, key) && meta_replace(t, key, value))
+	unsigned hash = key_hash(key);
+	t->meta_sz += key.len + value.len;
+	if (!key_is_new(&t->meta_keys[hash >> 6 & 3], hash) && meta_replace(t, key, value))
 		return;
-	if (vec_push(&t->meta, ((struct tag){key, value})))
+	t->meta.data[t->meta.cnt++] = (struct tag){key, value};
+}
+
+static void tags_meta(struct tags *t, struct sv key, struct sv value)
+{
+	if (vec_reserve(&t->meta, 1))
 		t->failed = true;
+	else
+		put_meta(t, key, value);
 }
 
 static __attribute__((noinline)) bool metric_replace(struct tags *t, struct sv key, double value)
@@ -149,7 +162,7 @@ static __attribute__((noinline)) bool metric_replace(struct tags *t, struct sv k
 
 static inline __attribute__((always_inline)) void tags_metric(struct tags *t, struct sv key, double value)
 {
-	if (!key_is_new(&t->metric_keys, key) && metric_replace(t, key, value))
+	if (!key_is_new(&t->metric_keys, key_hash(key)) && metric_replace(t, key, value))
 		return;
 	if (vec_push(&t->metrics, ((struct metric){key, value})))
 		t->failed = true;
@@ -157,8 +170,12 @@ static inline __attribute__((always_inline)) void tags_metric(struct tags *t, st
 
 static void tags_add(struct tags *t, const struct tag *tags, uint32_t cnt)
 {
+	if (vec_reserve(&t->meta, cnt)) {
+		t->failed = true;
+		return;
+	}
 	for (uint32_t i = 0; i < cnt; i++)
-		tags_meta(t, tags[i].key, tags[i].value);
+		put_meta(t, tags[i].key, tags[i].value);
 }
 
 bool tags_is_top_level(const struct tags *t, uint32_t i)
@@ -244,6 +261,8 @@ static void tags_drop_manual(struct tags *t)
 	vec_foreach (m, &t->meta)
 		if (!sv_eq(m->key, SV("manual.keep")) && !sv_eq(m->key, SV("manual.drop")))
 			t->meta.data[kept++] = *m;
+	if (kept != t->meta.cnt)
+		t->common.id = 0;
 	t->meta.cnt = kept;
 }
 
@@ -262,21 +281,48 @@ static __attribute__((noinline)) void tags_of_annex(struct tags *t, const struct
 	t->failed |= t->links.failed || t->events.failed;
 }
 
-void tags_of(struct tags *t, uint32_t i)
+/* What the last span left of them stays where it is. */
+static inline bool common_stays(const struct tags *t, const struct span *s, bool foreign)
+{
+	const struct tags_common *c = &t->common;
+	return c->id && c->shared == s->shared_tags && c->shared_cnt == s->shared_tag_cnt && c->foreign == foreign;
+}
+
+static void tags_of_common(struct tags *t, const struct span *s, bool foreign)
 {
 	const struct process_info *p = t->chunk->process;
-	const struct span *s = &t->chunk->spans[i];
-	t->meta.cnt = t->metrics.cnt = 0;
-	t->meta_keys = t->metric_keys = 0;
-	struct sv base, source;
-	bool foreign = tags_is_foreign(t, i);
-
+	struct tags_common *c = &t->common;
+	if (common_stays(t, s, foreign)) {
+		t->meta.cnt = c->cnt;
+		t->meta_sz = c->sz;
+		memcpy(t->meta_keys, c->keys, sizeof(c->keys));
+		return;
+	}
+	t->meta.cnt = t->meta_sz = c->cnt = 0;
+	memset(t->meta_keys, 0, sizeof(t->meta_keys));
 	tags_add(t, p->tags, p->tag_cnt);
 	if (p->env.len)
 		tags_meta(t, SV("env"), p->env);
 	if (p->version.len && !foreign)
 		tags_meta(t, SV("version"), p->version);
 	tags_add(t, s->shared_tags, s->shared_tag_cnt);
+	c->id = ++c->last_id;
+	c->cnt = (uint32_t)t->meta.cnt;
+	c->sz = t->meta_sz;
+	c->shared = s->shared_tags;
+	c->shared_cnt = s->shared_tag_cnt;
+	c->foreign = foreign;
+	memcpy(c->keys, t->meta_keys, sizeof(c->keys));
+}
+
+void tags_of(struct tags *t, uint32_t i)
+{
+	const struct process_info *p = t->chunk->process;
+	const struct span *s = &t->chunk->spans[i];
+	struct sv base, source;
+	t->metrics.cnt = 0;
+	t->metric_keys = 0;
+	tags_of_common(t, s, tags_is_foreign(t, i));
 	tags_add(t, s->tags, s->tag_cnt);
 	for (uint32_t m = 0; m < s->metric_cnt; m++)
 		tags_metric(t, s->metrics[m].key, s->metrics[m].value);

@@ -27,8 +27,22 @@ struct tags {
 	/* The answer of tags_of(). */
 	VEC(struct tag) meta;
 	VEC(struct metric) metrics;
-	uint64_t meta_keys, metric_keys; /* a bit for each key there: most are new, and told so without a search */
-	bool failed;			 /* out of memory: some tags are missing; sticky until the next tags_start() */
+	size_t meta_sz;	       /* bytes of the keys and values of meta, or more */
+	uint64_t meta_keys[4]; /* a bit for each key there: most are new, and told so without a search */
+	uint64_t metric_keys;
+	/* The tags of the process and of the function: the first of meta, and the same for all spans of a chunk that have that
+	 * function. */
+	struct tags_common {
+		uint32_t id;  /* of these tags, never used again; 0: this span says something else of them */
+		uint32_t cnt; /* as many of meta */
+		uint32_t last_id;
+		uint32_t shared_cnt;
+		const struct tag *shared; /* of the function that they are for */
+		bool foreign;		  /* and for spans of another service than the process's */
+		size_t sz;
+		uint64_t keys[4];
+	} common;
+	bool failed; /* out of memory: some tags are missing; sticky until the next tags_start() */
 	/* Links and events of spans become tags: said by whoever has no other form for them. */
 	bool links_as_tag, events_as_tag;
 	struct sbuf links, events; /* their text, of the span in hand */
