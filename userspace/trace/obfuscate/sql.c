@@ -14,6 +14,7 @@ struct filter {
 	enum sql_kind last;
 	unsigned values; /* "?" in a row */
 	unsigned groups; /* ( ? ) in a row */
+	bool busy;	 /* what comes next may become something else, whatever it is */
 	bool unusual;
 	char *start, *at, *end; /* what is written */
 };
@@ -61,13 +62,31 @@ static void replace(const struct filter *f, enum sql_kind *kind, struct sv *text
 	*text = SV("?");
 }
 
-static void put(struct filter *f, struct sv s)
+/* Most are short: the ends of a word, which may overlap. */
+static inline __attribute__((always_inline)) void put(struct filter *f, struct sv s)
 {
-	if (s.len == 1 && f->at < f->end) {
-		*f->at++ = s.data[0];
-	} else if ((size_t)(f->end - f->at) >= s.len) {
-		memcpy(f->at, s.data, s.len);
-		f->at += s.len;
+	uint64_t first, last;
+	uint32_t front, back;
+	if ((size_t)(f->end - f->at) < s.len)
+		return;
+	char *at = f->at;
+	f->at += s.len;
+	if (s.len > 16) {
+		memcpy(at, s.data, s.len);
+	} else if (s.len >= 8) {
+		memcpy(&first, s.data, 8);
+		memcpy(&last, s.data + s.len - 8, 8);
+		memcpy(at, &first, 8);
+		memcpy(at + s.len - 8, &last, 8);
+	} else if (s.len >= 4) {
+		memcpy(&front, s.data, 4);
+		memcpy(&back, s.data + s.len - 4, 4);
+		memcpy(at, &front, 4);
+		memcpy(at + s.len - 4, &back, 4);
+	} else if (s.len) {
+		at[0] = s.data[0];
+		at[s.len / 2] = s.data[s.len / 2];
+		at[s.len - 1] = s.data[s.len - 1];
 	}
 }
 
@@ -94,7 +113,7 @@ static void group(struct filter *f, enum sql_kind *kind, struct sv *text, bool *
 	}
 }
 
-static void emit(struct filter *f, enum sql_kind kind, struct sv text, bool paren)
+static inline __attribute__((always_inline)) void emit(struct filter *f, enum sql_kind kind, struct sv text, bool paren)
 {
 	if (!text.data && !paren)
 		return;
@@ -105,11 +124,20 @@ static void emit(struct filter *f, enum sql_kind kind, struct sv text, bool pare
 	put(f, text);
 }
 
+/* Kinds that no filter has anything to say about, unless what was before makes it. */
+static const bool quiet[SQL_BRACKETED + 1] = {
+	[','] = true,	     ['('] = true,	    [')'] = true,	  ['='] = true,	       ['.'] = true,
+	['<'] = true,	     ['>'] = true,	    ['*'] = true,	  ['+'] = true,	       ['-'] = true,
+	['/'] = true,	     [SQL_ID] = true,	    [SQL_KEYWORD] = true, [SQL_SELECT] = true, [SQL_UPDATE] = true,
+	[SQL_DELETE] = true, [SQL_OPERATOR] = true,
+};
+
 /* One pass over `q`, written to f->start. */
 static int pass(struct filter *f, struct sql_tokens *t)
 {
 	f->last = 0;
 	f->values = f->groups = 0;
+	f->busy = false;
 	f->at = f->start;
 	for (;;) {
 		struct sv text;
@@ -117,9 +145,7 @@ static int pass(struct filter *f, struct sql_tokens *t)
 		enum sql_kind kind = sql_next(t, &text);
 		if (kind == SQL_END)
 			break;
-		/* Most tokens are names that no filter has anything to say about. */
-		bool plain = f->last != SQL_AS && f->last != SQL_BRACKETED && f->last != SQL_SAVEPOINT;
-		if (kind == SQL_ID && plain && !f->values && !f->groups) {
+		if (quiet[kind] && !f->busy) {
 			emit(f, kind, text, false);
 			f->last = kind;
 			continue;
@@ -134,6 +160,7 @@ static int pass(struct filter *f, struct sql_tokens *t)
 		group(f, &kind, &text, &paren);
 		emit(f, kind, text, paren);
 		f->last = kind;
+		f->busy = f->values || f->groups || kind == SQL_AS || kind == SQL_BRACKETED || kind == SQL_SAVEPOINT;
 	}
 	f->unusual = t->unusual || t->seen_escape;
 	return f->at > f->start ? 0 : -EINVAL;

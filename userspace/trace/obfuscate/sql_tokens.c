@@ -9,8 +9,10 @@
 #define INSIDE 2 /* may be in one */
 #define DIGIT  4
 #define SPACE  8
+#define ALONE  16 /* a token, whatever stands behind it */
 
-static const uint8_t classes[128] = {
+static const uint8_t classes[256] = {
+	/* by byte; no character is one beyond ASCII */
 	['\t' ... '\r'] = SPACE,
 	[' '] = SPACE,
 	['0' ... '9'] = DIGIT | INSIDE,
@@ -20,8 +22,20 @@ static const uint8_t classes[128] = {
 	['@'] = LETTER | INSIDE,
 	['#'] = INSIDE,
 	['.'] = INSIDE,
-	['*'] = INSIDE,
+	['*'] = INSIDE | ALONE,
 	['$'] = INSIDE,
+	['?'] = ALONE,
+	['='] = ALONE,
+	[','] = ALONE,
+	[';'] = ALONE,
+	['('] = ALONE,
+	[')'] = ALONE,
+	['+'] = ALONE,
+	['&'] = ALONE,
+	['|'] = ALONE,
+	['^'] = ALONE,
+	['['] = ALONE,
+	[']'] = ALONE,
 };
 
 static bool wide_space(uint32_t c)
@@ -50,16 +64,21 @@ static inline bool is_digit(uint32_t c)
 	return c - '0' < 10;
 }
 
+static __attribute__((noinline)) void advance_wide(struct sql_tokens *t)
+{
+	size_t n;
+	t->ch = utf8_decode((struct sv){t->text + t->at, t->len - t->at}, &n);
+	t->at += n;
+}
+
 static inline void advance(struct sql_tokens *t)
 {
-	if (t->at >= t->len) {
+	if (t->at >= t->len)
 		t->ch = SQL_EOF;
-		return;
-	}
-	unsigned char c = (unsigned char)t->text[t->at];
-	size_t n = 1;
-	t->ch = c < 128 ? c : utf8_decode((struct sv){t->text + t->at, t->len - t->at}, &n);
-	t->at += n;
+	else if ((unsigned char)t->text[t->at] < 128)
+		t->ch = (unsigned char)t->text[t->at++];
+	else
+		advance_wide(t);
 }
 
 static inline size_t width(uint32_t c)
@@ -144,12 +163,22 @@ static enum sql_kind keyword_slow(struct sv s)
 	return keyword_of(word);
 }
 
-static enum sql_kind keyword(const struct sql_tokens *t, struct sv s)
+#define FIRST(letter) (1u << ((letter)&31))
+
+/* Which letters the keywords of so many letters begin with: most identifiers are told by that. One that begins with a
+ * byte beyond ASCII is a case of its own. */
+static const uint32_t first_letters[9] = {
+	[2] = FIRST('A'),
+	[4] = FIRST('N') | FIRST('T') | FIRST('F') | FIRST('I') | FIRST('J') | FIRST('D'),
+	[5] = FIRST('F') | FIRST('L') | FIRST('A') | FIRST('G') | FIRST('B'),
+	[6] = FIRST('S') | FIRST('U') | FIRST('D') | FIRST('I') | FIRST('C') | FIRST('R'),
+	[8] = FIRST('T'),
+};
+
+static enum sql_kind keyword_short(const struct sql_tokens *t, struct sv s)
 {
 	uint64_t word;
-	if (s.len < 2 || s.len > 18)
-		return SQL_ID;
-	if (s.len > 8 || (size_t)(t->text + t->len - s.data) < 8)
+	if ((size_t)(t->text + t->len - s.data) < 8)
 		return keyword_slow(s);
 	memcpy(&word, s.data, 8);
 	word &= UINT64_MAX >> (64 - 8 * s.len);
@@ -159,19 +188,27 @@ static enum sql_kind keyword(const struct sql_tokens *t, struct sv s)
 	return keyword_of(word & 0xdfdfdfdfdfdfdfdfULL);
 }
 
+/* `ascii`: all of it is. */
+static inline enum sql_kind keyword(const struct sql_tokens *t, struct sv s, bool ascii)
+{
+	if (!ascii)
+		return s.len > 18 ? SQL_ID : keyword_slow(s);
+	if (s.len <= 8)
+		return first_letters[s.len] & FIRST(s.data[0]) ? keyword_short(t, s) : SQL_ID;
+	return s.len == 9 && (s.data[0] | 0x20) == 's' ? keyword_slow(s) : SQL_ID;
+}
+
 static enum sql_kind identifier(struct sql_tokens *t, struct sv *ret)
 {
 	for (;;) {
-		/* Most are ASCII, and read without a call for each letter. */
-		while (t->at < t->len && (unsigned char)t->text[t->at] < 128 &&
-		       classes[(unsigned char)t->text[t->at]] & INSIDE)
+		while (t->at < t->len && classes[(unsigned char)t->text[t->at]] & INSIDE)
 			t->at++;
 		advance(t);
 		if (t->ch == SQL_EOF || !(t->ch < 128 ? classes[t->ch] & INSIDE : unicode_is_letter(t->ch)))
 			break;
 	}
 	*ret = taken(t);
-	return keyword(t, *ret);
+	return keyword(t, *ret, false);
 }
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
@@ -186,6 +223,12 @@ static unsigned digit_value(uint32_t c)
 
 static void mantissa(struct sql_tokens *t, unsigned base)
 {
+	if (base == 10 && is_digit(t->ch)) {
+		while (t->at < t->len && is_digit((unsigned char)t->text[t->at]))
+			t->at++;
+		advance(t);
+		return;
+	}
 	while (t->ch != SQL_EOF && digit_value(t->ch) < base)
 		advance(t);
 }
@@ -240,15 +283,36 @@ static bool all_space(struct sv s)
 	return true;
 }
 
+static inline uint64_t zero_bytes(uint64_t w)
+{
+	return (w - 0x0101010101010101ULL) & ~w & 0x8080808080808080ULL;
+}
+
+/* The first byte from `at` on that says something in a string, or is not ASCII; eight at a time. */
+static size_t behind_plain(const struct sql_tokens *t, size_t at)
+{
+	for (uint64_t w, odd; at + sizeof(w) <= t->len; at += sizeof(w)) {
+		memcpy(&w, t->text + at, sizeof(w));
+		odd = zero_bytes(w ^ 0x2727272727272727ULL) | zero_bytes(w ^ 0x5c5c5c5c5c5c5c5cULL) |
+		      (w & 0x8080808080808080ULL);
+		if (odd)
+			return at + (size_t)__builtin_ctzll(odd) / 8;
+	}
+	while (at < t->len && t->text[at] != '\'' && t->text[at] != '\\' && (unsigned char)t->text[at] < 128)
+		at++;
+	return at;
+}
+
 /* Behind the first quote. Its text is what stands between the quotes, escapes resolved. */
 static enum sql_kind quoted(struct sql_tokens *t, char quote, enum sql_kind kind, struct sv *ret)
 {
 	char *out = t->strings;
 	bool shown = quote != '\''; /* a string becomes "?", whatever it says */
 	for (;;) {
-		while (!shown && t->ch != '\'' && t->ch != '\\' && t->at < t->len && t->text[t->at] != '\'' &&
-		       t->text[t->at] != '\\' && (unsigned char)t->text[t->at] < 128)
-			t->ch = (unsigned char)t->text[t->at++];
+		if (!shown && t->ch < 128 && t->ch != '\'' && t->ch != '\\') {
+			t->at = behind_plain(t, t->at);
+			t->ch = (unsigned char)t->text[t->at - 1];
+		}
 		uint32_t c = t->ch;
 		advance(t);
 		if (c == (uint32_t)quote) {
@@ -443,6 +507,8 @@ static enum sql_kind dollar(struct sql_tokens *t, struct sv *ret)
 
 static enum sql_kind symbol(struct sql_tokens *t, uint32_t c, struct sv *ret)
 {
+	if (c < 128 && classes[c] & ALONE)
+		return token(t, (enum sql_kind)c, ret);
 	switch (c) {
 	case SQL_EOF:
 		return SQL_END;
@@ -450,20 +516,6 @@ static enum sql_kind symbol(struct sql_tokens *t, uint32_t c, struct sv *ret)
 		return colon(t, ret);
 	case '~':
 		return t->ch == '*' ? longer(t, '~', ret) : token(t, '~', ret);
-	case '?':
-	case '=':
-	case ',':
-	case ';':
-	case '(':
-	case ')':
-	case '+':
-	case '*':
-	case '&':
-	case '|':
-	case '^':
-	case ']':
-	case '[':
-		return token(t, (enum sql_kind)c, ret);
 	case '.':
 		return is_digit(t->ch) ? number(t, true, ret) : token(t, '.', ret);
 	case '/':
@@ -507,14 +559,8 @@ static enum sql_kind symbol(struct sql_tokens *t, uint32_t c, struct sv *ret)
 	}
 }
 
-enum sql_kind sql_next(struct sql_tokens *t, struct sv *ret)
+static __attribute__((noinline)) enum sql_kind next_slow(struct sql_tokens *t, struct sv *ret)
 {
-	/* A NUL in hand between two tokens is passed over; the Agent takes it for not having begun. */
-	if (!t->started || t->ch == 0) {
-		t->unusual |= t->started;
-		advance(t);
-	}
-	t->started = true;
 	while (is_space(t->ch))
 		advance(t);
 	t->start = t->ch == SQL_EOF ? t->at : t->at - width(t->ch);
@@ -525,4 +571,67 @@ enum sql_kind sql_next(struct sql_tokens *t, struct sv *ret)
 		return number(t, false, ret);
 	advance(t);
 	return symbol(t, c, ret);
+}
+
+static inline size_t behind_digits(const unsigned char *text, size_t at, size_t len)
+{
+	while (at < len && is_digit(text[at]))
+		at++;
+	return at;
+}
+
+/* Most tokens are names, numbers, strings and single characters in ASCII, with more of it behind them: those are read
+ * here. `at` is behind the token's first character, `c`. Returns where it ends; SIZE_MAX: not such a one. */
+static inline size_t simple_end(const struct sql_tokens *t, uint32_t c, size_t at, enum sql_kind *ret_kind)
+{
+	const unsigned char *text = (const unsigned char *)t->text;
+	size_t len = t->len;
+	*ret_kind = (enum sql_kind)c;
+	if (classes[c] & ALONE)
+		return at;
+	if (classes[c] & LETTER) {
+		while (at < len && classes[text[at]] & INSIDE)
+			at++;
+		*ret_kind = SQL_ID;
+		return at;
+	}
+	if (c == '\'') {
+		at = behind_plain(t, at);
+		*ret_kind = SQL_STRING;
+		/* A quote behind it would be one in it. */
+		return at + 1 < len && text[at] == '\'' && text[at + 1] != '\'' ? at + 1 : SIZE_MAX;
+	}
+	if (!(classes[c] & DIGIT) || c == '0')
+		return SIZE_MAX;
+	at = behind_digits(text, at, len);
+	if (at < len && text[at] == '.')
+		at = behind_digits(text, at + 1, len);
+	*ret_kind = SQL_NUMBER;
+	return at < len && (text[at] | 0x20) != 'e' ? at : SIZE_MAX;
+}
+
+enum sql_kind sql_next(struct sql_tokens *t, struct sv *ret)
+{
+	/* A NUL in hand between two tokens is passed over; the Agent takes it for not having begun. */
+	if (!t->started || t->ch == 0) {
+		t->unusual |= t->started;
+		t->started = true;
+		advance(t);
+	}
+	const unsigned char *text = (const unsigned char *)t->text;
+	size_t at = t->at, len = t->len;
+	uint32_t c = t->ch;
+	if (c >= 128)
+		return next_slow(t, ret);
+	while (classes[c] & SPACE && at < len)
+		c = text[at++];
+	enum sql_kind kind;
+	size_t start = at - 1, end = simple_end(t, c, at, &kind);
+	if (end >= len || text[end] >= 128)
+		return next_slow(t, ret);
+	t->ch = text[end];
+	t->at = end + 1;
+	t->start = end;
+	*ret = (struct sv){t->text + start, end - start};
+	return kind == SQL_ID ? keyword(t, *ret, true) : kind;
 }
