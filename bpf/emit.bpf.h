@@ -35,7 +35,9 @@ static __always_inline void emit_process(u16 kind, u32 tgid, u32 tid, u32 other)
 	e->other = other;
 	e->pad = 0;
 	e->time_ns = bpf_ktime_get_ns();
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	/* Not by its helper, which sk_msg programs have only in newer kernels (not in 6.12). */
+	struct task_struct *t = bpf_get_current_task_btf();
+	bpf_probe_read_kernel(e->comm, sizeof(e->comm), t->comm);
 	bpf_ringbuf_submit(e, kind == SH_EV_THREAD ? wakeup_flags() : BPF_RB_FORCE_WAKEUP);
 }
 

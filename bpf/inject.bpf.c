@@ -207,7 +207,8 @@ static __always_inline bool block_write(struct sk_msg_md *m, struct inject_scrat
 {
 	u8 *data = m->data, *end = m->data_end;
 	u32 len = s->block_len, i = 0;
-	AT_MOST_AGAIN(at, SH_MAX_HEAD);
+	/* A mask holds where a comparison is forgotten: 6.1 remembers it of the register alone, not of where that was kept. */
+	at = sh_within(at);
 	AT_MOST_AGAIN(len, max);
 	u8 *to = data + at;
 	if (to + len > end)

@@ -34,7 +34,7 @@ const char *inject_mode_name(enum inject_mode mode);
 struct inject_status {
 	bool on;
 	uint32_t carries[INJECT_MODES]; /* INJECT_*, INJECT_JOINS too, of what was tried */
-	char why_not[160];		/* if not on */
+	char why_not[512];		/* if not on */
 };
 
 /* Tries one mode on a loopback connection: returns INJECT_* of what works, or -errno if the kernel has no such maps. Takes some

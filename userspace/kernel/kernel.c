@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/vec.h"
+#include "kernel/load_log.h"
 #include "kernel/syscalls.h"
 #include "spanhound.skel.h"
 
@@ -54,7 +55,7 @@ static struct kernel *loading; /* libbpf's print callback has no argument */
 
 static int kernel_print(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
-	if (level == LIBBPF_DEBUG && log_level < LOG_DEBUG)
+	if (level == LIBBPF_DEBUG) /* among so much of it what is wrong would not be kept */
 		return 0;
 	if (loading && loading->log.len < 16384)
 		sbuf_vaddf(&loading->log, fmt, ap);
@@ -261,6 +262,17 @@ static void inject_off(struct kernel *k, const char *what, int rc)
 	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "%s: %s", what, strerror(-rc));
 }
 
+static void inject_not_loaded(struct kernel *k, int rc)
+{
+	struct sbuf why = {0};
+	load_log_explain(sbuf_sv(&k->log), &why);
+	log_debug("loading the programs that inject: %s", sbuf_str(&k->log));
+	k->inject.on = false;
+	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "its programs were not loaded: %s%s%s", strerror(-rc),
+		 why.len ? ": " : "", sbuf_str(&why));
+	sbuf_release(&why);
+}
+
 /* Before anything is loaded: does it work on a connection of our own? */
 static void inject_prepare(struct kernel *k)
 {
@@ -339,7 +351,7 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	int rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
 	if (rc < 0 && k->inject.on) {
 		/* All the rest works without it. */
-		inject_off(k, "its programs were not loaded", rc);
+		inject_not_loaded(k, rc);
 		spanhound__destroy(k->skel);
 		sbuf_reset(&k->log);
 		rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
