@@ -13,6 +13,7 @@
  * kernel will take all of it or nothing. Everything else passes untouched and is counted under its reason.
  */
 #include "exchange.bpf.h"
+#include "exclude.bpf.h"
 #include "inject.bpf.h"
 #include "learn.bpf.h"
 #include "remote.bpf.h"
@@ -339,6 +340,8 @@ static __always_inline u32 request_inject(struct sk_msg_md *m, struct inject_scr
 		return reason;
 	if (process & SH_PROCESS_URING)
 		return SH_INJECT_uring;
+	if (s->excludes && inject_excluded((u64)sk))
+		return SH_INJECT_excluded;
 	if (r->head.flags & SH_HEAD_CARRIES)
 		return request_replace(m, s, r, conn, key);
 	if (!fits(sk, m->size + INJECT_BLOCK_MAX))
@@ -480,6 +483,7 @@ SEC("?sk_msg") int inject_message(struct sk_msg_md *m)
 	if (__sync_fetch_and_add(&s->users, 1) == 0) {
 		/* Written and read back it is a number to the verifier, which lets nobody reckon with its own pointers. */
 		*(volatile u64 *)&s->sock = sock_key;
+		s->excludes = process->excludes;
 		if (!conn && !inject_meet(*(volatile u64 *)&s->sock, tgid))
 			conn = bpf_map_lookup_elem(&conns, &sock_key);
 		if (conn)

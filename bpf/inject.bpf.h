@@ -3,6 +3,7 @@
 #define INJECT_BPF_H
 
 #include "maps.bpf.h"
+#include "spanhound/exclude.h"
 #include "spanhound/head.h"
 
 /* The sockets whose writes pass inject_message() first. Key: address of the struct sock, as in `conns`. The program must not
@@ -42,6 +43,13 @@ struct inject_scratch {
 	u8 digits[64];
 	struct sh_remote remote;
 	struct sh_ev_data event;
+	/* Where the request goes. */
+	u64 excludes; /* sh_process.excludes */
+	u64 to[2];    /* as sh_exclude.address */
+	u32 host_at, host_len;
+	u16 port;
+	u16 excluded;
+	u32 pad;
 	u8 block[INJECT_BLOCK_MAX];
 	u8 bytes[2 * SH_MAX_HEAD];
 };
@@ -53,6 +61,14 @@ struct inject_scratch_map {
 	__type(value, struct inject_scratch);
 };
 
+struct excludes_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SH_MAX_EXCLUDES);
+	__type(key, u32);
+	__type(value, struct sh_exclude);
+};
+
+extern struct excludes_map excludes SEC(".maps");
 extern struct inject_sockets_map inject_plain SEC(".maps");
 extern struct inject_sockets_map inject_verdict SEC(".maps");
 extern struct inject_leaving_map inject_leaving SEC(".maps");

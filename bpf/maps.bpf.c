@@ -20,6 +20,7 @@ struct inject_sockets_map inject_verdict SEC(".maps");
 struct inject_wanted_map inject_wanted SEC(".maps");
 struct inject_leaving_map inject_leaving SEC(".maps");
 struct inject_scratch_map inject_scratch SEC(".maps");
+struct excludes_map excludes SEC(".maps");
 
 struct sh_shared shared;
 const volatile struct sh_settings settings = {};

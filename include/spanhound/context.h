@@ -140,6 +140,7 @@ struct sh_func {
 struct sh_process {
 	__u32 flags;
 	__u32 pad;
+	__u64 excludes; /* which of the table's struct sh_exclude are for it */
 };
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */

@@ -49,6 +49,8 @@ struct sh_head {
 	/* The number being read. */
 	__u64 number, number_bad;
 	__u32 number_at, number_len;
+	__u16 host_at, host_len; /* of Host; 0: there is none, an empty one, or there are several */
+	__u32 host_cnt;
 };
 
 #define SH_REMOTE_NO_PRIORITY 127
@@ -214,6 +216,19 @@ static inline void sh_head_value(struct sh_head *h, const __u8 *bytes, __u32 nam
 	h->value_len[name] = (__u16)(end - at);
 }
 
+static inline void sh_head_host(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 end)
+{
+	if (at >= SH_MAX_HEAD - 1 || end >= SH_MAX_HEAD)
+		return;
+	if (at < end && (bytes[sh_within(at)] == ' ' || bytes[sh_within(at)] == '\t'))
+		at++;
+	if (end > at && bytes[sh_within(end - 1)] == ' ')
+		end--;
+	h->host_at = (__u16)at;
+	h->host_len = (__u16)(h->host_cnt || end <= at ? 0 : end - at);
+	h->host_cnt++;
+}
+
 /* x-datadog-...: `p` behind the first eight bytes. */
 static inline void sh_head_datadog(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 end)
 {
@@ -282,6 +297,8 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 	} else if ((first & 0xffffffffffffff) == (SH_EIGHT("upgrade ") & 0xffffffffffffff) ||
 		   first == SH_EIGHT("http2-se")) {
 		h->flags |= SH_HEAD_UPGRADE;
+	} else if ((first & 0xffffffffff) == (SH_EIGHT("host:   ") & 0xffffffffff)) {
+		sh_head_host(h, bytes, at + 5, end);
 	}
 	return 0;
 }
@@ -295,6 +312,8 @@ static inline void sh_head_read(struct sh_head *h, const __u8 *bytes)
 	h->length = 0;
 	__builtin_memset(h->at, 0, sizeof(h->at));
 	__builtin_memset(h->value_len, 0, sizeof(h->value_len));
+	h->host_at = h->host_len = 0;
+	h->host_cnt = 0;
 	SH_LOOP(SH_MAX_HEAD / 8, sh_head_feeds, &l);
 	if (!h->line_cnt)
 		return;

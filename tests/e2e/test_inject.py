@@ -558,3 +558,72 @@ def test_readers(spanhound, background):
     inject = need_inject(s.stop())
     assert inject["reasons"] == {"done": 20 * len(readers)}
     r.close()
+
+
+ELSEWHERE = """
+import socket
+for host in eval(sys.argv[2]):
+    with socket.create_connection((sys.argv[1], int(sys.argv[3]))) as c:
+        c.sendall(b"GET / HTTP/1.1\\r\\n" + host + b"A: b\\r\\n\\r\\n")
+        c.recv(1 << 20)
+"""
+# The Host header of each request, and whether it gets a header of ours.
+HOSTS = {
+    b"Host: api.example.com\r\n": False,
+    b"hOST:API.Example.COM.:8080 \r\n": False,
+    b"Host: xapi.example.com\r\n": True,
+    b"Host: pi.example.com\r\n": True,
+    b"Host: a.b.internal:80\r\n": False,
+    b"Host: internal\r\n": True,
+    b"Host: internal.com\r\n": True,
+    b"Host: [::1]:80\r\n": True,
+    b"Host: " + b"a" * 300 + b".internal\r\n": False,
+    # Of whom nobody can say.
+    b"": False,
+    b"Host: \r\n": False,
+    b"Host: a\r\nHost: api.example.com\r\n": False,
+}
+
+
+def test_exclude_hosts(spanhound, background, receiver, tmp_path):
+    """No header goes where none is to go: by the name the request has, for all and for one target."""
+    r, other = receiver(), receiver()
+    c = Client(background, ELSEWHERE, "127.0.0.1", repr(list(HOSTS)), r.port)
+    d = Client(background, ELSEWHERE, "127.0.0.1", repr(list(HOSTS)), other.port)
+    path = harness.write(str(tmp_path), "exclude.yaml", f"""
+propagation: {{inject: auto, exclude: api.example.com}}
+targets:
+- pid: {c.pid}
+  propagation: {{exclude: ["*.internal", no.such.host]}}
+- pid: {d.pid}
+""")
+    s = spanhound("-c", path)
+    c.go().finish()
+    d.go().finish()
+    result = s.stop()
+    inject = need_inject(result)
+    assert BLOCK.sub(b"", r.all) == b"".join(b"GET / HTTP/1.1\r\n" + h + b"A: b\r\n\r\n" for h in HOSTS)
+    assert {h: bool(blocks(bytes(x))) for h, x in zip(HOSTS, r.streams)} == HOSTS
+    assert {h: bool(blocks(bytes(x))) for h, x in zip(HOSTS, other.streams)} == {h: v or b"internal" in h for h, v in HOSTS.items()}
+    excluded = sum(not v for v in HOSTS.values())
+    assert inject["reasons"]["excluded"] == 2 * excluded - 2
+    # They are reported as any other.
+    assert len(clients(result)) == 2 * len(HOSTS)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])
+def test_exclude_addresses(spanhound, background, receiver, tmp_path, family):
+    """By where the connection goes, whatever the request says."""
+    receivers = [receiver(family) for _ in range(3)]
+    host = receivers[0].listener.getsockname()[0]
+    network = "127.0.0.0/8" if family == socket.AF_INET else "[::/64]"
+    made = [Client(background, HTTP_CLIENT, host, r.port, 2) for r in receivers]
+    patterns = [f"{network}:{receivers[0].port}", f"*:{receivers[1].port}", "10.0.0.0/8", "fd00::/8", f"[::1]:{free_port()}"]
+    path = harness.write(str(tmp_path), "exclude.yaml",
+                         "propagation: {inject: auto, exclude: [" + ", ".join(f"'{p}'" for p in patterns) + "]}\n")
+    s = spanhound("-c", path, "--pid", ",".join(str(c.pid) for c in made))
+    for c in made:
+        c.go().finish()
+    inject = need_inject(s.stop())
+    assert [len(blocks(r.all)) for r in receivers] == [0, 0, 2]
+    assert inject["reasons"]["done"] == 2 and inject["reasons"]["excluded"] == 4

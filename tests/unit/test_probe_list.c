@@ -531,7 +531,7 @@ static void test_requests(void **state)
 				       "settings: {DD_TRACE_CLIENT_IP_ENABLED: true, OTEL_PROPAGATORS: b3,\n"
 				       "  DD_TRACE_OBFUSCATION_QUERY_STRING_REGEXP: \"\"}\n"
 				       "capture: {http: false, head: 4k}\n"
-				       "propagation: {inject: true}\n"
+				       "propagation: {inject: true, exclude: \"*.internal\"}\n"
 				       "targets:\n"
 				       "  - name: a\n"
 				       "    routes: [\"/users/{id}\", /static/*]\n"
@@ -539,7 +539,7 @@ static void test_requests(void **state)
 				       "    propagation: {inject: off}\n"
 				       "  - name: b\n"
 				       "  - name: c\n"
-				       "    propagation: {inject: verdict}\n");
+				       "    propagation: {inject: verdict, exclude: [a.com:80, 10.0.0.0/8]}\n");
 	assert_sv(routes_match(&list->routes, SV("/orders/7")), "/orders/{id}");
 	assert_true(list->capture.no_http);
 	assert_int_equal(list->capture.head, 4096);
@@ -557,6 +557,11 @@ static void test_requests(void **state)
 	assert_int_equal(t[0].propagation.inject, TARGET_INJECT_OFF);
 	assert_int_equal(t[1].propagation.inject, TARGET_INJECT_UNSAID);
 	assert_int_equal(t[2].propagation.inject, TARGET_INJECT_VERDICT);
+	assert_int_equal(list->propagation.excludes.cnt, 1);
+	assert_int_equal(list->propagation.excludes.data[0].suffix, 1);
+	assert_int_equal(t[1].propagation.excludes.cnt, 0);
+	assert_int_equal(t[2].propagation.excludes.cnt, 2);
+	assert_int_equal(t[2].propagation.excludes.data[0].port, 80);
 	probe_list_free(list);
 }
 

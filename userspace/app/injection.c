@@ -68,6 +68,52 @@ static bool asks(struct target_propagation p)
 	return p.inject != TARGET_INJECT_UNSAID && p.inject != TARGET_INJECT_OFF;
 }
 
+/* Its bit; 0: there is no room. */
+static uint64_t exclude_bit(struct injection *i, struct kernel *k, const struct sh_exclude *x)
+{
+	uint32_t n = 0;
+	while (n < i->exclude_cnt && memcmp(&i->excludes[n], x, sizeof(*x)) != 0)
+		n++;
+	if (n == SH_MAX_EXCLUDES || (n == i->exclude_cnt && kernel_set_exclude(k, n, x) < 0))
+		return 0;
+	i->excludes[n] = *x;
+	i->exclude_cnt += n == i->exclude_cnt;
+	return 1ULL << n;
+}
+
+/* False: not all of them found room. */
+static bool exclude_bits(struct injection *i, struct kernel *k, const struct exclude_vec *all, __u64 *bits)
+{
+	bool right = true;
+	for (size_t n = 0; n < all->cnt; n++) {
+		uint64_t bit = exclude_bit(i, k, &all->data[n]);
+		*bits |= bit;
+		right &= bit != 0;
+	}
+	return right;
+}
+
+void injection_begin(struct injection *i, struct kernel *k, const struct target_propagation *all)
+{
+	/* As many as one list may have always fit. */
+	if (!exclude_bits(i, k, &all->excludes, &i->exclude_all))
+		i->exclude_all = UINT64_MAX;
+}
+
+void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as)
+{
+	as->excludes = i->exclude_all;
+	if (!(as->flags & SH_PROCESS_INJECT) || exclude_bits(i, k, &spec->propagation.excludes, &as->excludes))
+		return;
+	as->flags &= ~(uint32_t)SH_PROCESS_INJECT;
+	if (!i->full_said)
+		log_warn(
+			"there are more than %d different destinations to be excluded (propagation: exclude:): processes of further "
+			"targets that have some get no headers at all",
+			SH_MAX_EXCLUDES);
+	i->full_said = true;
+}
+
 bool injection_wanted(bool asked, struct target_propagation all, const struct target_spec *targets, size_t cnt)
 {
 	bool wanted = asked || asks(all);

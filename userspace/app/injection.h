@@ -18,11 +18,22 @@ struct injection {
 	uint32_t no_mode, unknown, styles; /* processes without, and why */
 	uint64_t older;			   /* connections enrolled that are older than us */
 	uint64_t older_ns;		   /* what finding and enrolling them took */
-	bool withheld_said, off_said;
+	bool withheld_said, off_said, full_said;
+	/* The patterns of all targets so far: the kernel half's table. */
+	struct sh_exclude excludes[SH_MAX_EXCLUDES];
+	uint32_t exclude_cnt;
+	__u64 exclude_all; /* of them, those of every target */
 };
 
 /* Whether anybody may get headers: `asked` on the command line, or by the list for all targets or one of them. */
 bool injection_wanted(bool asked, struct target_propagation all, const struct target_spec *targets, size_t cnt);
+
+/* What holds for all targets; once the programs are loaded. */
+void injection_begin(struct injection *i, struct kernel *k, const struct target_propagation *all);
+
+/* Which patterns are for a process chosen by `spec`: as->excludes. Where there are too many different ones (said once) it gets
+ * no headers at all. */
+void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as);
 
 /* SH_PROCESS_INJECT* for a process chosen by `spec`, or 0; with the reason counted, unless it was not asked for. */
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,

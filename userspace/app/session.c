@@ -233,6 +233,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 	else if (list->propagation.inject == TARGET_INJECT_UNSAID)
 		s->injection.standard = TARGET_INJECT_OFF;
 	rc = kernel_open(&s->kernel, &options, err);
+	if (rc == 0)
+		injection_begin(&s->injection, s->kernel, &list->propagation);
 	if (rc == 0 && options.inject && !kernel_inject(s->kernel)->on)
 		log_warn("no headers are injected: %s", kernel_inject(s->kernel)->why_not);
 	return rc;

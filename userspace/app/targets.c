@@ -60,11 +60,22 @@ static uint32_t process_flags(struct session *s, const struct process *process, 
 		       : injection_flags(&s->injection, kernel_inject(s->kernel), process->spec, p, process->info);
 }
 
+/* The same flags, with what belongs to them. */
+static struct sh_process process_as(struct session *s, const struct proc *p, uint32_t flags)
+{
+	const struct process *process = processes_find(s->processes, (uint32_t)p->pid);
+	struct sh_process as = {.flags = flags};
+	if (process)
+		injection_exclude(&s->injection, s->kernel, process->spec, &as);
+	return as;
+}
+
 static int targets_choose(struct session *s, struct proc *p, uint32_t flags)
 {
-	int rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, flags);
+	struct sh_process as = process_as(s, p, flags);
+	int rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, as);
 	if (rc == 0) /* what it connects from here on is enrolled as it does */
-		injection_enrol(&s->injection, s->kernel, p, flags);
+		injection_enrol(&s->injection, s->kernel, p, as.flags);
 	return rc;
 }
 
@@ -166,7 +177,7 @@ static void targets_choose_image(struct session *s, struct proc *p, const struct
 	/* A file of several names (hard links) may be meant by one of them. */
 	if (fstat(fd, &st) == 0 && st.st_nlink <= 1) {
 		targets_remember_image(s, p, &st);
-		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, flags);
+		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, process_as(s, p, flags));
 	}
 	close(fd);
 }

@@ -328,6 +328,11 @@ struct inject_maps kernel_inject_maps(const struct kernel *k)
 				    bpf_program__fd(s->progs.enrol_older) < 0 ? NULL : s->progs.enrol_older};
 }
 
+int kernel_set_exclude(struct kernel *k, uint32_t index, const struct sh_exclude *x)
+{
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.excludes), &index, x, BPF_ANY) < 0 ? -errno : 0;
+}
+
 void kernel_inject_pass(struct kernel *k)
 {
 	const volatile struct sh_shared *shared = kernel_shared(k);
@@ -464,17 +469,15 @@ int kernel_watch_sockets(struct kernel *k, bool wanted, struct sbuf *err)
 	return 0;
 }
 
-int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags)
+int kernel_choose_process(struct kernel *k, uint32_t tgid, struct sh_process as)
 {
-	struct sh_process p = {.flags = flags};
-	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.processes), &tgid, &p, BPF_ANY) < 0 ? -errno : 0;
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.processes), &tgid, &as, BPF_ANY) < 0 ? -errno : 0;
 }
 
-int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags)
+int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, struct sh_process as)
 {
 	struct sh_image key = {.ino = ino, .dev = kernel_dev(dev)};
-	struct sh_process p = {.flags = flags};
-	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.images), &key, &p, BPF_ANY) < 0 ? -errno : 0;
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.images), &key, &as, BPF_ANY) < 0 ? -errno : 0;
 }
 
 void kernel_forget_image(struct kernel *k, dev_t dev, ino_t ino)

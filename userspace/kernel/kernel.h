@@ -10,6 +10,7 @@
 #include "kernel/links.h"
 #include "kernel/ring.h"
 #include "spanhound/context.h"
+#include "spanhound/exclude.h"
 #include "spanhound/spec.h"
 
 /* The kernel half as an object: open and load its programs, fill its maps, attach its probes, read what it left.
@@ -51,6 +52,8 @@ struct inject_maps {
 	struct bpf_program *older;
 };
 struct inject_maps kernel_inject_maps(const struct kernel *k);
+/* Pattern `index` of sh_process.excludes. Before any process has its bit. */
+int kernel_set_exclude(struct kernel *k, uint32_t index, const struct sh_exclude *x);
 /* Takes out the sockets that are to leave. Any thread; cheap when there are none. */
 void kernel_inject_pass(struct kernel *k);
 
@@ -58,11 +61,11 @@ void kernel_inject_pass(struct kernel *k);
 int kernel_attach_process_events(struct kernel *k, struct sbuf *err);
 /* The sockets of chosen processes; `wanted` false: of none, and the host's system calls run without us. */
 int kernel_watch_sockets(struct kernel *k, bool wanted, struct sbuf *err);
-int kernel_choose_process(struct kernel *k, uint32_t tgid, uint32_t flags);
+int kernel_choose_process(struct kernel *k, uint32_t tgid, struct sh_process as);
 int kernel_release_process(struct kernel *k, uint32_t tgid);
 
 /* Every process that executes this file from now on is chosen before its first instruction. */
-int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, uint32_t flags);
+int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, struct sh_process as);
 
 /* Not this file any more; no file any more. */
 void kernel_forget_image(struct kernel *k, dev_t dev, ino_t ino);

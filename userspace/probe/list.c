@@ -314,6 +314,7 @@ void probe_list_free(struct probe_list *list)
 	vec_release(&list->tags);
 	vec_release(&list->settings);
 	routes_release(&list->routes);
+	vec_release(&list->propagation.excludes);
 	vec_release(&list->exports);
 	vec_release(&list->includes);
 	vec_release(&list->span_rules);

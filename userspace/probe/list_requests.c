@@ -2,6 +2,7 @@
 /* `routes:`, `settings:`, `capture:`: how requests are traced. */
 #include "base/nearest.h"
 #include "probe/list_read.h"
+#include "target/destination.h"
 #include "trace/request_settings.h"
 #include "trace/settings.h"
 
@@ -159,6 +160,23 @@ static LIST_READER(read_inject)
 	list_expected(r, key, value);
 }
 
+static LIST_READER(add_exclude)
+{
+	struct exclude_vec *all = field;
+	struct sh_exclude x;
+	if (value->kind != YAML_SCALAR || destination_parse(value->text, &x) < 0)
+		list_expected(r, key, value);
+	else if (all->cnt == SH_MAX_EXCLUDES)
+		yaml_error(&r->src, value, "%s: one too many; there may be %d", key->name, SH_MAX_EXCLUDES);
+	else
+		r->no_memory |= vec_push(all, x) < 0;
+}
+
+static LIST_READER(read_propagation_excludes)
+{
+	list_read_each(r, key, value, field, add_exclude);
+}
+
 #define IN_PROPAGATION(field) offsetof(struct target_propagation, field)
 static const struct list_key propagation_keys[] = {
 	LIST_KEY(
@@ -166,6 +184,11 @@ static const struct list_key propagation_keys[] = {
 		"auto: as --inject: trace context is put into HTTP/1 requests of programs of which it is known to be safe; "
 		"plain, verdict: in this way into those of all, safe or not (verdict loses bytes on their way when spanhound ends); "
 		"a target's own comes first, and --no-inject before it"),
+	LIST_KEY(
+		"exclude", read_propagation_excludes, IN_PROPAGATION(excludes),
+		"a destination or a list of them (api.example.com, *.example.com, 10.0.0.0/8, each with :PORT if wanted)",
+		"requests that go there get no headers, nor do those that name no host; "
+		"a target's own are added to those of all"),
 };
 const struct list_map list_propagation_map = {"propagation:", propagation_keys, COUNT(propagation_keys)};
 

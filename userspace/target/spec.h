@@ -5,6 +5,7 @@
 #include "base/diagnostics.h"
 #include "base/sbuf.h"
 #include "base/vec.h"
+#include "spanhound/exclude.h"
 #include "trace/route.h"
 #include "trace/span.h"
 
@@ -36,9 +37,15 @@ enum target_inject {
 	TARGET_INJECT_VERDICT
 };
 
+struct exclude_vec {
+	struct sh_exclude *data;
+	size_t cnt, cap;
+};
+
 /* Trace context on the wire. */
 struct target_propagation {
 	enum target_inject inject;
+	struct exclude_vec excludes; /* requests that go there get no headers (target/destination.h) */
 };
 
 /* Plain data. The kinds given are and-ed, the values within one kind or-ed; a kind left empty asks nothing, and a
@@ -83,6 +90,7 @@ static inline void target_spec_release(struct target_spec *s)
 	vec_release(&s->tags);
 	vec_release(&s->settings);
 	routes_release(&s->routes);
+	vec_release(&s->propagation.excludes);
 }
 
 /* Whether it asks for anything at all. */
