@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "../unit/head_help.h"
+#include "parts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -60,20 +61,6 @@ static const char *const parts[] = {
 };
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
 
-static size_t compose(const uint8_t *data, size_t size, char *out)
-{
-	size_t len = 0;
-	for (size_t i = 0; i < size; i++) {
-		const char *part = parts[data[i] % PARTS];
-		size_t n = strlen(part);
-		if (len + n > SH_MAX_HEAD)
-			break;
-		memcpy(out + len, part, n);
-		len += n;
-	}
-	return len;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct head_checker checker;
@@ -89,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!text)
 		return 0;
 	if (data[0] & 1)
-		len = compose(data + 1, size - 1, text);
+		len = parts_compose(parts, PARTS, data + 1, size - 1, text, SH_MAX_HEAD);
 	else
 		memcpy(text, data + 1, len);
 	char *exact = realloc(text, len ? len : 1);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../unit/http1_replay.h"
+#include "parts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -128,20 +129,6 @@ static void pass(const struct way *w, struct http1_shared *shared, struct sbuf *
 	check(shared->split_cnt == 0);
 }
 
-static size_t compose(const uint8_t *data, size_t size, char *out)
-{
-	size_t len = 0;
-	for (size_t i = 0; i < size; i++) {
-		const char *part = parts[data[i] % PARTS];
-		size_t n = strlen(part);
-		if (len + n > STREAM_MAX)
-			break;
-		memcpy(out + len, part, n);
-		len += n;
-	}
-	return len;
-}
-
 static void fates(uint8_t *fate, size_t len, uint32_t seed, unsigned how)
 {
 	memset(fate, 0, len);
@@ -168,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t seed = data[1] | data[2] << 8;
 	size_t len = size - 4 < STREAM_MAX ? size - 4 : STREAM_MAX;
 	if (data[0] & 1)
-		len = compose(data + 4, size - 4, stream);
+		len = parts_compose(parts, PARTS, data + 4, size - 4, stream, STREAM_MAX);
 	else
 		memcpy(stream, data + 4, len);
 	fates(fate, len, seed, data[0] >> 2 & 15);

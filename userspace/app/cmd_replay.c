@@ -251,7 +251,7 @@ static int replay_open_flow(struct replay *r)
 		.function = replay_function,
 		.function_arg = r,
 		.max_functions = MAX_FUNCTIONS,
-		.head_max = r->list->capture.head > HTTP1_HEAD_DEFAULT ? r->list->capture.head : 0,
+		.head_max = http1_head_max(r->list->capture.head),
 	};
 	r->functions = functions_new(r->list, MAX_FUNCTIONS);
 	r->flow = r->functions ? flow_new(&flow) : NULL;

@@ -295,7 +295,7 @@ static int session_open_flow(struct session *s)
 		.function = session_function,
 		.function_arg = s,
 		.max_functions = s->options.max_functions,
-		.head_max = s->options.list->capture.head > HTTP1_HEAD_DEFAULT ? s->options.list->capture.head : 0,
+		.head_max = http1_head_max(s->options.list->capture.head),
 	};
 	s->flow = flow_new(&flow);
 	if (!s->flow)

@@ -65,6 +65,12 @@ struct http1_shared {
 #define HTTP1_HEAD_LIMIT    65536
 #define HTTP1_SPLIT_DEFAULT 4096
 
+/* Bytes of a head to look at where so many of it are captured: all of those, and no fewer than otherwise. */
+static inline uint32_t http1_head_max(uint32_t captured)
+{
+	return captured > HTTP1_HEAD_DEFAULT ? captured : HTTP1_HEAD_DEFAULT;
+}
+
 /* head_max 0, max_split 0: the defaults. */
 void http1_shared_init(struct http1_shared *s, uint32_t head_max, uint32_t max_split);
 /* After the last parser's http1_release(). */
