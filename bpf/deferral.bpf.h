@@ -74,6 +74,8 @@ static __always_inline void conn_connects(struct sh_conn *conn, u64 key)
 	c->base_sock = 0;
 	if (base_is_sure(c, now_ns))
 		conn->resume = c->base;
+	else if (c->loops && c->open)
+		conn->talk |= SH_TALK_UNKNOWN;
 }
 
 #endif

@@ -78,6 +78,11 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 		context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
 		based = true;
 	}
+	if (conn->talk & SH_TALK_UNKNOWN) { /* nor is it for what was read since */
+		conn->talk &= ~SH_TALK_UNKNOWN;
+		c->base.span_id = 0;
+		based = false;
+	}
 	if (based) {
 		conn->resume = c->base;
 		e->link = c->base_flags & SH_BASE_FORKED ? SH_LINK_FORK : c->base_flags >> 8;

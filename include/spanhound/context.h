@@ -213,7 +213,7 @@ struct sh_conn {
 	__u8 inject;	 /* SH_CONN_INJECT_* */
 	__u8 link;	 /* of the exchange that was begun before its bytes passed */
 	__u8 learned;	 /* SH_LEARNED_*, of a connection that is older than us */
-	__u8 talk;	 /* SH_TALK_*, of one that does not speak HTTP */
+	__u8 talk;	 /* SH_TALK_* */
 	__u32 pushed;	 /* bytes that were put into the message under way */
 	__u64 parent_id; /* of that exchange */
 };
@@ -226,10 +226,12 @@ struct sh_conn {
 #define SH_CONN_INJECT_NEXT	(1 << 4) /* next_seq is known */
 #define SH_CONN_INJECT_LOST	(1 << 5) /* where the next request begins will never be known */
 
-/* sh_conn.talk: what is read goes on with what was written last, if that was for one piece of work at a time. */
-#define SH_TALK_HEARD  (1 << 0) /* was read from: who writes waits for an answer */
-#define SH_TALK_ASKED  (1 << 1) /* was written to, and not read from since */
-#define SH_TALK_SHARED (1 << 2) /* was written to for two things at a time: whose answer is read is never known */
+/* sh_conn.talk: what is read goes on with what was written last, if that was for one piece of work at a time. UNKNOWN is of
+ * those that speak HTTP, too. */
+#define SH_TALK_HEARD	(1 << 0) /* was read from: who writes waits for an answer */
+#define SH_TALK_ASKED	(1 << 1) /* was written to, and not read from since */
+#define SH_TALK_SHARED	(1 << 2) /* was written to for two things at a time: whose answer is read is never known */
+#define SH_TALK_UNKNOWN (1 << 3) /* connected by an event loop that serves requests, for which of them is not known */
 
 /* sh_conn.learned: what was seen on a socket that was enrolled in mid-life (without SH_CONN_INJECT_ENROLLED). Each step but the
  * last is one of requests and answers in turn: odd is a request, ending at next_seq, that has no answer yet. */
