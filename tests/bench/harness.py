@@ -104,11 +104,11 @@ class Empty:
 
 
 class Spanhound:
-    """`spanhound attach`, ready. stop() gives its summary."""
+    """`spanhound attach`, or another command, ready. stop() gives its summary."""
 
-    def __init__(self, bench, *args, cpus=(TRACER_CPU,)):
+    def __init__(self, bench, *args, cpus=(TRACER_CPU,), command="attach"):
         self.summary_path = os.path.join(bench.tmp, f"summary-{time.monotonic_ns()}.json")
-        self.command = [bench.spanhound, "attach", *map(str, args), "--summary", f"json:{self.summary_path}"]
+        self.command = [bench.spanhound, command, *map(str, args), "--summary", f"json:{self.summary_path}"]
         self.process = subprocess.Popen(self.command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                                         preexec_fn=on_cpu(*cpus))
         said = ""
@@ -117,6 +117,10 @@ class Spanhound:
             if "ready:" in line:
                 return
         raise RuntimeError(f"{' '.join(self.command)}: {said}")
+
+    @property
+    def pid(self):
+        return self.process.pid
 
     def status(self, key):
         with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as f:

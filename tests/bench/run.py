@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import attach  # noqa: E402
 import calls  # noqa: E402
+import host  # noqa: E402
 import inject  # noqa: E402
 import web  # noqa: E402
 import load  # noqa: E402
@@ -29,6 +30,8 @@ SECTIONS = {
     "bpftrace": calls.beside_bpftrace,
     "placement": placement.fast_sites,
     "attach": attach.ten_thousand,
+    "startup": host.startup,
+    "idle": host.idle,
     "sustained": load.sustained,
     "overload": load.overload,
     "userspace": userspace.records_to_bytes,

@@ -10,7 +10,8 @@
 #include "base/pace.h"
 #include "base/priority.h"
 
-#define IDLE_PASSES  20			   /* without a record, before going to sleep */
+#define IDLE_PASSES  20 /* without a record, before going to sleep */
+#define IDLE_AFTER   18 /* of them are over after one of a process: others execute, and make no spans */
 #define SLEEP_NS     (200 * NSEC_PER_MSEC) /* even asleep: chunks may be due */
 #define BUSY_BACKLOG 8			   /* a ring filled to one eighth is drained again at once */
 
@@ -22,6 +23,8 @@ struct consumer {
 	unsigned epoch;
 	struct inquiry *inquiry; /* NULL: nobody asked */
 	bool more;		 /* the last pass left records behind */
+	bool working;		 /* it saw records of calls or sockets, */
+	bool events;		 /* of processes */
 	struct {
 		unsigned moment; /* session.moment_asked */
 		bool drained;	 /* no record is left of before */
@@ -32,6 +35,9 @@ struct consumer {
 static void consumer_record(void *arg, const struct sh_ev_hdr *record)
 {
 	struct consumer *c = arg;
+	bool event = record->kind == SH_EV_FORK || record->kind == SH_EV_EXEC || record->kind == SH_EV_EXIT;
+	c->working |= !event;
+	c->events |= event;
 	if (c->session->recorder)
 		recorder_record(c->session->recorder, record);
 	flow_record(c->session->flow, record, c->now_ns);
@@ -145,7 +151,9 @@ static void *consumer_main(void *arg)
 	if (priority_give_way() < 0)
 		log_debug("the kernel does not let the consumer ask for long time slices");
 	while (!atomic_load(&s->stopping)) {
-		idle = consumer_pass(&c) ? 0 : idle + 1;
+		c.working = c.events = false;
+		consumer_pass(&c);
+		idle = c.working ? 0 : c.events && idle > IDLE_AFTER ? IDLE_AFTER : idle + 1;
 		if (c.more || ring_set_backlog(rings) > ring_set_size(rings) / BUSY_BACKLOG)
 			continue;
 		if (idle > IDLE_PASSES)

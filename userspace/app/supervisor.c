@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supervisor: attach, wait, detach, flush. */
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -14,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/resident.h"
 
 #define TICK_MS		 1000
 #define PLAN_TICK_NS	 NSEC_PER_SEC
@@ -298,7 +298,7 @@ static enum session_end serve_attached(struct session *s)
 	plan_stats(s->plan, &stats);
 	if (stats.processes)
 		check_list(s);
-	malloc_trim(0); /* see attach_running() */
+	resident_trim();
 	say_ready(s);
 	service_ready(s->service);
 	return SESSION_CLEAN;
@@ -337,7 +337,7 @@ static enum session_end attach_running(struct session *s)
 		log_error("none of the functions that were asked for can be probed");
 		return SESSION_MISTAKE;
 	}
-	malloc_trim(0); /* reading symbols took memory that will not be needed again for long */
+	resident_trim(); /* reading symbols took memory that will not be needed again for long */
 	say_ready(s);
 	return SESSION_CLEAN;
 }
