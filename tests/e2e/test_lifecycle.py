@@ -91,6 +91,61 @@ def test_attach_detach_under_load(tmp_path, hot):
         assert t.stop()["calls"] > 1000
 
 
+def first_and_last(path):
+    """When the first of its spans began and the last one ended; hundreds of thousands are not read for that."""
+    with open(path, "rb") as f:
+        head = f.readlines(100000)
+        f.seek(max(0, os.path.getsize(path) - 100000))
+        tail = f.readlines()[1:]
+    return min(json.loads(x)["start"] for x in head), max(x["start"] + x["duration"] for x in map(json.loads, tail))
+
+
+def restart(spanhound, hot, tmp_path, times, rate):
+    """A daemon is ended and started again, as a service manager does it, while its target makes so many calls a second.
+    Returns for how many milliseconds nothing was seen, each time."""
+    h = hot(1, rate).go()
+    config = harness.write(tmp_path, "config.yaml", f"targets:\n  - pid: {h.pid}\nprobes:\n  - function: p_hot\n"
+                           f"control: {{socket: {tmp_path}/control.sock}}\n")
+    gaps, old, objects, last = [], None, set(), None
+    for turn in range(times + 2):
+        new = spanhound("-c", config, command="serve") if turn <= times else None
+        if old:  # read when the next one runs: what is measured is its absence
+            with open(old.summary_path, encoding="utf-8") as f:
+                harness.assert_identity(json.load(f))
+            wait_for(lambda: are_gone(objects), "programs, maps and links to be gone")
+            first, end = first_and_last(old.spans_path)
+            if last:
+                gaps.append(round((first - last) / 1e6))
+            last = end
+            os.unlink(old.spans_path)
+        if new:
+            wait_for(lambda: os.path.exists(new.spans_path) and os.path.getsize(new.spans_path) > 100000, "spans")
+            objects = kernel_objects_of(new.pid)
+            assert {kind for kind, _ in objects} == {"prog", "link", "map"}
+            new.process.send_signal(signal.SIGTERM)
+            assert new.wait_exit() == 0, new.stderr
+        old = new
+    wait_for(lambda: uprobes_in(h.pid, h.path) == 0, "the breakpoints to be gone")
+    h.stop()
+    return gaps
+
+
+def test_restart_under_load(spanhound, hot, tmp_path):
+    restart(spanhound, hot, tmp_path, 1, 2000)
+
+
+@pytest.mark.soak
+@pytest.mark.alone
+def test_gap_of_a_restart(spanhound, hot, tmp_path, record_property):
+    """How long it is; and the kernel's lists are as they were."""
+    before = harness.kernel_objects()
+    gaps = restart(spanhound, hot, tmp_path, 5, 20000)
+    wait_for(lambda: harness.kernel_objects() == before, "bpftool to list what it listed before")
+    print(f"\nms of capture lost to each restart: {gaps}")
+    record_property("gap_ms", gaps)
+    assert min(gaps) < 3000 * harness.PATIENCE, gaps  # a second, on a machine with nothing else to do
+
+
 def test_two_spanhounds(spanhound, program):
     """Both see every call, with ids of their own."""
     p = program("calls", "nested")
