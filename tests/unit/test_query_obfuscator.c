@@ -63,6 +63,51 @@ static void vectors(void **state)
 	assert_int_equal(query_obfuscator_failures(standard), 0);
 }
 
+/* The standard pattern is only tried on what may hold a secret: it finds what it finds when it is always tried. */
+static void tried_where_it_matters(void **state)
+{
+	static const char *const pieces[] = {
+		"pass",	     "PWD",	    "pword",	     "passwd",	    "new_",	  "phrase",
+		"secret",    "api",	    "Key",	     "-",	    "_",	  "id",
+		"token",     "consumer",    "sign",	     "ed",	    "ature",	  "Auth",
+		"orization", "=",	    "%3D",	     "%22",	    ":",	  "%3A",
+		"\"",	     "&",	    "bearer",	     "%20",	    " ",	  "ghp_",
+		"ghU_" A36,  "eyJ",	    "EYi",	     "eyKa.eyLb.c", "ey",	  "-----BEGIN",
+		"-----END",  "PRIVATE KEY", "-----",	     "ssh-rsa",	    "ecdsa-sha2", A108,
+		"x",	     "1",	    "abcdefghijklm", "page",	    "\n",	  "%",
+		".",	     "to",	    "ken",
+	};
+	struct query_obfuscator *always;
+	struct sbuf pattern = {0}, text = {0}, out[2] = {0}, err = {0};
+	(void)state;
+	sbuf_adds(&pattern, "(?xi)");
+	sbuf_addsv(&pattern, query_obfuscator_standard());
+	assert_int_equal(query_obfuscator_new(sbuf_sv(&pattern), &always, &err), 0);
+	srand(11);
+	unsigned found = 0;
+	for (int i = 0; i < 30000; i++) {
+		sbuf_reset(&text);
+		for (int n = rand() % 8; n >= 0; n--)
+			sbuf_adds(&text, pieces[(size_t)rand() % (sizeof(pieces) / sizeof(pieces[0]))]);
+		for (size_t k = 0; k < text.len; k++)
+			if (rand() % 10 == 0)
+				text.data[k] ^= (char)(rand() % 4 ? 0x20 : rand());
+		sbuf_reset(&out[0]);
+		sbuf_reset(&out[1]);
+		query_obfuscate(standard, sbuf_sv(&text), &out[0]);
+		query_obfuscate(always, sbuf_sv(&text), &out[1]);
+		assert_int_equal(out[0].len, out[1].len);
+		assert_memory_equal(sbuf_str(&out[0]), sbuf_str(&out[1]), out[0].len);
+		found += out[0].len != text.len;
+	}
+	assert_true(found > 1000);
+	query_obfuscator_unref(always);
+	sbuf_release(&pattern);
+	sbuf_release(&text);
+	sbuf_release(&out[0]);
+	sbuf_release(&out[1]);
+}
+
 static void own_pattern(void **state)
 {
 	struct query_obfuscator *q;
@@ -169,9 +214,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(vectors),
-		cmocka_unit_test(own_pattern),
-		cmocka_unit_test(hostile),
+		cmocka_unit_test(vectors),     cmocka_unit_test(tried_where_it_matters),
+		cmocka_unit_test(own_pattern), cmocka_unit_test(hostile),
 		cmocka_unit_test(limits),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -262,10 +262,32 @@ static int step_idle(struct http1 *p)
 	return HTTP1_UNSEEN;
 }
 
+typedef int8_t bytes16 __attribute__((vector_size(16)));
+typedef uint64_t words2 __attribute__((vector_size(16)));
+
+static inline bytes16 load16(const char *at)
+{
+	bytes16 v;
+	memcpy(&v, at, sizeof(v));
+	return v;
+}
+
+/* From `i` on, steps over bytes among which no empty line follows a line break. */
+static inline size_t pass_lines(struct sv s, size_t i)
+{
+	for (; i + sizeof(bytes16) + 2 <= s.len; i += sizeof(bytes16)) {
+		bytes16 first = load16(s.data + i), second = load16(s.data + i + 1), third = load16(s.data + i + 2);
+		words2 hit = (words2)((first == '\n') & ((second == '\n') | ((second == '\r') & (third == '\n'))));
+		if (hit[0] | hit[1])
+			break;
+	}
+	return i;
+}
+
 /* Where the empty line ends that ends a head, 0 when it is not there. *scanned: what need not be looked at again. */
 static size_t find_end(struct sv s, uint32_t *scanned)
 {
-	size_t i = *scanned;
+	size_t i = pass_lines(s, *scanned);
 	while (i < s.len) {
 		const char *nl = memchr(s.data + i, '\n', s.len - i);
 		if (!nl)

@@ -34,9 +34,15 @@ static inline bool is_digit(unsigned char c)
 }
 
 /* tchar of RFC 9110, 5.6.2 */
+static const bool tokens[256] = {
+	['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['!'] = true, ['#'] = true, ['$'] = true,
+	['%'] = true,	      ['&'] = true,	    ['\''] = true,	  ['*'] = true, ['+'] = true, ['-'] = true,
+	['.'] = true,	      ['^'] = true,	    ['_'] = true,	  ['`'] = true, ['|'] = true, ['~'] = true,
+};
+
 static inline bool is_token(unsigned char c)
 {
-	return is_alpha(c) || is_digit(c) || (c > ' ' && c < 127 && memchr("!#$%&'*+-.^_`|~", c, 15));
+	return tokens[c];
 }
 
 /* White space, and the line breaks of a folded value. */
@@ -56,13 +62,24 @@ static inline struct sv trim(struct sv s)
 	return s;
 }
 
-/* `b` is in lower case. */
-static bool equal_any_case(struct sv a, struct sv b)
+static inline uint32_t load4(const char *at)
+{
+	uint32_t w;
+	memcpy(&w, at, sizeof(w));
+	return w;
+}
+
+/* `b` is in lower case. What it is compared with is mostly a literal, and then a number or two. */
+static inline __attribute__((always_inline)) bool equal_any_case(struct sv a, struct sv b)
 {
 	if (a.len != b.len)
 		return false;
-	if (a.len < sizeof(uint64_t)) {
-		for (size_t i = 0; i < a.len; i++)
+	if (b.len >= 4 && b.len < sizeof(uint64_t)) {
+		uint64_t x = load4(a.data) | (uint64_t)load4(a.data + b.len - 4) << 32;
+		return lower8(x) == (load4(b.data) | (uint64_t)load4(b.data + b.len - 4) << 32);
+	}
+	if (b.len < 4) {
+		for (size_t i = 0; i < b.len; i++)
 			if (lower((unsigned char)a.data[i]) != (unsigned char)b.data[i])
 				return false;
 		return true;
@@ -70,12 +87,12 @@ static bool equal_any_case(struct sv a, struct sv b)
 	/* The last eight overlap those before them. */
 	for (size_t i = 0;; i += sizeof(uint64_t)) {
 		uint64_t x, y;
-		i = i + sizeof(x) > a.len ? a.len - sizeof(x) : i;
+		i = i + sizeof(x) > b.len ? b.len - sizeof(x) : i;
 		memcpy(&x, a.data + i, sizeof(x));
 		memcpy(&y, b.data + i, sizeof(y));
 		if (lower8(x) != y)
 			return false;
-		if (i + sizeof(x) == a.len)
+		if (i + sizeof(x) == b.len)
 			return true;
 	}
 }
@@ -89,7 +106,7 @@ static inline unsigned name_hash(struct sv name)
 	       63;
 }
 
-static int wanted_index(const struct http1_wanted *w, struct sv name)
+static inline int wanted_index(const struct http1_wanted *w, struct sv name)
 {
 	for (unsigned i = w->first[name_hash(name)]; i; i = w->next[i - 1])
 		if (equal_any_case(name, w->names[i - 1]))
@@ -154,7 +171,10 @@ static struct sv after(struct sv s, size_t n)
 /* The last word: what follows the last blank. */
 static struct sv last_word(struct sv s)
 {
-	size_t i = s.len;
+	size_t i = s.len, version = http_name.len + 1;
+	if (i > version && is_blank((unsigned char)s.data[i - version - 1]) &&
+	    memcmp(s.data + i - version, http_name.data, http_name.len) == 0 && !is_blank((unsigned char)s.data[i - 1]))
+		return after(s, i - version);
 	while (i && !is_blank((unsigned char)s.data[i - 1]))
 		i--;
 	return after(s, i);
@@ -162,7 +182,14 @@ static struct sv last_word(struct sv s)
 
 static bool has_blank(struct sv s)
 {
-	for (size_t i = 0; i < s.len; i++)
+	size_t i = 0;
+	/* Eight bytes, as long as none is below the first printable one. */
+	for (uint64_t w; i + sizeof(w) <= s.len; i += sizeof(w)) {
+		memcpy(&w, s.data + i, sizeof(w));
+		if ((w - EACH_BYTE(' ' + 1)) & ~w & EACH_BYTE(0x80))
+			break;
+	}
+	for (; i < s.len; i++)
 		if (is_blank((unsigned char)s.data[i]))
 			return true;
 	return false;

@@ -36,14 +36,24 @@ static struct sv after(struct sv s, size_t n)
 	return (struct sv){s.len ? s.data + n : s.data, s.len - n};
 }
 
-/* Length of s before the first of the bytes in `set`, a literal. */
-static inline __attribute__((always_inline)) size_t until(struct sv s, const char *set)
+/* What ends a part of a request target, by byte. */
+enum { ENDS_SCHEME = 1, ENDS_AUTHORITY = 2, ENDS_PATH = 4, ENDS_QUERY = 8, ENDS_HOST = 16, ENDS_BRACKET = 32 };
+
+static const uint8_t ends[256] = {
+	[':'] = ENDS_SCHEME | ENDS_HOST,
+	['/'] = ENDS_SCHEME | ENDS_AUTHORITY,
+	['?'] = ENDS_SCHEME | ENDS_AUTHORITY | ENDS_PATH,
+	['#'] = ENDS_SCHEME | ENDS_AUTHORITY | ENDS_PATH | ENDS_QUERY,
+	[']'] = ENDS_BRACKET,
+};
+
+/* Length of s before the first byte that ends it. */
+static inline size_t until(struct sv s, uint8_t what)
 {
-	for (size_t n = 0; n < s.len; n++)
-		for (size_t i = 0; set[i]; i++)
-			if (s.data[n] == set[i])
-				return n;
-	return s.len;
+	size_t n = 0;
+	while (n < s.len && !(ends[(unsigned char)s.data[n]] & what))
+		n++;
+	return n;
 }
 
 static void add_static(struct filling *t, struct sv key, struct sv value)
@@ -70,6 +80,8 @@ static void add_folded(struct filling *t, struct sv key, struct sv value)
 	if (t->span->tag_cnt == cnt)
 		return;
 	struct sv copy = t->span->tags[cnt].value;
+	if (!memchr(copy.data, '\n', copy.len) && !memchr(copy.data, '\r', copy.len))
+		return;
 	for (char *at = (char *)copy.data, *end = at + copy.len; at < end; at++)
 		if (*at == '\r' || *at == '\n')
 			*at = ' ';
@@ -127,19 +139,19 @@ struct target {
 static struct target target_split(struct sv s)
 {
 	struct target t = {0};
-	size_t n = until(s, ":/?#");
+	size_t n = until(s, ENDS_SCHEME);
 	if (n && n + 3 <= s.len && memcmp(s.data + n, "://", 3) == 0) {
 		t.scheme = (struct sv){s.data, n};
 		s = after(s, n + 3);
-		n = until(s, "/?#");
+		n = until(s, ENDS_AUTHORITY);
 		t.authority = (struct sv){s.data, n};
 		s = after(s, n);
 	}
-	n = until(s, "?#");
+	n = until(s, ENDS_PATH);
 	t.path = (struct sv){s.data, n};
 	s = after(s, n);
 	if (s.len && s.data[0] == '?') {
-		n = until(s, "#");
+		n = until(s, ENDS_QUERY);
 		t.has_query = true;
 		t.query = (struct sv){s.data + 1, n - 1};
 		s = after(s, n);
@@ -167,10 +179,10 @@ static struct sv authority_public(struct sv a)
 static struct sv authority_host(struct sv a)
 {
 	if (a.len && a.data[0] == '[') {
-		size_t n = until(a, "]");
+		size_t n = until(a, ENDS_BRACKET);
 		return (struct sv){a.data + 1, n - 1};
 	}
-	return (struct sv){a.data, until(a, ":")};
+	return (struct sv){a.data, until(a, ENDS_HOST)};
 }
 
 /* Whom the request is for, as its sender wrote it; empty when it did not. */
@@ -193,7 +205,8 @@ static int hex(char c)
 static void append_path(struct sbuf *out, struct sv path)
 {
 	size_t done = 0;
-	for (size_t i = 0; i + 2 < path.len; i++) {
+	const char *percent = path.len ? memchr(path.data, '%', path.len) : NULL;
+	for (size_t i = percent ? (size_t)(percent - path.data) : path.len; i + 2 < path.len; i++) {
 		if (path.data[i] != '%')
 			continue;
 		int hi = hex(path.data[i + 1]), lo = hex(path.data[i + 2]), c = hi < 0 || lo < 0 ? 0 : hi * 16 + lo;
@@ -252,19 +265,20 @@ static void add_url(struct filling *t, const struct target *target)
 
 /* --- resource ----------------------------------------------------------------------------------------------------- */
 
-#define METHOD(name)                   \
-	{                              \
-		name, sizeof(name) - 1 \
-	}
-
 static bool is_registered(struct sv method)
 {
-	static const struct sv methods[] = {METHOD("GET"),     METHOD("POST"),	  METHOD("HEAD"),
-					    METHOD("PUT"),     METHOD("DELETE"),  METHOD("PATCH"),
-					    METHOD("CONNECT"), METHOD("OPTIONS"), METHOD("TRACE")};
-	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
-		if (sv_eq(method, methods[i]))
-			return true;
+	switch (method.len) {
+	case 3:
+		return sv_eq(method, SV("GET")) || sv_eq(method, SV("PUT"));
+	case 4:
+		return sv_eq(method, SV("POST")) || sv_eq(method, SV("HEAD"));
+	case 5:
+		return sv_eq(method, SV("PATCH")) || sv_eq(method, SV("TRACE"));
+	case 6:
+		return sv_eq(method, SV("DELETE"));
+	case 7:
+		return sv_eq(method, SV("CONNECT")) || sv_eq(method, SV("OPTIONS"));
+	}
 	return false;
 }
 

@@ -12,6 +12,8 @@ struct query_obfuscator;
  * expression that is matched on bytes. -EINVAL: it is none, described in `err`; -ENOMEM. The object has one reference.
  */
 int query_obfuscator_new(struct sv pattern, struct query_obfuscator **ret, struct sbuf *err);
+/* Datadog's default, for PCRE2_CASELESS | PCRE2_EXTENDED. */
+struct sv query_obfuscator_standard(void);
 struct query_obfuscator *query_obfuscator_ref(struct query_obfuscator *q);
 void query_obfuscator_unref(struct query_obfuscator *q); /* NULL is fine */
 

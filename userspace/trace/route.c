@@ -193,32 +193,38 @@ struct census {
 	bool number_last; /* ends in a separator and digits */
 };
 
+enum { DIGIT = 1, SEPARATOR = 2, HEX_LETTER = 4, LETTER = 8, LOWER = 16 };
+
+static const uint8_t kinds[256] = {
+	['0' ... '9'] = DIGIT,
+	['.'] = SEPARATOR,
+	['_'] = SEPARATOR,
+	['-'] = SEPARATOR,
+	['a' ... 'f'] = LETTER | LOWER | HEX_LETTER,
+	['g' ... 'z'] = LETTER | LOWER,
+	['A' ... 'F'] = LETTER | HEX_LETTER,
+	['G' ... 'Z'] = LETTER,
+};
+
 static struct census census_of(struct sv s)
 {
 	struct census c = {0};
-	uint32_t word = 0, run = 0; /* of letters; of digits up to here */
-	bool separated = false;	    /* a separator precedes the run */
+	uint32_t word = 0;	/* letters up to here */
+	uint8_t before = 0;	/* kind of the character before */
+	bool separated = false; /* a separator precedes the run of digits that we are in */
 	for (size_t i = 0; i < s.len; i++) {
-		unsigned char b = (unsigned char)s.data[i], low = b | 0x20;
-		if (is_digit(b)) {
-			c.digits++;
-			c.digit_runs += run++ == 0;
-			separated |= run == 1 && i && strchr("._-", s.data[i - 1]);
-			word = 0;
-			continue;
-		}
-		run = 0;
-		separated = false;
-		if (low >= 'a' && low <= 'z') {
-			c.hex_letters += low <= 'f';
-			c.lower_letters += b == low;
-			word++;
-			c.longest_word = word > c.longest_word ? word : c.longest_word;
-			continue;
-		}
-		word = 0;
-		c.separators += b == '.' || b == '_' || b == '-';
-		c.odd |= b != '.' && b != '_' && b != '-';
+		uint8_t kind = kinds[(unsigned char)s.data[i]];
+		bool digit = kind & DIGIT, run_begins = digit && !(before & DIGIT);
+		c.digits += digit;
+		c.digit_runs += run_begins;
+		separated = run_begins ? before & SEPARATOR : digit && separated;
+		c.hex_letters += (kind & HEX_LETTER) != 0;
+		c.lower_letters += (kind & LOWER) != 0;
+		c.separators += (kind & SEPARATOR) != 0;
+		c.odd |= !kind;
+		word = kind & LETTER ? word + 1 : 0;
+		c.longest_word = word > c.longest_word ? word : c.longest_word;
+		before = kind;
 	}
 	c.number_last = separated;
 	return c;
@@ -238,8 +244,20 @@ static bool is_version(struct sv s)
 	return digits > 0 && s.data[1] != '.';
 }
 
+/* Letters alone, or digits alone: most segments. */
+static uint8_t only_kind(struct sv s)
+{
+	uint8_t all = LETTER | DIGIT;
+	for (size_t i = 0; i < s.len && all; i++)
+		all &= kinds[(unsigned char)s.data[i]];
+	return all;
+}
+
 static bool is_value(struct sv s)
 {
+	uint8_t only = s.len < 20 ? only_kind(s) : 0;
+	if (only)
+		return only == DIGIT;
 	struct census c = census_of(s);
 	if (c.odd || sv_eq(s, SV(".")) || sv_eq(s, SV("..")))
 		return true;
@@ -274,13 +292,28 @@ void route_guess(struct sbuf *out, struct sv path)
 
 /* --- how many ----------------------------------------------------------------------------------------------------- */
 
-/* FNV-1a. */
+static inline uint64_t hash_word(uint64_t h, uint64_t w)
+{
+	h = (h ^ w) * 0xbf58476d1ce4e5b9ULL;
+	return h ^ h >> 29;
+}
+
+/* Eight bytes a step, the last ones with some that were taken already. */
 static uint64_t hash_of(struct sv s)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
-	for (size_t i = 0; i < s.len; i++)
-		h = (h ^ (unsigned char)s.data[i]) * 0x100000001b3ULL;
-	return h;
+	uint64_t h = s.len * 0x9e3779b97f4a7c15ULL, w = 0;
+	if (s.len < sizeof(w)) {
+		if (s.len)
+			memcpy(&w, s.data, s.len);
+		return hash_word(h, w);
+	}
+	for (size_t i = 0;; i += sizeof(w)) {
+		i = i + sizeof(w) > s.len ? s.len - sizeof(w) : i;
+		memcpy(&w, s.data + i, sizeof(w));
+		h = hash_word(h, w);
+		if (i + sizeof(w) == s.len)
+			return h;
+	}
 }
 
 bool resources_admit(struct resources *r, struct sv resource)
