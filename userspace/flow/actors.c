@@ -8,7 +8,9 @@
 #define PROCESS_LINGER_NS 1000000000ULL
 
 /* Names of threads kept for one process: a thread for each request must not cost memory for ever. */
-#define MAX_THREADS 4096
+#define MAX_THREADS   4096
+
+#define ACTORS_LATELY 16 /* a power of two */
 
 struct thread {
 	uint32_t tid;
@@ -31,7 +33,7 @@ struct actors {
 	struct request_settings_set *settings;
 	void (*want)(void *arg, const struct request_settings *settings);
 	void *want_arg;
-	struct actor *last; /* of the last record: records of one process come in runs */
+	struct actor *lately[ACTORS_LATELY]; /* of the last records, by tgid: those of a few processes come in runs */
 	uint64_t next_sweep_ns;
 };
 
@@ -59,8 +61,9 @@ static void actor_free(struct actors *a, struct actor *p)
 		free(t);
 	}
 	HASH_DEL(a->all, p);
-	if (a->last == p)
-		a->last = NULL;
+	struct actor **lately = &a->lately[p->tgid % ACTORS_LATELY];
+	if (*lately == p)
+		*lately = NULL;
 	process_info_unref(p->info);
 	request_settings_unref(p->requests);
 	free(p);
@@ -119,9 +122,9 @@ void actors_refresh(struct actors *a)
 
 struct actor *actors_get(struct actors *a, uint32_t tgid)
 {
-	if (a->last && a->last->tgid == tgid)
-		return a->last;
-	struct actor *p;
+	struct actor **lately = &a->lately[tgid % ACTORS_LATELY], *p;
+	if (*lately && (*lately)->tgid == tgid)
+		return *lately;
 	HASH_FIND_INT(a->all, &tgid, p);
 	if (!p) {
 		struct process_info *info = a->options.process(a->options.arg, tgid);
@@ -137,7 +140,7 @@ struct actor *actors_get(struct actors *a, uint32_t tgid)
 		}
 		HASH_ADD_INT(a->all, tgid, p);
 	}
-	return a->last = p;
+	return *lately = p;
 }
 
 struct process_info *actor_info(const struct actor *p)

@@ -16,7 +16,7 @@ struct requests {
 	struct request_row *rows[REQUESTS_MAX_ROWS];
 	uint32_t row_cnt; /* written last: a row is complete when it is counted */
 	struct hindex by_name;
-	struct request_row *last; /* that was found: many in a row are of one name */
+	struct request_row *last[2]; /* that was found, of a client and of a server: many in a row are of one name */
 	struct arena arena;
 	uint64_t others;
 };
@@ -51,17 +51,9 @@ struct resources *requests_resources(struct requests *r, struct sv service)
 	return &s->resources;
 }
 
-/* FNV-1a (Fowler, Noll, Vo). */
-static uint64_t hash_text(uint64_t h, struct sv text)
-{
-	for (size_t i = 0; i < text.len; i++)
-		h = (h ^ (unsigned char)text.data[i]) * 0x100000001b3ULL;
-	return h * 0x100000001b3ULL;
-}
-
 static uint32_t name_hash(const struct request_name *name)
 {
-	return hindex_hash(hash_text(hash_text(0xcbf29ce484222325ULL, name->service), name->resource), name->server);
+	return hindex_hash(hindex_text(hindex_text(name->server, name->service), name->resource), 0);
 }
 
 static struct request_row *row_add(struct requests *r, uint32_t hash, const struct request_name *name)
@@ -88,12 +80,13 @@ static bool name_is(const struct request_name *a, const struct request_name *b)
 
 static struct request_row *row_get(struct requests *r, const struct request_name *name)
 {
-	if (r->last && name_is(&r->last->name, name))
-		return r->last;
+	struct request_row **last = &r->last[name->server];
+	if (*last && name_is(&(*last)->name, name))
+		return *last;
 	uint32_t hash = name_hash(name), ref;
 	for (uint32_t i = hash; (ref = hindex_at(&r->by_name, &i, hash)) != HINDEX_NONE; i++)
 		if (name_is(&r->rows[ref]->name, name))
-			return r->last = r->rows[ref];
+			return *last = r->rows[ref];
 	return row_add(r, hash, name);
 }
 

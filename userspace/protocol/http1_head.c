@@ -48,7 +48,7 @@ static inline bool is_token(unsigned char c)
 /* White space, and the line breaks of a folded value. */
 static inline bool is_blank(unsigned char c)
 {
-	return c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n');
+	return c <= ' ' && (1ULL << ' ' | 1U << '\t' | 1U << '\r' | 1U << '\n') >> c & 1;
 }
 
 static inline struct sv trim(struct sv s)
@@ -101,12 +101,13 @@ static inline __attribute__((always_inline)) bool equal_any_case(struct sv a, st
 
 static inline unsigned name_hash(struct sv name)
 {
-	return (unsigned)(name.len * 7 + lower((unsigned char)name.data[0]) * 3U +
-			  lower((unsigned char)name.data[name.len - 1])) &
+	/* A letter is one in either case. */
+	return (unsigned)(name.len * 7 + ((unsigned char)name.data[0] | 0x20) * 3U +
+			  ((unsigned char)name.data[name.len - 1] | 0x20)) &
 	       63;
 }
 
-static inline int wanted_index(const struct http1_wanted *w, struct sv name)
+static inline __attribute__((always_inline)) int wanted_index(const struct http1_wanted *w, struct sv name)
 {
 	for (unsigned i = w->first[name_hash(name)]; i; i = w->next[i - 1])
 		if (equal_any_case(name, w->names[i - 1]))
@@ -468,7 +469,7 @@ static void field_add(struct sv line, struct http1_head *h, struct body *b, cons
 static bool next_line(const char **at, const char *end, struct sv *ret)
 {
 	const char *nl = *at < end ? memchr(*at, '\n', (size_t)(end - *at)) : NULL;
-	while (nl && nl > *at && nl + 1 < end && (nl[1] == ' ' || nl[1] == '\t')) {
+	while (nl && nl + 1 < end && (nl[1] == ' ' || nl[1] == '\t') && nl > *at) {
 		if (nl == *at + 1 && **at == '\r')
 			break; /* the empty line: what follows is no fold */
 		nl = memchr(nl + 1, '\n', (size_t)(end - nl - 1));

@@ -244,20 +244,8 @@ static bool is_version(struct sv s)
 	return digits > 0 && s.data[1] != '.';
 }
 
-/* Letters alone, or digits alone: most segments. */
-static uint8_t only_kind(struct sv s)
-{
-	uint8_t all = LETTER | DIGIT;
-	for (size_t i = 0; i < s.len && all; i++)
-		all &= kinds[(unsigned char)s.data[i]];
-	return all;
-}
-
 static bool is_value(struct sv s)
 {
-	uint8_t only = s.len < 20 ? only_kind(s) : 0;
-	if (only)
-		return only == DIGIT;
 	struct census c = census_of(s);
 	if (c.odd || sv_eq(s, SV(".")) || sv_eq(s, SV("..")))
 		return true;
@@ -276,49 +264,44 @@ static bool is_value(struct sv s)
 
 void route_guess(struct sbuf *out, struct sv path)
 {
-	struct sv segment;
 	unsigned cnt = 0;
-	while (next_segment(&path, &segment)) {
+	/* A segment becomes one of its own length at most, or "?". */
+	char *at = sbuf_reserve(out, path.len + 3), *start = at;
+	for (size_t i = 0; at && i < path.len;) {
+		uint8_t only = LETTER | DIGIT;
+		size_t from = i;
+		for (; i < path.len && path.data[i] != '/'; i++)
+			only &= kinds[(unsigned char)path.data[i]];
+		struct sv segment = {path.data + from, i - from};
+		i++;
+		if (!segment.len)
+			continue;
+		*at++ = '/';
 		if (cnt++ == ROUTE_GUESS_SEGMENTS) {
-			sbuf_adds(out, "/*");
-			return;
+			*at++ = '*';
+			break;
 		}
-		sbuf_addc(out, '/');
-		sbuf_addsv(out, is_value(segment) ? SV("?") : segment);
+		/* Letters alone, or digits alone: most segments. */
+		if (only && segment.len < 20 ? only == DIGIT : is_value(segment)) {
+			*at++ = '?';
+		} else {
+			memcpy(at, segment.data, segment.len);
+			at += segment.len;
+		}
 	}
+	if (!at)
+		return;
 	if (!cnt)
-		sbuf_addc(out, '/');
+		*at++ = '/';
+	*at = '\0';
+	out->len += (size_t)(at - start);
 }
 
 /* --- how many ----------------------------------------------------------------------------------------------------- */
 
-static inline uint64_t hash_word(uint64_t h, uint64_t w)
-{
-	h = (h ^ w) * 0xbf58476d1ce4e5b9ULL;
-	return h ^ h >> 29;
-}
-
-/* Eight bytes a step, the last ones with some that were taken already. */
-static uint64_t hash_of(struct sv s)
-{
-	uint64_t h = s.len * 0x9e3779b97f4a7c15ULL, w = 0;
-	if (s.len < sizeof(w)) {
-		if (s.len)
-			memcpy(&w, s.data, s.len);
-		return hash_word(h, w);
-	}
-	for (size_t i = 0;; i += sizeof(w)) {
-		i = i + sizeof(w) > s.len ? s.len - sizeof(w) : i;
-		memcpy(&w, s.data + i, sizeof(w));
-		h = hash_word(h, w);
-		if (i + sizeof(w) == s.len)
-			return h;
-	}
-}
-
 bool resources_admit(struct resources *r, struct sv resource)
 {
-	uint64_t hash = hash_of(resource);
+	uint64_t hash = hindex_text(0, resource);
 	uint32_t slot = hindex_hash(hash, 0), key = slot, ref;
 	for (; (ref = hindex_at(&r->index, &slot, key)) != HINDEX_NONE; slot++)
 		if (r->seen.data[ref] == hash)
