@@ -326,6 +326,38 @@ def test_continues(spanhound, background, receiver):
         assert m[7] == priority and m[3] == flags
 
 
+def test_adopted(spanhound, background, receiver):
+    """A program that writes headers of its own: its client span is the one they name, and they pass as they are."""
+    r = receiver()
+    own = GATEWAY.replace('"/inner" + self.path)', '"/inner" + self.path, headers={"traceparent": self.path[1:]})')
+    assert own != GATEWAY
+    server = Client(background, own, r.port).go()
+    port = int(server.line())
+    s = spanhound("--pid", server.pid, "--inject")
+    incoming = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    sent = {
+        incoming.replace("b7ad6b7169203331", "00000000000000aa"): "adopted",
+        f"00-{5:032x}-00000000000000bb-01": "adopted",  # another trace
+        incoming: "thread",  # handed on
+    }
+    for header in sent:
+        with socket.create_connection(("127.0.0.1", port)) as c:
+            c.sendall(f"GET /{header} HTTP/1.1\r\nHost: a\r\ntraceparent: {incoming}\r\n\r\n".encode())
+            assert c.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    result = s.stop()
+    inject = need_inject(result)
+    for stream, (header, link) in zip(r.streams, sent.items()):
+        client, = (x for x in clients(result) if header in x["meta"]["http.url"])
+        server_span, = (x for x in result.spans if x["meta"].get("span.kind") == "server" and header in x["meta"]["http.url"])
+        assert client["meta"]["spanhound.link"] == link
+        arrived, = re.findall(rb"traceparent: (\S+)\r\n", bytes(stream))
+        version, trace, span, flags = arrived.decode().split("-")
+        assert client["trace_id_128"] == trace and client["span_id"] == int(span, 16)
+        assert client["parent_id"] == (server_span["span_id"] if trace == incoming[3:35] else 0)
+        assert (arrived.decode() == header) == (link == "adopted")
+    assert inject["reasons"] == {"carries": 2, "replaced": 1}
+
+
 def test_unsure(spanhound, background, receiver):
     """What is served cannot be told for certain: nothing is said about it."""
     r = receiver()

@@ -205,6 +205,79 @@ static void join_outranks_forwarded_header(void **state)
 	}
 }
 
+#define OWN_HEADER(trace) "GET /b HTTP/1.1\r\nHost: shop\r\ntraceparent: 00-" trace "-00000000000a0b0c-01\r\n\r\n"
+#define OWN_SPAN	  0xa0b0cULL
+#define OTHER_TRACE	  "1111111111111111bbbbbbbbbbbbbbbb"
+
+/* A program that sends headers of its own: its client's span is the one they name, whichever end is seen first. */
+static void own_headers_are_adopted(void **state)
+{
+	(void)state;
+	for (int reader_first = 0; reader_first < 2; reader_first++)
+		for (int other = 0; other < 2; other++) {
+			struct world w;
+			world_init(&w, plain);
+			const char *own = other ? OWN_HEADER(OTHER_TRACE) : OWN_HEADER(TRACE_HEADER);
+			struct end front = server_open(&w, 0), up, back;
+			ends_open(&w, &up, 0, &back, 1);
+			end_read(&front, WITH_HEADER);
+			up.context = front.self;
+			if (reader_first) {
+				end_read(&back, own);
+				world_play(&w);
+				world_pass(&w, 5);
+				end_write(&up, own);
+			} else {
+				end_write(&up, own);
+				end_read(&back, own);
+			}
+			end_write(&back, OK);
+			end_read(&up, OK);
+			end_write(&front, OK);
+			world_run(&w);
+			assert_int_equal(w.spans.cnt, 3);
+			const struct seen *s = world_get(&w, OWN_SPAN);
+			assert_string_equal(s->link, "adopted");
+			assert_int_equal(s->parent_id, other ? 0 : front.self.span_id);
+			assert_int_equal(s->trace_hi, other ? 0x1111111111111111ULL : HEADER_HI);
+			assert_int_equal(s->trace_lo, other ? 0xbbbbbbbbbbbbbbbbULL : HEADER_LO);
+			assert_null(world_span(&w, up.self.span_id));
+			child_of(&w, back.self.span_id, OWN_SPAN);
+			assert_int_equal(world_get(&w, front.self.span_id)->trace_lo, HEADER_LO);
+			world_end(&w);
+		}
+}
+
+/* Sent again, or by a process whose tracer reports that span, or for nobody that is known: it keeps its own place. */
+static void not_adopted(void **state)
+{
+	(void)state;
+	for (int how = 0; how < 3; how++) {
+		struct world w;
+		world_init(&w, plain);
+		w.process[0]->instrumented = how == 1;
+		struct end front = server_open(&w, 0), up = client_open(&w, 0);
+		if (how != 2)
+			end_read(&front, WITH_HEADER);
+		if (how != 2)
+			up.context = front.self;
+		uint64_t first = 0;
+		for (int i = 0; i < 2; i++) {
+			end_write(&up, OWN_HEADER(TRACE_HEADER));
+			end_read(&up, OK);
+			first = i ? first : up.self.span_id;
+		}
+		if (how != 2)
+			end_write(&front, OK);
+		world_run(&w);
+		assert_int_equal(w.spans.cnt, how == 2 ? 2 : 3);
+		assert_int_equal(world_span(&w, OWN_SPAN) != NULL, how == 0);
+		assert_int_equal(world_span(&w, first) != NULL, how != 0);
+		assert_string_equal(world_get(&w, up.self.span_id)->link, how == 2 ? "" : "thread");
+		world_end(&w);
+	}
+}
+
 /* --- chains ------------------------------------------------------------------------------------------------------- */
 
 enum { A_ASKS, B_READS, B_ASKS, C_READS, C_ANSWERS, B_READS_ANSWER, B_ANSWERS, A_READS_ANSWER, CHAIN };
@@ -871,6 +944,8 @@ int main(void)
 		cmocka_unit_test(waits_no_longer_than_it_must),
 		cmocka_unit_test(by_header),
 		cmocka_unit_test(join_outranks_forwarded_header),
+		cmocka_unit_test(own_headers_are_adopted),
+		cmocka_unit_test(not_adopted),
 		cmocka_unit_test(chain_in_every_order),
 		cmocka_unit_test(chain_over_passes),
 		cmocka_unit_test(chain_without_its_head),

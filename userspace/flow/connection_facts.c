@@ -48,8 +48,12 @@ static void exchange_extract(struct exchange *x, struct actors *actors, const st
 {
 	const struct actor *actor = actors_get(actors, x->tgid);
 	struct propagation_context *context = actor ? arena_alloc(&x->arena, sizeof(*context)) : NULL;
-	if (context && propagation_extract(&actor_requests(actor)->propagation, headers, &x->arena, context) > 0)
+	if (!context || propagation_extract(&actor_requests(actor)->propagation, headers, &x->arena, context) <= 0)
+		return;
+	if (x->facts.server)
 		x->remote = context;
+	else if (!actor_info(actor)->instrumented)
+		x->named = context;
 }
 
 static bool has_context(const struct connection_shared *s, uint64_t present)
@@ -63,7 +67,7 @@ static bool has_context(const struct connection_shared *s, uint64_t present)
 void connection_keep_request(const struct connection *n, struct exchange *x, const struct http1_head *head)
 {
 	struct http_facts *f = &x->facts;
-	bool extract = n->server && has_context(n->shared, head->present);
+	bool extract = has_context(n->shared, head->present);
 	struct propagation_headers context;
 	if (extract)
 		context = (struct propagation_headers){0};

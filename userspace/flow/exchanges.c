@@ -42,6 +42,7 @@ struct exchanges {
 	struct searching searching[WRITERS];
 	__u64 rng;
 	struct requests *requests;
+	struct said *said;
 	struct sbuf scratch;
 	struct exchanges_stats stats;
 };
@@ -53,8 +54,9 @@ struct exchanges *exchanges_new(const struct exchanges_options *options)
 		return NULL;
 	x->options = *options;
 	x->requests = requests_new();
-	if (!x->requests) {
-		free(x);
+	x->said = said_new();
+	if (!x->requests || !x->said) {
+		exchanges_free(x);
 		return NULL;
 	}
 	if (getrandom(&x->rng, sizeof(x->rng), 0) != sizeof(x->rng))
@@ -83,6 +85,7 @@ void exchanges_free(struct exchanges *x)
 	}
 	vec_release(&x->slots);
 	requests_free(x->requests);
+	said_free(x->said);
 	sbuf_release(&x->scratch);
 	free(x);
 }
@@ -301,16 +304,47 @@ static void exchanges_written(struct exchanges *x, const struct exchange *e, con
 	exchanges_searched(x, reader, now_ns);
 }
 
+/* A request that carries headers of the program's own takes the place that they name: once. Whose caller is not known may be
+ * handing on the headers of one that was not seen (through TLS, say), and is left as it is. */
+static void exchange_adopt(struct exchanges *x, struct exchange *e)
+{
+	const struct propagation_context *named = e->named;
+	bool caused = e->parent_id && e->link != SH_LINK_FUNCTION && e->link != SH_LINK_NONE;
+	if (!named || !named->trace_lo || !named->span_id || !caused ||
+	    said_add(x->said, e->tgid, named->trace_lo, named->span_id))
+		return;
+	e->adopted = true;
+	e->self.span_id = named->span_id;
+	if (said_has(x->said, e->tgid, named->trace_lo, 0)) /* the one that is served goes on */
+		return;
+	e->self.trace_hi = named->trace_hi;
+	e->self.trace_lo = named->trace_lo;
+	e->parent_id = 0;
+	e->root = true;
+	exchange_tell_decision(x, named);
+}
+
+static void exchange_note_remote(struct exchanges *x, const struct exchange *e)
+{
+	if (!e->remote || !e->remote->trace_lo)
+		return;
+	said_add(x->said, e->tgid, e->remote->trace_lo, 0);
+	if (e->remote->span_id)
+		said_add(x->said, e->tgid, e->remote->trace_lo, e->remote->span_id);
+}
+
 void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, enum exchange_writer who,
 		    uint64_t now_ns)
 {
 	struct joins *j = x->options.joins;
 	struct join_writer writer;
 	if (!e->facts.server) {
+		exchange_adopt(x, e);
 		if (key)
 			exchanges_written(x, e, key, now_ns);
 		return;
 	}
+	exchange_note_remote(x, e);
 	bool wait = who != WRITER_STRANGE && key;
 	bool joined = key && joins_read(j, key, wait ? exchange_token(x, e) : JOINS_NONE, &writer);
 	uint64_t deadline_ns = now_ns + (who == WRITER_TRACED ? EXCHANGES_TRACED_NS : EXCHANGES_SEARCH_NS);
@@ -329,8 +363,8 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 
 const char *exchange_link_name(enum exchange_link link)
 {
-	static const char *const names[EXCHANGE_LINKS] = {"none", "thread",   "connection", "handoff",
-							  "fork", "function", "peer",	    "header"};
+	static const char *const names[EXCHANGE_LINKS] = {"none",     "thread", "connection", "handoff", "fork",
+							  "function", "peer",	"header",     "adopted"};
 	return names[link];
 }
 
@@ -340,6 +374,8 @@ static enum exchange_link exchange_link(const struct exchange *e)
 		return e->joined			 ? EXCHANGE_LINK_PEER
 		       : e->remote && e->remote->span_id ? EXCHANGE_LINK_HEADER
 							 : EXCHANGE_LINK_NONE;
+	if (e->adopted)
+		return EXCHANGE_LINK_ADOPTED;
 	switch ((enum sh_link)e->link) {
 	case SH_LINK_THREAD:
 		return EXCHANGE_LINK_THREAD;

@@ -5,6 +5,7 @@
 #include "flow/actors.h"
 #include "flow/joins.h"
 #include "flow/requests.h"
+#include "flow/said.h"
 #include "trace/assembly.h"
 #include "trace/http.h"
 #include "trace/propagation/propagation.h"
@@ -30,6 +31,8 @@ struct exchange {
 	bool connect_only;			  /* not even a connection came of it */
 	struct http_facts facts;		  /* strings in `arena` */
 	const struct propagation_context *remote; /* what a request read here says of its trace; NULL: nothing */
+	const struct propagation_context *named;  /* the span that a request written here names; NULL: none */
+	bool adopted;				  /* that is its span: the program's own headers, not its caller's */
 	uint32_t untold; /* requests behind this one, before the next, for which there was no exchange */
 	struct arena arena;
 	/* The rest is private. */
@@ -90,6 +93,7 @@ enum exchange_link {
 	EXCHANGE_LINK_FUNCTION,
 	EXCHANGE_LINK_PEER,
 	EXCHANGE_LINK_HEADER,
+	EXCHANGE_LINK_ADOPTED,
 	EXCHANGE_LINKS,
 };
 const char *exchange_link_name(enum exchange_link link);

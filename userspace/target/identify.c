@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "target/entry.h"
 #include "target/match.h"
+#include "target/policy.h"
 #include "target/source.h"
 #include "target/text.h"
 #include "trace/normalize.h"
@@ -367,6 +368,17 @@ static bool identity_normalize(struct identity *id, struct sv language)
 	return good;
 }
 
+/* Those that are looked for before they are chosen are not among the chosen ones. */
+static bool is_instrumented(const struct target_spec *spec, struct proc *p)
+{
+	struct sbuf ignored = {0};
+	if (spec && spec->policy && !spec->policy->trace_instrumented)
+		return false;
+	bool found = instrumented_find(p, &ignored);
+	sbuf_release(&ignored);
+	return found;
+}
+
 int identify_process(struct proc *p, const struct identify_options *o, struct process_info **ret)
 {
 	struct identity id = {0};
@@ -432,6 +444,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.settings = sbuf_sv(&settings),
 		.runtime_metrics =
 			setting_of(o, vars, "DD_RUNTIME_METRICS_ENABLED", &metrics) && setting_is_true(metrics),
+		.instrumented = is_instrumented(o->spec, p),
 	};
 	if (o->spec) {
 		info.target = o->spec->number;

@@ -57,7 +57,8 @@ struct process_info {
 	struct sampling_vars sampling; /* of its own environment */
 	struct sv settings;	       /* how it wants its requests traced: trace/request_settings.h */
 	bool runtime_metrics;	       /* it wants them (DD_RUNTIME_METRICS_ENABLED) */
-	uint32_t target;	       /* which target of the probe list chose it, from 1; 0: none */
+	bool instrumented; /* it carries a tracer of its own, which reports the spans that its headers name */
+	uint32_t target;   /* which target of the probe list chose it, from 1; 0: none */
 	/* Configured for that target, and for all; they outlive it. NULL: none. */
 	const struct routes *routes[2];
 	struct arena arena; /* what the fields above point into */
