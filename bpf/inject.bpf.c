@@ -12,6 +12,7 @@
  * the last read, and the sequence number is where the last request ended), that its head is whole and understood, and that the
  * kernel will take all of it or nothing. Everything else passes untouched and is counted under its reason.
  */
+#include "compose.bpf.h"
 #include "exchange.bpf.h"
 #include "exclude.bpf.h"
 #include "inject.bpf.h"
@@ -21,113 +22,10 @@
 #define PORT_HTTPS 443
 
 /* Each a global function: verified once, on its own, whatever is around it. */
-int inject_block(u32 process, u64 id);
 int inject_head(u32 len);
 int inject_carried(void);
 bool inject_exchange(struct sh_conn *conn, u64 key_arg);
 int inject_meet(u64 sock_key, u32 tgid);
-
-static __always_inline struct inject_scratch *scratch_get(void)
-{
-	u32 zero = 0;
-	return bpf_map_lookup_elem(&inject_scratch, &zero);
-}
-
-/* --- the block ---------------------------------------------------------------------------------------------------- */
-
-static __always_inline void block_add(struct inject_scratch *s, const char *text, u32 len)
-{
-	u32 at = s->block_len;
-	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX - 64);
-	for (u32 i = 0; i < len; i++)
-		s->block[at + i] = text[i];
-	s->block_len = at + len;
-}
-
-#define block_text(s, text) block_add((s), (text), sizeof(text) - 1)
-
-static __always_inline void block_hex(struct inject_scratch *s, u64 value)
-{
-	u32 at = s->block_len;
-	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX - 64);
-	u64 hi = sh_hex_print8(value >> 32), lo = sh_hex_print8(value);
-	__builtin_memcpy(s->block + at, &hi, 8);
-	__builtin_memcpy(s->block + at + 8, &lo, 8);
-	s->block_len = at + 16;
-}
-
-struct digits {
-	struct inject_scratch *s;
-};
-
-/* The last digit of what is left of the number. */
-static long block_digit(u32 i, void *arg)
-{
-	struct inject_scratch *s = ((struct digits *)arg)->s;
-	u64 n = s->number;
-	s->number = n / 10;
-	s->digits[(20 - s->digit_cnt - 1) & 31] = '0' + n % 10;
-	s->digit_cnt++;
-	return n < 10;
-}
-
-static __always_inline void block_decimal(struct inject_scratch *s, u64 value)
-{
-	struct digits d = {s};
-	u32 at = s->block_len, cnt;
-	s->number = value;
-	s->digit_cnt = 0;
-	bpf_loop(20, block_digit, &d, 0);
-	cnt = at_most(s->digit_cnt, 20);
-	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX - 64);
-	u8 *from = s->digits + ((20 - cnt) & 31);
-	__builtin_memcpy(s->block + at, from, 20);
-	s->block_len = at + cnt;
-}
-
-/* The headers that name span `id` of the trace in s->remote. */
-GLOBAL int inject_block(u32 process, u64 id)
-{
-	struct inject_scratch *s = scratch_get();
-	if (!s)
-		return 0;
-	const struct sh_remote *r = &s->remote;
-	s->block_len = 0;
-	if (process & SH_PROCESS_INJECT_TRACECONTEXT) {
-		block_text(s, "traceparent: 00-");
-		block_hex(s, r->trace_hi);
-		block_hex(s, r->trace_lo);
-		block_text(s, "-");
-		block_hex(s, id);
-		if (r->priority == SH_REMOTE_NO_PRIORITY ? r->sampled : r->priority > 0)
-			block_text(s, "-01\r\n");
-		else
-			block_text(s, "-00\r\n");
-	}
-	if (!(process & SH_PROCESS_INJECT_DATADOG))
-		return 0;
-	block_text(s, "x-datadog-trace-id: ");
-	block_decimal(s, r->trace_lo);
-	block_text(s, "\r\nx-datadog-parent-id: ");
-	block_decimal(s, id);
-	if (r->trace_hi) {
-		block_text(s, "\r\nx-datadog-tags: _dd.p.tid=");
-		block_hex(s, r->trace_hi);
-	}
-	if (r->priority != SH_REMOTE_NO_PRIORITY) {
-		char text[] = "\r\nx-datadog-sampling-priority: -0";
-		u8 digit = '0' + (r->priority < 0 ? -r->priority : r->priority);
-		text[sizeof(text) - 2] = digit;
-		if (r->priority < 0) {
-			block_add(s, text, sizeof(text) - 1);
-		} else {
-			text[sizeof(text) - 3] = digit;
-			block_add(s, text, sizeof(text) - 2);
-		}
-	}
-	block_text(s, "\r\n");
-	return 0;
-}
 
 /* --- what is known of the message --------------------------------------------------------------------------------- */
 
@@ -203,7 +101,7 @@ static __always_inline u32 head_reason(const struct sh_head *h, const u8 *bytes,
 
 /* --- changing it -------------------------------------------------------------------------------------------------- */
 
-/* Writes s->block, of at most `max` bytes, at `at`. The message lies in one piece. */
+/* Writes s->block, of 8 to `max` bytes, at `at`. The message lies in one piece. */
 static __always_inline bool block_write(struct sk_msg_md *m, struct inject_scratch *s, u32 at, u32 max)
 {
 	u8 *data = m->data, *end = m->data_end;
@@ -212,13 +110,20 @@ static __always_inline bool block_write(struct sk_msg_md *m, struct inject_scrat
 	at = sh_within(at);
 	AT_MOST_AGAIN(len, max);
 	u8 *to = data + at;
-	if (to + len > end)
+	if (len < 8 || to + len > end)
 		return false;
-	for (; i < max; i++) {
-		if (i >= len || to + i + 1 > end)
+	for (; i + 8 <= max; i += 8) {
+		if (i + 8 > len || to + i + 8 > end)
 			break;
-		to[i] = s->block[i];
+		*(u64 *)(to + i) = *(u64 *)(s->block + i);
 	}
+	/* The last eight, some of them once more. */
+	len -= 8;
+	AT_MOST_AGAIN(len, max);
+	to += len;
+	if (to + 8 > end)
+		return false;
+	*(u64 *)to = *(u64 *)(s->block + len);
 	return true;
 }
 
@@ -344,13 +249,13 @@ static __always_inline u32 request_inject(struct sk_msg_md *m, struct inject_scr
 		return SH_INJECT_excluded;
 	if (r->head.flags & SH_HEAD_CARRIES)
 		return request_replace(m, s, r, conn, key);
-	if (!fits(sk, m->size + INJECT_BLOCK_MAX))
-		return SH_INJECT_room;
 	if (!inject_exchange(conn, key))
 		return SH_INJECT_threads_full;
 	if (!remote_of(&conn->self, &s->remote))
 		return SH_INJECT_unsure;
-	inject_block(process, conn->self.span_id);
+	compose_block(s, conn, process, r->head.at[SH_HEAD_BAGGAGE] | r->head.odd);
+	if (!fits(sk, m->size + s->block_len))
+		return SH_INJECT_room;
 	if (!block_push(m, s, r->head.first_end))
 		return SH_INJECT_refused;
 	conn->pushed = s->block_len;
@@ -486,6 +391,7 @@ SEC("?sk_msg") int inject_message(struct sk_msg_md *m)
 		s->excludes = process->excludes;
 		if (!conn && !inject_meet(*(volatile u64 *)&s->sock, tgid))
 			conn = bpf_map_lookup_elem(&conns, &sock_key);
+		s->rates = process->rates;
 		if (conn)
 			message(m, s, conn, key, process->flags);
 	} else {

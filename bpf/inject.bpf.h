@@ -3,8 +3,9 @@
 #define INJECT_BPF_H
 
 #include "maps.bpf.h"
+#include "spanhound/carry.h"
 #include "spanhound/exclude.h"
-#include "spanhound/head.h"
+#include "spanhound/sampling.h"
 
 /* The sockets whose writes pass inject_message() first. Key: address of the struct sock, as in `conns`. The program must not
  * refer to these maps itself: each would hold the other, and both would outlive spanhound. */
@@ -32,7 +33,8 @@ struct inject_wanted_map {
 	__type(value, s64);
 };
 
-#define INJECT_BLOCK_MAX 320 /* bytes of the longest block of headers, and room to write it by eights */
+#define INJECT_BLOCK_MAX  1792 /* bytes of the longest block of headers, all styles and everything that is carried */
+#define INJECT_BLOCK_ROOM (INJECT_BLOCK_MAX + 512) /* the verifier bounds offset and length apart */
 
 struct inject_scratch {
 	u32 users; /* more than one: a task was put off within the program, and another one runs it on this CPU */
@@ -41,7 +43,10 @@ struct inject_scratch {
 	u64 number; /* being made decimal */
 	u32 digit_cnt;
 	u8 digits[64];
+	u32 rates; /* index of the process's */
 	struct sh_remote remote;
+	struct sh_decision decision; /* by 0: upstream's stands, or nobody decides */
+	struct sh_carried carried;
 	struct sh_ev_data event;
 	/* Where the request goes. */
 	u64 excludes; /* sh_process.excludes */
@@ -50,7 +55,7 @@ struct inject_scratch {
 	u16 port;
 	u16 excluded;
 	u32 pad;
-	u8 block[INJECT_BLOCK_MAX];
+	u8 block[INJECT_BLOCK_ROOM];
 	u8 bytes[2 * SH_MAX_HEAD];
 };
 

@@ -3,7 +3,8 @@
 #define REMOTE_BPF_H
 
 #include "maps.bpf.h"
-#include "spanhound/head.h"
+#include "spanhound/carry.h"
+#include "spanhound/sampling.h"
 
 /* Traces that came with requests. In this half a request that is read begins a trace of its own, which the user half joins to
  * the one its headers name; what goes out on the wire must name that one at once. */
@@ -32,7 +33,43 @@ struct remote_scratch_map {
 	__type(value, struct remote_scratch);
 };
 
+/* What came along with the ids. Key: trace_lo, as of `remotes`. */
+struct carried_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SH_MAX_CARRIED);
+	__type(key, u64);
+	__type(value, struct sh_carried);
+};
+
+struct carry_scratch_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct sh_carry);
+};
+
+/* Traces that were decided about here. Key: trace_lo of the trace as this half began it. What fell out is decided about
+ * once more, which gives the same unless the rates have changed. */
+struct decisions_map {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SH_MAX_DECIDED);
+	__type(key, u64);
+	__type(value, struct sh_decision);
+};
+
+struct rates_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SH_MAX_RATES);
+	__type(key, u32);
+	__type(value, struct sh_rates);
+};
+
 extern struct remotes_map remotes SEC(".maps");
+extern struct carried_map carried SEC(".maps");
+extern struct carry_scratch_map carry_scratch SEC(".maps");
+extern struct decisions_map decisions SEC(".maps");
+extern struct rates_map rates SEC(".maps");
 extern struct remote_scratch_map remote_scratch SEC(".maps");
 
 /* False: it is not known which trace is to be named. */
@@ -44,6 +81,7 @@ static __always_inline bool remote_of(const struct sh_span_context *span, struct
 	ret->parent_id = 0;
 	ret->priority = SH_REMOTE_NO_PRIORITY;
 	ret->sampled = 1;
+	ret->flags = ret->stated = ret->carries = 0;
 	if (!(span->trace_hi & REMOTE_MARK))
 		return true;
 	struct sh_remote *r = bpf_map_lookup_elem(&remotes, &key);

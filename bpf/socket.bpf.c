@@ -35,7 +35,10 @@ int io_tail(struct io *io, struct data_scratch *s, u32 i, u32 here);
 u32 io_copy(struct io *io, struct data_scratch *s, u32 want);
 int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e);
 int request_head(void);
-int request_remote(struct io *io);
+int request_remote(void);
+int request_carry(void);
+int request_carry_more(void);
+int request_keep(struct io *io);
 int talk_goes_on(struct io *io, struct sh_conn *conn);
 int answer_learned(struct io *io, struct sh_conn *conn, u32 certain);
 int socket_io(struct io *io);
@@ -158,6 +161,19 @@ static __always_inline void context_idle(u64 key, bool brief)
 	c->base.span_id = 0;
 }
 
+/* What was decided about its trace before its bytes passed. */
+static __always_inline void exchange_decided(u64 trace_lo, struct sh_ev_data *e)
+{
+	u64 key = trace_lo;
+	struct sh_decision *d = settings.inject ? bpf_map_lookup_elem(&decisions, &key) : NULL;
+	if (!d)
+		return;
+	e->decided = d->by;
+	e->priority = d->priority;
+	e->mechanism = d->choice.mechanism;
+	e->rate = d->choice.rate;
+}
+
 GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data *e)
 {
 	u32 reason = 0;
@@ -173,6 +189,7 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 	if (conn->inject & SH_CONN_INJECT_PENDING && io->direction == DIR_WRITE) {
 		e->parent_id = conn->parent_id;
 		e->link = conn->link;
+		exchange_decided(conn->self.trace_lo, e);
 	} else if (!exchange_make(key, io->direction, io->process, io->whole ? (u64)io->socket.sk : 0, conn, e,
 				  &reason)) {
 		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
@@ -205,7 +222,50 @@ GLOBAL int request_head(void)
 }
 
 /* The trace that a request continues: of the head that was read. */
-GLOBAL int request_remote(struct io *io)
+GLOBAL int request_remote(void)
+{
+	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
+	if (settings.inject && s && r)
+		sh_head_remote(&r->head, s->bytes, &r->remote);
+	return 0;
+}
+
+/* And what it brings along: in two calls, for the stack's sake. */
+GLOBAL int request_carry(void)
+{
+	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
+	struct sh_carry *c = bpf_map_lookup_elem(&carry_scratch, &zero);
+	if (!settings.inject || !s || !r || !c)
+		return 0;
+	sh_carry_begin(c);
+	if (r->remote.unsure)
+		return 0;
+	sh_carry_datadog(c, &r->head, s->bytes);
+	sh_carry_tracestate(c, &r->head, s->bytes, &r->remote);
+	return 0;
+}
+
+GLOBAL int request_carry_more(void)
+{
+	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
+	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
+	struct sh_carry *c = bpf_map_lookup_elem(&carry_scratch, &zero);
+	if (!settings.inject || !s || !r || !c)
+		return 0;
+	if (!r->remote.unsure)
+		sh_carry_own_member(c, s->bytes, &r->remote);
+	if (r->head.end && !(r->head.flags & SH_HEAD_STRANGE))
+		sh_carry_baggage(c, &r->head, s->bytes);
+	return 0;
+}
+
+/* What the exchange's ids stand for from here on. */
+GLOBAL int request_keep(struct io *io)
 {
 	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
 
@@ -214,12 +274,16 @@ GLOBAL int request_remote(struct io *io)
 	struct sh_conn *conn = conn_get(&io->socket);
 	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	if (!conn || !s || !r)
-		return 0;
-	sh_head_remote(&r->head, s->bytes, &r->remote);
-	if (!r->remote.unsure && !r->remote.trace_lo)
+	struct sh_carry *carry = bpf_map_lookup_elem(&carry_scratch, &zero);
+	if (!conn || !s || !r || !carry)
 		return 0;
 	u64 key = conn->self.trace_lo;
+	if (sh_carry_any(carry)) {
+		r->remote.carries = 1;
+		bpf_map_update_elem(&carried, &key, &carry->out, BPF_ANY);
+	}
+	if (!r->remote.unsure && !r->remote.trace_lo)
+		return 0;
 	bpf_map_update_elem(&remotes, &key, &r->remote, BPF_ANY);
 	conn->self.trace_hi |= REMOTE_MARK;
 	s->event.self = conn->self;
@@ -323,6 +387,9 @@ static __always_inline void data_head(struct sh_ev_data *e, struct io *io, struc
 	e->copied = 0;
 	e->link = 0;
 	e->number = ++conn->number;
+	e->priority = 0;
+	e->decided = e->mechanism = 0;
+	e->rate = 0;
 	__builtin_memset(e->pad, 0, sizeof(e->pad));
 	__builtin_memset(&e->self, 0, sizeof(e->self) + sizeof(e->parent_id));
 }
@@ -540,7 +607,10 @@ static __always_inline int socket_pass(struct io *io)
 	if (!socket_io(io))
 		return 0;
 	request_head();
-	request_remote(io);
+	request_remote();
+	request_carry();
+	request_carry_more();
+	request_keep(io);
 	return socket_emit(io);
 }
 

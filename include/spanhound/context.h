@@ -139,7 +139,7 @@ struct sh_func {
 /* Key: tgid of a chosen process. */
 struct sh_process {
 	__u32 flags;
-	__u32 pad;
+	__u32 rates;	/* index of its struct sh_rates */
 	__u64 excludes; /* which of the table's struct sh_exclude are for it */
 };
 
@@ -170,6 +170,9 @@ struct sh_task_work {
 #define SH_PROCESS_INJECT_DATADOG      (1 << 4)
 #define SH_PROCESS_INJECT_TRACECONTEXT (1 << 5)
 #define SH_PROCESS_URING	       (1 << 6) /* was seen to use io_uring */
+#define SH_PROCESS_INJECT_B3MULTI      (1 << 7)
+#define SH_PROCESS_INJECT_B3	       (1 << 8)
+#define SH_PROCESS_INJECT_BAGGAGE      (1 << 9)
 
 /* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
 struct sh_handoff {

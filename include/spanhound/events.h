@@ -121,10 +121,14 @@ struct sh_ev_data {
 	__u32 number; /* among the records of this connection, from 1: those of one pass may come from several rings */
 	__u8 link;    /* enum sh_link */
 	__u8 tail_len;
-	__u16 pad[3];
+	__s8 priority;	/* with `decided`: of the trace, as it is on the wire */
+	__u8 decided;	/* SH_BY_*, of the decision that was made when the trace's context left; 0: none of ours */
+	__u8 mechanism; /* of it: N of _dd.p.dm=-N */
+	__u8 pad[3];
 	struct sh_span_context self; /* of the exchange's span */
 	__u64 parent_id;
 	__u8 tail[SH_TAIL_LEN]; /* the last tail_len bytes, when not all were copied */
+	__u64 rate;		/* that was decided by: a double, bit by bit */
 };
 
 struct sh_ev_close {
@@ -172,7 +176,7 @@ _Static_assert(sizeof(struct sh_ev_gone) == 56, "ABI");
 _Static_assert(sizeof(struct sh_ev_proc) == 48, "ABI");
 _Static_assert(sizeof(struct sh_capture) == 8, "ABI");
 _Static_assert(sizeof(struct sh_ev_conn) == 104, "ABI");
-_Static_assert(sizeof(struct sh_ev_data) == 96, "ABI");
+_Static_assert(sizeof(struct sh_ev_data) == 104, "ABI");
 _Static_assert(sizeof(struct sh_ev_close) == 40, "ABI");
 
 #endif

@@ -24,6 +24,10 @@ enum sh_head_name {
 	SH_HEAD_PRIORITY,
 	SH_HEAD_DATADOG_TAGS,
 	SH_HEAD_LENGTH,
+	/* Those that go wrong do not make the head strange: they are not there, and sh_head.odd says so. */
+	SH_HEAD_ORIGIN,
+	SH_HEAD_STATE,
+	SH_HEAD_BAGGAGE,
 	SH_HEAD_NAMES
 };
 
@@ -39,6 +43,7 @@ struct sh_head {
 	__u32 end;	 /* behind the blank line; 0: not whole */
 	__u32 first_end; /* behind the first line */
 	__u32 flags;
+	__u32 odd; /* 1 << enum sh_head_name: there twice, or empty */
 	__u32 line_cnt;
 	__u16 lines[SH_HEAD_LINES];			   /* where each but the first begins */
 	__u16 at[SH_HEAD_NAMES], value_len[SH_HEAD_NAMES]; /* the value; 0: not there */
@@ -62,7 +67,10 @@ struct sh_remote {
 	__s8 priority;		  /* or SH_REMOTE_NO_PRIORITY */
 	__u8 sampled;		  /* flag of traceparent; 1 if there is none */
 	__u8 unsure;		  /* cannot be told: nothing else counts */
-	__u8 pad[5];
+	__u8 flags;		  /* of traceparent */
+	__u8 stated;		  /* the priority is what tracestate and `sampled` say together: carry.h */
+	__u8 carries;		  /* more than ids came along: carry.h */
+	__u8 pad[2];
 };
 
 #if defined(__bpf__)
@@ -229,6 +237,23 @@ static inline void sh_head_host(struct sh_head *h, const __u8 *bytes, __u32 at, 
 	h->host_cnt++;
 }
 
+/* Of a header that may be left out. */
+static inline void sh_head_soft(struct sh_head *h, const __u8 *bytes, __u32 name, __u32 at, __u32 end)
+{
+	if (name >= SH_HEAD_NAMES || at >= SH_MAX_HEAD - 1 || end >= SH_MAX_HEAD)
+		return;
+	if (at < end && bytes[sh_within(at)] == ' ')
+		at++;
+	__u8 first = bytes[sh_within(at)], last = bytes[sh_within(end - 1)];
+	if (h->at[name] || h->odd >> name & 1 || at >= end || first <= ' ' || last <= ' ') {
+		h->odd |= 1u << name;
+		h->at[name] = 0;
+		return;
+	}
+	h->at[name] = (__u16)at;
+	h->value_len[name] = (__u16)(end - at);
+}
+
 /* x-datadog-...: `p` behind the first eight bytes. */
 static inline void sh_head_datadog(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 end)
 {
@@ -244,7 +269,9 @@ static inline void sh_head_datadog(struct sh_head *h, const __u8 *bytes, __u32 a
 		sh_head_value(h, bytes, SH_HEAD_PRIORITY, at + 28, end);
 	else if ((second & 0xffffffffffffff) == (SH_EIGHT("g-tags: ") & 0xffffffffffffff))
 		sh_head_value(h, bytes, SH_HEAD_DATADOG_TAGS, at + 15, end);
-	else if (second != SH_EIGHT("g-origin") || (third & 0xff) != ':')
+	else if (second == SH_EIGHT("g-origin") && (third & 0xff) == ':')
+		sh_head_soft(h, bytes, SH_HEAD_ORIGIN, at + 17, end);
+	else
 		h->flags |= SH_HEAD_STRANGE;
 }
 
@@ -284,6 +311,12 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 			h->flags |= SH_HEAD_STRANGE;
 	} else if (first == SH_EIGHT("tracesta")) {
 		h->flags |= SH_HEAD_CARRIES | SH_HEAD_TRACESTATE;
+		if ((second & 0xffffff) == (SH_EIGHT("te:     ") & 0xffffff))
+			sh_head_soft(h, bytes, SH_HEAD_STATE, at + 11, end);
+		else
+			h->odd |= 1u << SH_HEAD_STATE;
+	} else if (first == SH_EIGHT("baggage:")) {
+		sh_head_soft(h, bytes, SH_HEAD_BAGGAGE, at + 8, end);
 	} else if ((first & 0xffffffffff) == (SH_EIGHT("x-b3-   ") & 0xffffffffff) ||
 		   (first & 0xffffff) == (SH_EIGHT("b3:     ") & 0xffffff)) {
 		h->flags |= SH_HEAD_CARRIES;
@@ -308,7 +341,7 @@ static inline void sh_head_read(struct sh_head *h, const __u8 *bytes)
 {
 	struct sh_head_loop l = {.h = h, .bytes = bytes};
 	__u64 bad = 0;
-	h->end = h->first_end = h->flags = h->line_cnt = 0;
+	h->end = h->first_end = h->flags = h->odd = h->line_cnt = 0;
 	h->length = 0;
 	__builtin_memset(h->at, 0, sizeof(h->at));
 	__builtin_memset(h->value_len, 0, sizeof(h->value_len));
@@ -419,9 +452,11 @@ static inline void sh_remote_traceparent(const struct sh_head *h, const __u8 *by
 	r->trace_lo = lo;
 	r->parent_id = parent;
 	r->sampled = flags & 1;
-	/* With a tracestate the priority may say more than the flag. */
-	if (alone && !(h->flags & SH_HEAD_TRACESTATE))
+	r->flags = (__u8)flags;
+	if (alone) {
 		r->priority = (__s8)r->sampled;
+		r->stated = h->flags & SH_HEAD_TRACESTATE ? 1 : 0;
+	}
 	if (bad)
 		r->unsure = 1;
 }

@@ -19,6 +19,9 @@
 #define SH_MAX_IOVECS	64    /* of one vectored call, looked at */
 #define SH_MAX_INJECTED 16384 /* bytes of one write into which a header is put */
 #define SH_MAX_REMOTES	65536 /* traces that came with requests, remembered */
+#define SH_MAX_CARRIED	4096  /* requests that came with more than ids: what that was, remembered */
+#define SH_MAX_DECIDED	16384 /* traces that were decided about as their context left */
+#define SH_MAX_RATES	1024  /* processes that are sampled differently */
 #define SH_MAX_SYSCALLS 512   /* system call numbers looked at */
 
 enum sh_drop {

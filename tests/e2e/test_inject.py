@@ -15,10 +15,12 @@ import web
 from agents import free_port
 from harness import PATIENCE_S, target_environment, wait_for
 
-BLOCK = re.compile(rb"traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-(0[01])\r\n"
-                   rb"x-datadog-trace-id: ([1-9][0-9]*)\r\nx-datadog-parent-id: ([1-9][0-9]*)\r\n"
-                   rb"(?:x-datadog-tags: _dd\.p\.tid=([0-9a-f]{16})\r\n)?"
-                   rb"(?:x-datadog-sampling-priority: (-?[0-9])\r\n)?")
+BLOCK = re.compile(rb"(?:baggage: (?P<baggage>[^\r]*)\r\n)?"
+                   rb"x-datadog-trace-id: (?P<id>[1-9][0-9]*)\r\nx-datadog-parent-id: (?P<parent>[1-9][0-9]*)\r\n"
+                   rb"x-datadog-sampling-priority: (?P<priority>-?[0-9])\r\n(?:x-datadog-origin: (?P<origin>[^\r]*)\r\n)?"
+                   rb"(?:x-datadog-tags: (?P<tags>[^\r]*)\r\n)?"
+                   rb"traceparent: 00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>0[0-3])\r\n"
+                   rb"tracestate: dd=p:(?P=span);s:(?P=priority)(?P<dd>[^,\r]*)(?:,(?P<state>[^\r]*))?\r\n")
 
 
 class Receiver:
@@ -115,12 +117,12 @@ def blocks(stream):
 
 def check_blocks(found, spans):
     """The headers name the client spans that were reported: all of them, each once."""
-    told = {(int(m[1], 16), int(m[2], 16)) for m in found}
+    told = {(int(m["trace"], 16), int(m["span"], 16)) for m in found}
     assert len(told) == len(found)
     assert told == {(int(s["trace_id_128"], 16), s["span_id"]) for s in spans}
     for m in found:
-        assert int(m[4]) == int(m[1], 16) & (1 << 64) - 1 and int(m[5]) == int(m[2], 16)
-        assert m[6] == m[1][:16]
+        assert int(m["id"]) == int(m["trace"], 16) & (1 << 64) - 1 and int(m["parent"]) == int(m["span"], 16)
+        assert (b"_dd.p.tid=" + m["trace"][:16]) in m["tags"].split(b",")
 
 
 def clients(result):
@@ -321,9 +323,9 @@ def test_continues(spanhound, background, receiver):
         m = blocks(bytes(r.streams[i]))[0]
         client, = (x for x in clients(result) if x["resource"].endswith(f"/{i}") or f"/inner/{i}" in x["meta"]["http.url"])
         server_span, = (x for x in result.spans if x["span_id"] == client["parent_id"])
-        assert m[1].decode() == trace == client["trace_id_128"] == server_span["trace_id_128"]
-        assert int(m[2], 16) == client["span_id"]
-        assert m[7] == priority and m[3] == flags
+        assert m["trace"].decode() == trace == client["trace_id_128"] == server_span["trace_id_128"]
+        assert int(m["span"], 16) == client["span_id"]
+        assert m["priority"] == priority and m["flags"] == flags
 
 
 def test_adopted(spanhound, background, receiver):

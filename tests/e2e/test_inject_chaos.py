@@ -220,8 +220,9 @@ class World:
     @staticmethod
     def check_block(block, ids):
         m = BLOCK.fullmatch(block)
-        assert m and int(m[4]) == int(m[1], 16) & (1 << 64) - 1 and int(m[5]) == int(m[2], 16) and m[6] == m[1][:16], block
-        ids.append(int(m[2], 16))
+        assert m and int(m["id"]) == int(m["trace"], 16) & (1 << 64) - 1 and int(m["parent"]) == int(m["span"], 16), block
+        assert b"_dd.p.tid=" + m["trace"][:16] in m["tags"].split(b","), block
+        ids.append(int(m["span"], 16))
 
 
 def chaos(background, spanhound, tmp_path, deaths, seed):

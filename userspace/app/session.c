@@ -235,6 +235,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 	rc = kernel_open(&s->kernel, &options, err);
 	if (rc == 0)
 		injection_begin(&s->injection, s->kernel, &list->propagation);
+	if (rc == 0 && kernel_rates(s->kernel))
+		rc = early_start(&s->early, kernel_rates(s->kernel), SH_MAX_RATES);
 	if (rc == 0 && options.inject && !kernel_inject(s->kernel)->on)
 		log_warn("no headers are injected: %s", kernel_inject(s->kernel)->why_not);
 	return rc;
@@ -334,6 +336,8 @@ static int session_open_pipeline(struct session *s, struct sbuf *err)
 	int rc = sampling_pipeline(&s->pipeline, &options, &s->span_rules, err);
 	if (rc < 0)
 		return rc;
+	early_init(&s->early, &options.vars);
+	__atomic_store_n(&s->agent.early, &s->early, __ATOMIC_RELEASE);
 	pipeline_set_span_rules(s->pipeline, &s->options.list->span_rules);
 	return 0;
 }
@@ -494,6 +498,7 @@ void session_free(struct session *s)
 	agent_link_release(&s->agent);
 	sbuf_release(&s->span_rules);
 	chunk_pool_free(s->pool);
+	early_release(&s->early);
 	kernel_close(s->kernel);
 	functions_free(s->functions);
 	process_info_unref(s->image_info);

@@ -17,6 +17,7 @@
 #include "app/session.h"
 #include "export/datadog.h"
 #include "trace/pipeline.h"
+#include "trace/sampling/early.h"
 
 /* Shared by session.c (opening, accounts), supervisor.c, targets.c and consumer.c. */
 
@@ -43,6 +44,7 @@ struct session {
 	struct datadog_listener listener;
 	struct sbuf span_rules; /* of DD_SPAN_SAMPLING_RULES_FILE */
 	struct pipeline *pipeline;
+	struct early early; /* what the kernel half decides by */
 	struct export_queue *queue;
 	struct health_metrics health;
 	struct runtime_metrics runtime_metrics;

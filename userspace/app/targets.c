@@ -60,13 +60,15 @@ static uint32_t process_flags(struct session *s, const struct process *process, 
 		       : injection_flags(&s->injection, kernel_inject(s->kernel), process->spec, p, process->info);
 }
 
-/* The same flags, with what belongs to them. */
+/* The same flags, with what belongs to them; by which rates it is decided about its traces goes by what is known of it now. */
 static struct sh_process process_as(struct session *s, const struct proc *p, uint32_t flags)
 {
 	const struct process *process = processes_find(s->processes, (uint32_t)p->pid);
 	struct sh_process as = {.flags = flags};
 	if (process)
 		injection_exclude(&s->injection, s->kernel, process->spec, &as);
+	if (process && flags & SH_PROCESS_INJECT)
+		as.rates = early_index(&s->early, process->info);
 	return as;
 }
 

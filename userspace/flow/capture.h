@@ -12,7 +12,7 @@
  * capture_entry and `size` bytes; sizes are multiples of 8. Texts are key, NUL, value, NUL, ... padded with NULs. */
 
 #define CAPTURE_MAGIC	"SPANHND"
-#define CAPTURE_VERSION 1
+#define CAPTURE_VERSION 2
 
 struct capture_header {
 	char magic[8];

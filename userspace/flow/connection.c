@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "trace/propagation/propagation.h"
+#include "spanhound/sampling.h"
 
 /* Dialogues at rest, kept for their memory. */
 #define KEEP_DIALOGUES 512
@@ -22,6 +23,7 @@ struct pending {
 	uint8_t link;
 	bool root;
 	bool read; /* not written: a trace was begun for it */
+	struct joins_decision decision;
 };
 
 /* Messages under way. */
@@ -233,6 +235,7 @@ static void exchange_take_ids(struct exchange *x, const struct pending *p)
 	x->root = p->root;
 	x->tgid = p->tgid;
 	x->tid = p->tid;
+	x->decision = p->decision;
 }
 
 /* Pipelined: what was written at once has one cause. */
@@ -488,6 +491,17 @@ static bool in_body(const struct http1 *p)
 	return p->message.has_head && !http1_is_idle(p) && !http1_is_lost(p) && !http1_is_over(p);
 }
 
+static struct joins_decision decision_of(const struct sh_ev_data *e)
+{
+	struct joins_decision d = {
+		.decided = e->decided != 0, .here = true, .priority = e->priority, .mechanism = e->mechanism};
+	_Static_assert(sizeof(d.rate) == sizeof(e->rate), "bit by bit");
+	memcpy(&d.rate, &e->rate, sizeof(d.rate));
+	d.rates = (uint8_t)((e->decided & SH_BY_RULE ? RATE_RULE : 0) | (e->decided & SH_BY_AGENT ? RATE_AGENT : 0) |
+			    (e->decided & SH_BY_LIMIT ? RATE_LIMIT : 0));
+	return d;
+}
+
 static void connection_take_request(struct connection *n, const struct sh_ev_data *e, bool request)
 {
 	struct dialogue *d = n->dialogue;
@@ -499,7 +513,8 @@ static void connection_take_request(struct connection *n, const struct sh_ev_dat
 				      .number = e->seq,
 				      .link = e->link,
 				      .root = e->hdr.flags & SH_DATA_ROOT,
-				      .read = !(e->hdr.flags & SH_DATA_WRITE)};
+				      .read = !(e->hdr.flags & SH_DATA_WRITE),
+				      .decision = decision_of(e)};
 	d->has_pending = true;
 	if (!request || in_body(&d->requests)) /* within a message */
 		connection_drop_pending(n, &n->shared->stats->not_http);

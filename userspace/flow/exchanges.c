@@ -339,6 +339,8 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 	struct joins *j = x->options.joins;
 	struct join_writer writer;
 	if (!e->facts.server) {
+		if (e->decision.decided)
+			joins_decide(j, e->self.trace_lo, &e->decision);
 		exchange_adopt(x, e);
 		if (key)
 			exchanges_written(x, e, key, now_ns);

@@ -29,6 +29,7 @@ struct exchange {
 	bool root;    /* first span of its trace in this process */
 	bool request_over, answered, unfinished;
 	bool connect_only;			  /* not even a connection came of it */
+	struct joins_decision decision;		  /* of its trace, by the kernel half */
 	struct http_facts facts;		  /* strings in `arena` */
 	const struct propagation_context *remote; /* what a request read here says of its trace; NULL: nothing */
 	const struct propagation_context *named;  /* the span that a request written here names; NULL: none */
@@ -64,7 +65,7 @@ struct exchange *exchanges_make(struct exchanges *x, bool own);
 void exchanges_own_ids(struct exchanges *x, struct exchange *e);
 /* Is the writer of a request that was read here traced, too? */
 enum exchange_writer { WRITER_STRANGE, WRITER_MAYBE, WRITER_TRACED, WRITERS };
-/* Both ends of the request's message, once ids and times are there; key NULL: not by TCP. */
+/* Both ends of the request's message, once ids, times and decision are there; key NULL: not by TCP. */
 void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, enum exchange_writer writer,
 		    uint64_t now_ns);
 /* What the kernel half took for the beginning of a request, and began a trace for, was a part of e's messages: what it

@@ -30,9 +30,11 @@ static void flow_give(struct flow *f, struct chunk *chunk)
 {
 	const struct joins_decision *d = joins_decision(f->joins, chunk->trace_lo);
 	if (d && !chunk->decided) {
-		chunk->decided = DECIDED_UPSTREAM;
+		chunk->decided = d->here ? DECIDED_HERE : DECIDED_UPSTREAM;
 		chunk->priority = d->priority;
 		chunk->mechanism = d->mechanism;
+		chunk->rates = d->rates;
+		chunk->rule_rate = chunk->agent_rate = d->rate;
 		if (d->origin[0])
 			chunk->origin = arena_dup(&chunk->arena, sv_of(d->origin));
 	}
@@ -47,12 +49,26 @@ static void flow_own(struct flow *f, struct chunk *chunk, uint32_t tgid)
 		chunk->owner = process_info_ref(actor_info(actor));
 }
 
+/* What was decided about a trace, as the kernel half knew it, holds for the one that it is part of, unless more is known
+ * about that. */
+static void flow_hand_on(struct flow *f, uint64_t begun_lo, uint64_t real_lo)
+{
+	const struct joins_decision *d = begun_lo == real_lo ? NULL : joins_decision(f->joins, begun_lo);
+	struct joins_decision copy;
+	if (!d || joins_decision(f->joins, real_lo))
+		return;
+	copy = *d; /* the table may move */
+	joins_decide(f->joins, real_lo, &copy);
+}
+
 /* A chunk leaves under the name of the trace that its own turned out to be part of. */
 static void flow_sink(void *arg, struct chunk *chunk)
 {
 	struct flow *f = arg;
 	uint32_t tgid;
+	uint64_t begun_lo = chunk->trace_lo;
 	if (joins_resolve(f->joins, &chunk->trace_hi, &chunk->trace_lo, f->now_ns, &tgid)) {
+		flow_hand_on(f, begun_lo, chunk->trace_lo);
 		flow_own(f, chunk, tgid);
 		flow_give(f, chunk);
 	} else if (f->late_cnt < MAX_LATE) {

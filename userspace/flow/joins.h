@@ -19,12 +19,16 @@ struct joins;
 struct joins *joins_new(uint32_t max); /* messages and traces remembered; NULL when out of memory */
 void joins_free(struct joins *j);      /* NULL is fine */
 
-/* What a request said of the trace it belongs to, beyond its id: the decision to keep it, made before us. */
+/* The decision to keep a trace or not: what a request that was read said of it, made before us; or the kernel half's, which
+ * is on the wire. */
 #define JOINS_ORIGIN_MAX 40 /* longer ones are cut off; Datadog's are words: synthetics, rum, lambda */
 struct joins_decision {
 	bool decided;
+	bool here; /* by the kernel half */
 	int8_t priority;
+	uint8_t rates; /* RATE_*, when it was decided here */
 	int16_t mechanism;
+	double rate;
 	char origin[JOINS_ORIGIN_MAX]; /* NUL-terminated */
 };
 

@@ -24,6 +24,7 @@
 #define MAX_PROCESS_LINKS  3
 #define MAX_SOCKET_LINKS   3
 #define DETACHERS	   8
+#define RATES_SZ	   (SH_MAX_RATES * sizeof(struct sh_rates))
 
 struct kernel {
 	struct spanhound *skel;
@@ -31,6 +32,7 @@ struct kernel {
 	struct kernel_options options;
 	struct sh_func *functions; /* mapped */
 	size_t functions_sz;
+	struct sh_rates *rates; /* mapped; NULL: nothing is injected */
 	int muted_cnt;
 	struct bpf_link *process_links[MAX_PROCESS_LINKS], *socket_links[MAX_SOCKET_LINKS];
 	pthread_t detachers[DETACHERS];
@@ -38,7 +40,7 @@ struct kernel {
 	pthread_mutex_t detach_lock;
 	pthread_cond_t detach_more;
 	VEC(struct kernel_attachment *) detach; /* for the detachers */
-	unsigned detaching; /* taken by a detacher, and not done */
+	unsigned detaching;			/* taken by a detacher, and not done */
 	bool detach_stop;
 	struct inject_status inject;
 	struct bpf_link *inject_link;
@@ -188,6 +190,19 @@ static int kernel_map_functions(struct kernel *k, struct sbuf *err)
 	return 0;
 }
 
+static int kernel_map_rates(struct kernel *k, struct sbuf *err)
+{
+	if (!k->inject.on)
+		return 0;
+	void *p = mmap(NULL, RATES_SZ, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(k->skel->maps.rates), 0);
+	if (p == MAP_FAILED) {
+		sbuf_addf(err, "cannot map the table of sampling rates: %s", strerror(errno));
+		return -errno;
+	}
+	k->rates = p;
+	return 0;
+}
+
 static void kernel_load_error(struct kernel *k, int rc, struct sbuf *err)
 {
 	if (rc == -EPERM || rc == -EACCES)
@@ -229,6 +244,9 @@ static void kernel_size_maps(struct kernel *k, uint32_t cpu_cnt)
 	bpf_map__set_value_size(s->maps.contexts, (uint32_t)kernel_context_sz(k));
 	if (!k->inject.on) {
 		bpf_map__set_max_entries(s->maps.remotes, 1);
+		bpf_map__set_max_entries(s->maps.carried, 1);
+		bpf_map__set_max_entries(s->maps.decisions, 1);
+		bpf_map__set_max_entries(s->maps.rates, 1);
 		bpf_map__set_max_entries(s->maps.inject_leaving, 1);
 		bpf_map__set_max_entries(s->maps.inject_wanted, 1);
 	}
@@ -321,6 +339,11 @@ const struct inject_status *kernel_inject(const struct kernel *k)
 	return &k->inject;
 }
 
+struct sh_rates *kernel_rates(struct kernel *k)
+{
+	return k->rates;
+}
+
 struct inject_maps kernel_inject_maps(const struct kernel *k)
 {
 	const struct spanhound *s = k->skel;
@@ -368,6 +391,7 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	}
 	k->skel->bss->shared.unix_minus_mono_ns = (uint64_t)clock_mono_to_unix_ns();
 	rc = kernel_map_functions(k, err);
+	rc = rc < 0 ? rc : kernel_map_rates(k, err);
 	rc = rc < 0 ? rc : kernel_make_rings(k, (unsigned)cpu_cnt, err);
 	if (rc == 0)
 		inject_attach(k);
@@ -403,6 +427,8 @@ void kernel_close(struct kernel *k)
 		bpf_link__destroy(k->process_links[i]);
 	if (k->functions)
 		munmap(k->functions, k->functions_sz);
+	if (k->rates)
+		munmap(k->rates, RATES_SZ);
 	ring_set_close(k->rings);
 	spanhound__destroy(k->skel);
 	free(k);

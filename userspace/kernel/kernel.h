@@ -11,6 +11,7 @@
 #include "kernel/ring.h"
 #include "spanhound/context.h"
 #include "spanhound/exclude.h"
+#include "spanhound/sampling.h"
 #include "spanhound/spec.h"
 
 /* The kernel half as an object: open and load its programs, fill its maps, attach its probes, read what it left.
@@ -46,6 +47,9 @@ int kernel_set_spec(struct kernel *k, uint32_t index, const struct sh_spec *spec
 
 /* How far injection works here; options.inject was no more than a wish. */
 const struct inject_status *kernel_inject(const struct kernel *k);
+/* What traces are kept, by sh_process.rates, as far as it is decided in the kernel half: SH_MAX_RATES of them, memory shared
+ * with it. NULL: nobody decides there. */
+struct sh_rates *kernel_rates(struct kernel *k);
 /* For kernel/enrol.c: descriptors of the maps, and the program that walks over sockets; NULL where it has no use. */
 struct inject_maps {
 	int plain, wanted;

@@ -3,13 +3,14 @@
 #define TRACE_AGENT_LINK_H
 
 #include "trace/agent_info.h"
-#include "trace/sampling/rates.h"
+#include "trace/sampling/early.h"
 #include "trace/stats/payload.h"
 
 /* What the thread that samples and counts and the one that talks to an Agent leave for each other; neither ever waits.
  * Valid when zeroed. */
 struct agent_link {
-	struct rates_box rates;	     /* from the Agent */
+	struct rates_box rates; /* from the Agent */
+	struct early *early; /* who is to hear them, too; NULL: nobody. Set before the second thread's first answer */
 	struct stats_box stats;	     /* for the Agent */
 	struct stats_payload *taken; /* out of the box, not yet sent: the second thread's */
 	bool obfuscated;	     /* atomic; the Agent obfuscates as we do: what is counted is ready */

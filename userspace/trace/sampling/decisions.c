@@ -75,6 +75,15 @@ bool decisions_recall(const struct decisions *d, struct chunk *c)
 	return true;
 }
 
+bool decisions_limit(const struct decisions *d, const struct chunk *c, double *ret_rate)
+{
+	const struct decision *x = decisions_find(d, c);
+	if (!x || !(x->rates & RATE_LIMIT))
+		return false;
+	*ret_rate = x->limit_rate;
+	return true;
+}
+
 /* Room for a new one, not yet in the index; NULL when out of memory. */
 static struct decision *decisions_room(struct decisions *d, uint32_t *ret_index)
 {

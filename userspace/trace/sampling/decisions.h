@@ -36,6 +36,8 @@ void decisions_init(struct decisions *d, uint32_t max);
 void decisions_release(struct decisions *d);
 /* Gives the chunk the decision of its trace; false when there is none. Texts go into the chunk's arena. */
 bool decisions_recall(const struct decisions *d, struct chunk *c);
+/* The share that a rate limit let through when the chunk's trace was decided about by it; false when it was not. */
+bool decisions_limit(const struct decisions *d, const struct chunk *c, double *ret_rate);
 /* Remembers the chunk's, in place of an earlier one. Out of memory it is not remembered. */
 void decisions_remember(struct decisions *d, const struct chunk *c);
 

@@ -33,9 +33,8 @@ static bool limiter_take(struct limiter *l, uint64_t now_ns)
 	return true;
 }
 
-bool limiter_allow(struct limiter *l, uint64_t now_ns)
+static void limiter_count(struct limiter *l, uint64_t now_ns, bool allowed)
 {
-	bool allowed = limiter_take(l, now_ns);
 	if (!l->window_ns) {
 		l->window_ns = now_ns;
 	} else if (now_ns > l->window_ns && now_ns - l->window_ns >= NSEC_PER_SEC) {
@@ -45,7 +44,20 @@ bool limiter_allow(struct limiter *l, uint64_t now_ns)
 	}
 	l->allowed += allowed;
 	l->asked++;
+}
+
+bool limiter_allow(struct limiter *l, uint64_t now_ns)
+{
+	bool allowed = limiter_take(l, now_ns);
+	limiter_count(l, now_ns, allowed);
 	return allowed;
+}
+
+void limiter_note(struct limiter *l, uint64_t now_ns, bool allowed)
+{
+	if (allowed)
+		(void)limiter_take(l, now_ns);
+	limiter_count(l, now_ns, allowed);
 }
 
 double limiter_effective_rate(const struct limiter *l)

@@ -18,6 +18,8 @@ struct limiter {
 
 void limiter_init(struct limiter *l, double per_second, uint64_t now_ns);
 bool limiter_allow(struct limiter *l, uint64_t now_ns);
+/* Somebody else asked, of the same limit: what was allowed there is not any more here. */
+void limiter_note(struct limiter *l, uint64_t now_ns, bool allowed);
 double limiter_effective_rate(const struct limiter *l);
 
 #endif

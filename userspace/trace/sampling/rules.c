@@ -275,14 +275,19 @@ void sampling_rules_release(struct sampling_rules *rules)
 
 /* --- matching ----------------------------------------------------------------------------------------------------- */
 
+static bool rule_tag_of_process_matches(const struct rule_tag *t, const struct process_info *p)
+{
+	struct sv value;
+	return process_tag(p, t->key, &value) && pattern_match(&t->value, value);
+}
+
 static bool rule_tag_matches(const struct rule_tag *t, const struct chunk *c, const struct span *s)
 {
 	struct sv value;
 	double number;
-	if (s && span_metric(s, t->key, &number))
+	if (span_metric(s, t->key, &number))
 		return pattern_match_number(&t->value, number);
-	return (s ? span_tag(c, s, t->key, &value) : process_tag(chunk_owner(c), t->key, &value)) &&
-	       pattern_match(&t->value, value);
+	return span_tag(c, s, t->key, &value) && pattern_match(&t->value, value);
 }
 
 /* Text that is not known. */
@@ -291,12 +296,23 @@ static bool pattern_takes_anything(const struct pattern *p)
 	return !p->given || sv_eq(p->text, SV("*"));
 }
 
+bool sampling_rule_matches_early(const struct sampling_rule *r, const struct process_info *p, struct sv name)
+{
+	if (!pattern_match(&r->service, p->service) || !pattern_takes_anything(&r->resource) ||
+	    !(name.len ? pattern_match(&r->name, name) : pattern_takes_anything(&r->name)))
+		return false;
+	for (uint32_t i = 0; i < r->tag_cnt; i++)
+		if (!rule_tag_of_process_matches(&r->tags[i], p))
+			return false;
+	return true;
+}
+
 bool sampling_rule_matches(const struct sampling_rule *r, const struct chunk *c, const struct span *s)
 {
-	if (!pattern_match(&r->service, s ? span_service(c, s) : chunk_owner(c)->service))
-		return false;
-	if (s ? !pattern_match(&r->name, s->name) || !pattern_match(&r->resource, span_resource(s))
-	      : !pattern_takes_anything(&r->name) || !pattern_takes_anything(&r->resource))
+	if (!s)
+		return sampling_rule_matches_early(r, chunk_owner(c), SV_NULL);
+	if (!pattern_match(&r->service, span_service(c, s)) || !pattern_match(&r->name, s->name) ||
+	    !pattern_match(&r->resource, span_resource(s)))
 		return false;
 	for (uint32_t i = 0; i < r->tag_cnt; i++)
 		if (!rule_tag_matches(&r->tags[i], c, s))

@@ -52,8 +52,10 @@ int sampling_rules_parse(struct sampling_rules *ret, enum rules_kind kind, struc
 int sampling_rules_add_rate(struct sampling_rules *rules, double rate);
 void sampling_rules_release(struct sampling_rules *rules);
 
-/* What a rule is held against. Without a span only what is known of every span of the chunk is: its process's service
- * and tags; a name or resource then only matches a pattern that takes anything. */
+/* Before there is a span: what is known of every one of the process, its service and tags; and the name, if it is to be
+ * that (empty: not known). What is not known only matches a pattern that takes anything. */
+bool sampling_rule_matches_early(const struct sampling_rule *r, const struct process_info *p, struct sv name);
+/* What a rule is held against. Without a span as sampling_rule_matches_early() for the chunk's owner, without a name. */
 bool sampling_rule_matches(const struct sampling_rule *r, const struct chunk *c, const struct span *s);
 
 #endif

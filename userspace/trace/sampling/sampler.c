@@ -303,10 +303,25 @@ static void take_rates(struct sampler *s)
 		p->rates = NULL;
 }
 
+/* A decision that the kernel half made, when the trace's context left: once for the trace it counts against the limit here,
+ * too, and the share that the limit lets through is told. */
+static void sampler_note(struct sampler *s, struct sampled_process *p, struct chunk *c, uint64_t now_ns)
+{
+	if (!(c->rates & RATE_LIMIT) || !p)
+		return;
+	if (!decisions_limit(&s->open, c, &c->limit_rate) && !decisions_limit(&s->ended, c, &c->limit_rate)) {
+		limiter_note(&p->limiter, now_ns, c->priority > 0);
+		c->limit_rate = limiter_effective_rate(&p->limiter);
+		s->stats.limited += c->priority <= 0;
+	}
+}
+
 void sampler_chunk(struct sampler *s, struct chunk *c, uint64_t now_ns)
 {
 	struct sampled_process *p = sampler_process(s, c->process, now_ns);
 	take_rates(s);
+	if (c->decided == DECIDED_HERE)
+		sampler_note(s, c->owner ? sampler_process(s, c->owner, now_ns) : p, c, now_ns);
 	if (!decide_by_order(c) && !c->decided && !decisions_recall(&s->open, c) && !decisions_recall(&s->ended, c)) {
 		struct sampled_process *owner = c->owner ? sampler_process(s, c->owner, now_ns) : p;
 		if (owner) {

@@ -8,7 +8,8 @@
 /* Decides about traces as Datadog's tracers do, once per trace, lazily: when a chunk is about to be sent.
  * What comes first decides:
  *   1. manual.keep or manual.drop, a tag of any span of the chunk, whatever was decided before (keep wins)
- *   2. a decision that came with the trace's context, or that an earlier chunk of the trace got
+ *   2. a decision that came with the trace's context, that the kernel half made when it left (early.h), or that an earlier
+ *      chunk of the trace got
  *   3. the first sampling rule that matches the local root, behind it the rate limit of the process
  *   4. the Agent's rate for the root's service and its env; for services the Agent does not list, the Agent's default
  *      (as all of Datadog's tracers do but that for Python)

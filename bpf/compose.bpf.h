@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef COMPOSE_BPF_H
+#define COMPOSE_BPF_H
+
+#include "exchange.bpf.h"
+#include "inject.bpf.h"
+#include "remote.bpf.h"
+
+/* The headers that are written, in the words and the order of trace/propagation/ (its propagation_inject(), for the same
+ * context): baggage, datadog, b3multi, b3, tracecontext. And the decision about the trace, where none was made before. */
+
+/* Each a global function: verified once, on its own, whatever is around it. */
+int compose_recall(u64 key, u32 flags);
+int compose_decide(u64 key, u32 root);
+int compose_baggage(u32 process);
+int compose_datadog(u32 process, u64 id);
+int compose_b3multi(u32 process, u64 id);
+int compose_b3(u32 process, u64 id);
+int compose_parent(u32 process, u64 id);
+int compose_state(u32 process, u64 id);
+
+static __always_inline struct inject_scratch *scratch_get(void)
+{
+	u32 zero = 0;
+	return bpf_map_lookup_elem(&inject_scratch, &zero);
+}
+
+/* --- the decision ------------------------------------------------------------------------------------------------- */
+
+/* Of those that a rule keeps: is it one too many? */
+static __always_inline bool rates_allow(struct sh_rates *r)
+{
+	u64 now_ns = bpf_ktime_get_ns();
+	if (r->limit == SH_NO_LIMIT)
+		return true;
+	if (now_ns - r->began_ns >= 1000000000ULL) {
+		r->began_ns = now_ns;
+		r->used = 0;
+	}
+	return __sync_fetch_and_add(&r->used, 1) < r->limit;
+}
+
+/* Of the trace in s->remote, by the rates of the process. */
+static __always_inline bool decide(struct inject_scratch *s, struct sh_rates *r, u32 root)
+{
+	u32 set = r->set;
+	struct sh_decision *d = &s->decision;
+	if (!set)
+		return false;
+	d->choice = r->choices[(set - 1) & 1][root & 3];
+	bool keep = sh_sampling_keeps(s->remote.trace_lo, d->choice.threshold);
+	d->by = d->choice.by | SH_BY_US;
+	if (!(d->by & SH_BY_RULE)) {
+		d->priority = keep;
+		return true;
+	}
+	if (keep) {
+		d->by |= SH_BY_LIMIT;
+		keep = rates_allow(r);
+		if (!keep) /* no matter of probability */
+			d->choice.th_len = 0;
+	}
+	d->priority = keep ? 2 : -1;
+	return true;
+}
+
+/* Into s->decision and s->remote.priority, once for each trace. `key`: trace_lo as this half began it. */
+GLOBAL int compose_decide(u64 key, u32 root)
+{
+	struct inject_scratch *s = scratch_get();
+	u64 id = key;
+	if (!s)
+		return 0;
+	u32 index = s->rates;
+	struct sh_decision *known = bpf_map_lookup_elem(&decisions, &id);
+	if (!known) {
+		struct sh_rates *r = bpf_map_lookup_elem(&rates, &index);
+		if (!r || !decide(s, r, root))
+			return 0;
+		/* Another thread may have been faster. */
+		if (bpf_map_update_elem(&decisions, &id, &s->decision, BPF_NOEXIST))
+			known = bpf_map_lookup_elem(&decisions, &id);
+	}
+	if (known)
+		s->decision = *known;
+	s->remote.priority = s->decision.priority;
+	return 0;
+}
+
+/* --- pieces ------------------------------------------------------------------------------------------------------- */
+
+static __always_inline void block_add(struct inject_scratch *s, const char *text, u32 len)
+{
+	u32 at = s->block_len;
+	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX);
+	for (u32 i = 0; i < len; i++)
+		s->block[at + i] = text[i];
+	s->block_len = at + len;
+}
+
+#define block_text(s, text) block_add((s), (text), sizeof(text) - 1)
+
+/* Of a map's value; `max` at most 512. */
+static __always_inline void block_copy(struct inject_scratch *s, const void *text, u32 len, u32 max)
+{
+	u32 at = s->block_len;
+	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX);
+	AT_MOST_AGAIN(len, max);
+	bpf_probe_read_kernel(s->block + at, len, text);
+	s->block_len = at + len;
+}
+
+static __always_inline void block_hex(struct inject_scratch *s, u64 value)
+{
+	u32 at = s->block_len;
+	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX);
+	u64 hi = sh_hex_print8(value >> 32), lo = sh_hex_print8(value);
+	__builtin_memcpy(s->block + at, &hi, 8);
+	__builtin_memcpy(s->block + at + 8, &lo, 8);
+	s->block_len = at + 16;
+}
+
+struct digits {
+	struct inject_scratch *s;
+};
+
+/* The last digit of what is left of the number. */
+static long block_digit(u32 i, void *arg)
+{
+	struct inject_scratch *s = ((struct digits *)arg)->s;
+	u64 n = s->number;
+	s->number = n / 10;
+	s->digits[(20 - s->digit_cnt - 1) & 31] = '0' + n % 10;
+	s->digit_cnt++;
+	return n < 10;
+}
+
+static __always_inline void block_decimal(struct inject_scratch *s, u64 value)
+{
+	struct digits d = {s};
+	u32 at = s->block_len, cnt;
+	s->number = value;
+	s->digit_cnt = 0;
+	bpf_loop(20, block_digit, &d, 0);
+	cnt = at_most(s->digit_cnt, 20);
+	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX);
+	u8 *from = s->digits + ((20 - cnt) & 31);
+	__builtin_memcpy(s->block + at, from, 20);
+	s->block_len = at + cnt;
+}
+
+static __always_inline void block_priority(struct inject_scratch *s)
+{
+	__s8 priority = s->remote.priority;
+	char text[] = "-0";
+	text[1] = '0' + (priority < 0 ? -priority : priority);
+	if (priority < 0)
+		block_add(s, text, 2);
+	else
+		block_add(s, text + 1, 1);
+}
+
+/* --- styles ------------------------------------------------------------------------------------------------------- */
+
+GLOBAL int compose_baggage(u32 process)
+{
+	struct inject_scratch *s = scratch_get();
+	if (!s || !(process & SH_PROCESS_INJECT_BAGGAGE) || !s->carried.baggage_len)
+		return 0;
+	block_text(s, "baggage: ");
+	block_copy(s, s->carried.baggage, s->carried.baggage_len, SH_CARRY_BAGGAGE);
+	block_text(s, "\r\n");
+	return 0;
+}
+
+/* Those that came along, who decided, and the upper half of the trace id, each behind the one before it. */
+static __always_inline void block_tags(struct inject_scratch *s)
+{
+	u32 before;
+	if (!s->carried.tags_len && !s->decision.by && !s->remote.trace_hi)
+		return;
+	block_text(s, "x-datadog-tags: ");
+	before = s->block_len;
+	if (s->carried.tags_len)
+		block_copy(s, s->carried.tags, s->carried.tags_len, SH_CARRY_TAGS);
+	if (s->decision.by) {
+		if (s->block_len != before)
+			block_text(s, ",");
+		block_text(s, "_dd.p.dm=");
+		block_copy(s, s->decision.choice.dm, s->decision.choice.dm_len, sizeof(s->decision.choice.dm));
+	}
+	if (s->remote.trace_hi) {
+		if (s->block_len != before)
+			block_text(s, ",");
+		block_text(s, "_dd.p.tid=");
+		block_hex(s, s->remote.trace_hi);
+	}
+	block_text(s, "\r\n");
+}
+
+GLOBAL int compose_datadog(u32 process, u64 id)
+{
+	struct inject_scratch *s = scratch_get();
+	if (!s || !(process & SH_PROCESS_INJECT_DATADOG))
+		return 0;
+	block_text(s, "x-datadog-trace-id: ");
+	block_decimal(s, s->remote.trace_lo);
+	block_text(s, "\r\nx-datadog-parent-id: ");
+	block_decimal(s, id);
+	if (s->remote.priority != SH_REMOTE_NO_PRIORITY) {
+		block_text(s, "\r\nx-datadog-sampling-priority: ");
+		block_priority(s);
+	}
+	if (s->carried.origin_len) {
+		block_text(s, "\r\nx-datadog-origin: ");
+		block_copy(s, s->carried.origin, s->carried.origin_len, SH_CARRY_ORIGIN);
+	}
+	block_text(s, "\r\n");
+	block_tags(s);
+	return 0;
+}
+
+GLOBAL int compose_b3multi(u32 process, u64 id)
+{
+	struct inject_scratch *s = scratch_get();
+	if (!s || !(process & SH_PROCESS_INJECT_B3MULTI))
+		return 0;
+	block_text(s, "x-b3-traceid: ");
+	if (s->remote.trace_hi)
+		block_hex(s, s->remote.trace_hi);
+	block_hex(s, s->remote.trace_lo);
+	block_text(s, "\r\nx-b3-spanid: ");
+	block_hex(s, id);
+	__s8 priority = s->remote.priority;
+	if (priority == SH_REMOTE_NO_PRIORITY)
+		block_text(s, "\r\n");
+	else if (priority > 1)
+		block_text(s, "\r\nx-b3-flags: 1\r\n");
+	else if (priority == 1)
+		block_text(s, "\r\nx-b3-sampled: 1\r\n");
+	else
+		block_text(s, "\r\nx-b3-sampled: 0\r\n");
+	return 0;
+}
+
+GLOBAL int compose_b3(u32 process, u64 id)
+{
+	struct inject_scratch *s = scratch_get();
+	if (!s || !(process & SH_PROCESS_INJECT_B3))
+		return 0;
+	block_text(s, "b3: ");
+	if (s->remote.trace_hi)
+		block_hex(s, s->remote.trace_hi);
+	block_hex(s, s->remote.trace_lo);
+	block_text(s, "-");
+	block_hex(s, id);
+	__s8 priority = s->remote.priority;
+	if (priority == SH_REMOTE_NO_PRIORITY)
+		block_text(s, "\r\n");
+	else if (priority > 1)
+		block_text(s, "-d\r\n");
+	else if (priority == 1)
+		block_text(s, "-1\r\n");
+	else
+		block_text(s, "-0\r\n");
+	return 0;
+}
+
+GLOBAL int compose_parent(u32 process, u64 id)
+{
+	struct inject_scratch *s = scratch_get();
+	if (!s || !(process & SH_PROCESS_INJECT_TRACECONTEXT))
+		return 0;
+	const struct sh_remote *r = &s->remote;
+	char flags[] = "-00\r\n";
+	bool sampled = r->priority == SH_REMOTE_NO_PRIORITY ? r->sampled : r->priority > 0;
+	flags[2] = '0' + ((r->flags & 2) | sampled);
+	block_text(s, "traceparent: 00-");
+	block_hex(s, r->trace_hi);
+	block_hex(s, r->trace_lo);
+	block_text(s, "-");
+	block_hex(s, id);
+	block_add(s, flags, 5);
+	return 0;
+}
+
+/* Our member. */
+static __always_inline void block_dd(struct inject_scratch *s, u32 process, u64 id)
+{
+	block_text(s, "tracestate: dd=p:");
+	block_hex(s, id);
+	if (s->remote.priority != SH_REMOTE_NO_PRIORITY) {
+		block_text(s, ";s:");
+		block_priority(s);
+	}
+	if (s->carried.origin_len) {
+		block_text(s, ";o:");
+		block_copy(s, s->carried.origin, s->carried.origin_len, SH_CARRY_ORIGIN);
+	}
+	if (s->carried.items_len) {
+		block_text(s, ";");
+		block_copy(s, s->carried.items, s->carried.items_len, SH_CARRY_ITEMS);
+	}
+	if (s->decision.by) {
+		block_text(s, ";t.dm:");
+		block_copy(s, s->decision.choice.dm, s->decision.choice.dm_len, sizeof(s->decision.choice.dm));
+	}
+	/* Datadog's headers need the id's upper half as a tag, and only then is it one. */
+	if (s->remote.trace_hi && process & SH_PROCESS_INJECT_DATADOG) {
+		block_text(s, ";t.tid:");
+		block_hex(s, s->remote.trace_hi);
+	}
+}
+
+/* OpenTelemetry's, of a decision that was ours and a matter of probability. */
+static __always_inline void block_ot(struct inject_scratch *s)
+{
+	const struct sh_choice *c = &s->decision.choice;
+	u64 random = sh_sampling_random(s->remote.trace_lo, c->ot_threshold, s->decision.priority > 0);
+	block_text(s, ",ot=rv:");
+	/* Fourteen digits. */
+	block_hex(s, random << 8);
+	s->block_len -= 2;
+	block_text(s, ";th:");
+	block_copy(s, c->th, c->th_len, sizeof(c->th));
+}
+
+GLOBAL int compose_state(u32 process, u64 id)
+{
+	struct inject_scratch *s = scratch_get();
+	if (!s || !(process & SH_PROCESS_INJECT_TRACECONTEXT))
+		return 0;
+	block_dd(s, process, id);
+	/* Others may have one among theirs already. */
+	if (s->decision.by && s->decision.choice.th_len && !s->carried.state_len)
+		block_ot(s);
+	if (s->carried.state_len) {
+		block_text(s, ",");
+		block_copy(s, s->carried.state, s->carried.state_len, SH_CARRY_STATE);
+	}
+	block_text(s, "\r\n");
+	return 0;
+}
+
+/* --- all of it ---------------------------------------------------------------------------------------------------- */
+
+static __always_inline void left_out(u32 reason)
+{
+	__sync_fetch_and_add(&shared.injects[reason & (SH_INJECTS - 1)], 1);
+}
+
+/* What the request that caused this one said beyond ids, into s->carried. */
+GLOBAL int compose_recall(u64 key, u32 process)
+{
+	struct inject_scratch *s = scratch_get();
+	u64 id = key;
+	if (!s)
+		return 0;
+	struct sh_carried *known = bpf_map_lookup_elem(&carried, &id);
+	if (known) {
+		bpf_probe_read_kernel(&s->carried, sizeof(s->carried), known);
+	} else {
+		s->carried.tags_len = s->carried.items_len = s->carried.origin_len = 0;
+		s->carried.state_len = s->carried.baggage_len = 0;
+		s->carried.left = s->carried.has_dm = 0;
+		if (s->remote.carries)
+			left_out(SH_INJECT_no_carried);
+		return 0;
+	}
+	u32 left = s->carried.left;
+	bool datadog = process & SH_PROCESS_INJECT_DATADOG, w3c = process & SH_PROCESS_INJECT_TRACECONTEXT;
+	if (left & SH_LEFT_TAGS && (datadog || w3c))
+		left_out(SH_INJECT_no_tags);
+	if (left & SH_LEFT_ORIGIN && (datadog || w3c))
+		left_out(SH_INJECT_no_origin);
+	if (left & SH_LEFT_STATE && w3c)
+		left_out(SH_INJECT_no_state);
+	if (left & SH_LEFT_BAGGAGE && process & SH_PROCESS_INJECT_BAGGAGE)
+		left_out(SH_INJECT_no_baggage);
+	return 0;
+}
+
+static __always_inline u32 root_of(const struct sh_conn *conn)
+{
+	if (!conn->parent_id)
+		return SH_ROOT_CLIENT;
+	return conn->link == SH_LINK_THREAD || conn->link == SH_LINK_CONNECTION ? SH_ROOT_SERVER : SH_ROOT_OTHER;
+}
+
+/* The block for conn's exchange, in the trace of s->remote. `own_baggage`: the program sends some itself, or something that
+ * is no better. */
+static __always_inline void compose_block(struct inject_scratch *s, struct sh_conn *conn, u32 process, u32 own_baggage)
+{
+	u64 key = conn->self.trace_lo, id = conn->self.span_id;
+	s->block_len = 0;
+	s->decision.by = 0;
+	compose_recall(key, process);
+	if (s->remote.priority == SH_REMOTE_NO_PRIORITY) {
+		compose_decide(key, root_of(conn));
+		if (s->decision.by && s->carried.has_dm) /* somebody else's word for it */
+			s->carried.tags_len = s->carried.items_len = 0;
+	}
+	if (!own_baggage)
+		compose_baggage(process);
+	compose_datadog(process, id);
+	compose_b3multi(process, id);
+	compose_b3(process, id);
+	compose_parent(process, id);
+	compose_state(process, id);
+}
+
+#endif
