@@ -88,6 +88,7 @@ class FakeAgent:
         self.requests = []
         self.connections = []
         self.accepted = []  # spans of requests answered with 200
+        self.rates = {"service:,env:": 1}
         agent = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -121,7 +122,7 @@ class FakeAgent:
                     what = 200
                 if what == 200:
                     agent.accepted += [s for c in msgpack.unpackb(body, strict_map_key=False) for s in c]
-                self.answer(what, b'{"rate_by_service":{"service:,env:":1}}')
+                self.answer(what, json.dumps({"rate_by_service": agent.rates}).encode())
 
             do_PUT = do_POST
 

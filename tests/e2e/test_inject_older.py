@@ -209,7 +209,7 @@ def test_middle(spanhound, background):
     assert inject["left"] == 2  # upgrade, tls
     told = [m for script, _ in (*running.values(), sender) for m in blocks(bytes(script.stream))]
     assert len(told) == inject["reasons"]["done"] == sum(len(c[2]) for c in CASES.values()) + 2
-    assert {int(m[2], 16) for m in told} <= {x["span_id"] for x in clients(result)}
+    assert {int(m["span"], 16) for m in told} <= {x["span_id"] for x in clients(result)}
 
 
 def test_unread_verdict(spanhound, background, tmp_path):
@@ -276,7 +276,7 @@ def test_keepalive(spanhound, background, receiver, how):  # noqa: F811
         assert inject["older"] == 1 and inject["reasons"]["done"] == cnt - LET_PASS and inject["reasons"]["older"] == LET_PASS
         check_blocks(blocks(r.all), [x for x in clients(result) if int(x["meta"]["http.url"].rpartition("/")[2]) >= cnt + LET_PASS])
     c.go().finish()
-    lines = [int(m[1]) for m in re.finditer(rb"/([0-9]+) HTTP/1.1\r\ntraceparent", r.all)]
+    lines = [int(m[1]) for m in re.finditer(rb"/([0-9]+) HTTP/1.1\r\nx-datadog-trace-id", r.all)]
     assert lines == list(range(cnt + LET_PASS, 2 * cnt)) and not r.errors
     assert len(re.findall(rb"(?:GET|POST) /[0-9]+ HTTP", r.all)) == 3 * cnt
     assert len(r.streams) == 1

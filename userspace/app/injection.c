@@ -58,6 +58,7 @@ static uint32_t style_flags(const struct process_info *info)
 	const struct propagation_settings *s = &settings->propagation;
 	propagation_settings_init(&standard);
 	bool reads = s->behavior == PROPAGATION_CONTINUE && !s->extract_first && s->trace_id_128 &&
+		     s->tags_max >= standard.tags_max &&
 		     s->extract_cnt == standard.extract_cnt &&
 		     memcmp(s->extract, standard.extract, s->extract_cnt) == 0;
 	/* Baggage alone says nothing of a trace. */
