@@ -11,18 +11,17 @@
 #define SH_KERNEL_NEST	 64    /* MAX_URETPROBE_DEPTH of kernel/events/uprobes.c */
 #define SH_MAX_RECORD	 2560  /* bound of one call record with all its captures */
 #define SH_MAX_HANDOFFS	 65536 /* work on its way between threads */
-#define SH_MAX_TASKS \
-	4096 /* goroutines that serve a request, and work on its way to one; the longest unused gives way */
-#define SH_MAX_CONNS	65536 /* sockets of chosen processes; memory is taken only for those in use */
-#define SH_MAX_HEAD	4096  /* most bytes copied of one message */
-#define SH_HEAD_DEFAULT 1024
-#define SH_MAX_IOVECS	64    /* of one vectored call, looked at */
-#define SH_MAX_INJECTED 16384 /* bytes of one write into which a header is put */
-#define SH_MAX_REMOTES	65536 /* traces that came with requests, remembered */
-#define SH_MAX_CARRIED	4096  /* requests that came with more than ids: what that was, remembered */
-#define SH_MAX_DECIDED	16384 /* traces that were decided about as their context left */
-#define SH_MAX_RATES	1024  /* processes that are sampled differently */
-#define SH_MAX_SYSCALLS 512   /* system call numbers looked at */
+#define SH_MAX_TASKS	 3584  /* goroutines that serve, and work on its way to one; the longest unused gives way */
+#define SH_MAX_CONNS	 65536 /* sockets of chosen processes; memory is taken only for those in use */
+#define SH_MAX_HEAD	 4096  /* most bytes copied of one message */
+#define SH_HEAD_DEFAULT	 1024
+#define SH_MAX_IOVECS	 64    /* of one vectored call, looked at */
+#define SH_MAX_INJECTED	 16384 /* bytes of one write into which a header is put */
+#define SH_MAX_REMOTES	 65536 /* traces that came with requests, remembered */
+#define SH_MAX_CARRIED	 4096  /* requests that came with more than ids: what that was, remembered */
+#define SH_MAX_DECIDED	 16384 /* traces that were decided about as their context left */
+#define SH_MAX_RATES	 1024  /* processes that are sampled differently */
+#define SH_MAX_SYSCALLS	 512   /* system call numbers looked at */
 
 enum sh_drop {
 #define DROP(id, name, help) SH_DROP_##name = id,

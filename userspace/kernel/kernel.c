@@ -250,6 +250,7 @@ static void kernel_size_maps(struct kernel *k, uint32_t cpu_cnt)
 		bpf_map__set_max_entries(s->maps.inject_leaving, 1);
 		bpf_map__set_max_entries(s->maps.inject_wanted, 1);
 	}
+	bpf_map__set_autocreate(s->maps.inject_scratch, k->inject.on);
 	/* Making a map of sockets takes CAP_NET_ADMIN. */
 	bpf_map__set_autocreate(s->maps.inject_plain, k->inject.on);
 	bpf_map__set_autocreate(s->maps.inject_verdict, k->inject.on);
