@@ -392,13 +392,11 @@ void targets_explain_none(struct session *s)
 static void targets_forked(struct session *s, const struct sh_ev_proc *e)
 {
 	struct sbuf err = {0};
-	struct plan_stats before, after;
+	uint32_t before = plan_filtered_forks(s->plan);
 
 	s->chosen++;
-	plan_stats(s->plan, &before);
 	int rc = plan_fork(s->plan, (int)e->other, (int)e->tgid, &err);
-	plan_stats(s->plan, &after);
-	if (after.filtered_forks > before.filtered_forks) {
+	if (plan_filtered_forks(s->plan) > before) {
 		s->gaps++;
 		s->gap_ns += clock_mono_ns() - e->time_ns;
 	}

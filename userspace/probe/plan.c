@@ -500,6 +500,11 @@ void plan_report(const struct plan *p, struct diagnostics *d)
 	plan_report_handoffs(p, d);
 }
 
+uint32_t plan_filtered_forks(const struct plan *p)
+{
+	return p->stats.filtered_forks;
+}
+
 void plan_stats(const struct plan *p, struct plan_stats *ret)
 {
 	*ret = p->stats;

@@ -111,6 +111,7 @@ struct plan_stats {
 	uint64_t detach_ns;	 /* and on plan_detach() */
 };
 void plan_stats(const struct plan *p, struct plan_stats *ret);
+uint32_t plan_filtered_forks(const struct plan *p); /* of plan_stats, which asks every function */
 /* Pages of files with a probe on them: each becomes private memory of each process that maps it (PLAN_PAGE_SZ). */
 uint32_t plan_pages(const struct plan *p);
 #define PLAN_PAGE_SZ 4096

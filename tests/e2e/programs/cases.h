@@ -14,7 +14,7 @@
 	x(longjmp) x(longjmp_far) x(longjmp_again) x(pthread_exit) x(pthread_exit_cleanup) x(cancel)                          \
 	x(signal) x(signal_jump) x(timer)                                                                                     \
 	x(fork) x(fork_threads) x(fork_parent_first) x(fork_and_wait) x(vfork) x(spawn) x(exec) x(exec_thread) x(child)                        \
-	x(thread_killed) x(thread_exit_raw)
+	x(thread_killed) x(thread_exit_raw) x(exits)
 /* clang-format on */
 
 #define DECLARE(name) void case_##name(int argc, char **argv);

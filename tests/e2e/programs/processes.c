@@ -288,3 +288,26 @@ void case_thread_exit_raw(int argc, char **argv)
 	thread_join_all(8, raw_exit_thread);
 	p_pair(1);
 }
+
+/* So many children, one after the other, that call and end. argv[0]: how many; [1]: a second at most, as it may be */
+void case_exits(int argc, char **argv)
+{
+	long cnt = argc > 0 ? atol(argv[0]) : 100, rate = argc > 1 ? atol(argv[1]) : 0;
+	struct timespec due;
+
+	clock_gettime(CLOCK_MONOTONIC, &due);
+	for (long i = 0; i < cnt; i++) {
+		pid_t pid = fork();
+		if (pid == 0) {
+			p_leaf(i);
+			_exit(0);
+		}
+		reap(pid);
+		if (!rate)
+			continue;
+		due.tv_nsec += 1000000000 / rate;
+		due.tv_sec += due.tv_nsec / 1000000000;
+		due.tv_nsec %= 1000000000;
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+	}
+}
