@@ -68,14 +68,41 @@ def test_nothing_without(place, target, without):
     assert status == 1 and "CAP_BPF" in said and "CAP_PERFMON" in said, said
 
 
-def test_other_users_need_ptrace(place, target):
-    status, said = attach(place, target("open"), ("bpf", "perfmon"))
-    assert status in (1, 2) and "error" in said, said
+ALL = ("bpf", "perfmon", "sys_ptrace", "dac_read_search")
 
 
-def test_unreadable_programs_need_dac_read_search(place, target):
-    pid = target("closed")
+@pytest.mark.parametrize("name", ("open", "closed"))
+def test_every_reduced_set(place, target, name):
+    """Each of the sixteen: it works, or says what is missing, and nothing else."""
+    pid = target(name)
+    for bits in range(1 << len(ALL)):
+        have = [c for i, c in enumerate(ALL) if bits >> i & 1]
+        needed = ALL if name == "closed" else NEEDED
+        missing = [c for c in needed if c not in have]
+        status, said = attach(place, pid, have)
+        if not missing:
+            assert status == 0 and " p_hot\n" in said, (have, said)
+            continue
+        assert status in (1, 2) and "seen" not in said, (have, said)
+        # One after the other: without the first two nothing else can be found out.
+        want = {"bpf", "perfmon"} if set(missing) & {"bpf", "perfmon"} else set(missing[:1])
+        assert set(c for c in ALL if "CAP_" + c.upper() in said) == want, (have, said)
+
+
+@pytest.mark.parametrize("link", ("session", "multi", "perf"))
+def test_links_are_refused_with_the_reason(place, target, link):
+    pid = target("open")
+    status, said = attach(place, pid, NEEDED, "--link", link)
+    assert status == 0 or link == "perf" and "CAP_SYS_ADMIN" in said or "this kernel has no" in said, said
+    status, said = attach(place, pid, (*NEEDED, "sys_admin"), "--link", link)
+    assert status == 0 or "this kernel has no" in said, said
+
+
+def test_deleted_programs_need_checkpoint_restore(place, target):
+    shutil.copy(f"{place}/open", f"{place}/deleted")
+    pid = target("deleted")
+    os.unlink(f"{place}/deleted")
     status, said = attach(place, pid, NEEDED)
-    assert status == 2, said
-    status, said = attach(place, pid, (*NEEDED, "dac_read_search"))
+    assert status == 2 and "needs CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH" in said, said
+    status, said = attach(place, pid, (*NEEDED, "checkpoint_restore", "dac_read_search"))
     assert status == 0 and " p_hot\n" in said, said

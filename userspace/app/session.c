@@ -178,6 +178,15 @@ static void session_skipped(void *arg, struct sv display, struct sv module, cons
 		  SV_ARG(module), why);
 }
 
+/* Of a process that is there: what it runs is asked for by whoever chose it; its libraries may be of no interest. */
+static void session_unreadable(void *arg, int pid, struct sv path, bool is_exe, int error, const char *needs)
+{
+	(void)arg;
+	log_write(is_exe ? LOG_WARN : LOG_DEBUG,
+		  "process %d: nothing in " SV_FMT " is probed: it cannot be opened: %s (needs %s)", pid, SV_ARG(path),
+		  strerror(error), needs);
+}
+
 static uint32_t or_default(uint32_t value, uint32_t standard)
 {
 	return value ? value : standard;
@@ -261,6 +270,7 @@ static int session_open_plan(struct session *s, struct sbuf *err)
 		.left = session_left,
 		.unpublish = session_unpublish,
 		.skipped = session_skipped,
+		.unreadable = session_unreadable,
 		.arg = s,
 	};
 	return plan_new(&s->plan, &options, err);

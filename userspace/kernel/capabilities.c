@@ -255,7 +255,12 @@ int link_kind_check(enum link_kind kind, struct sbuf *err)
 	struct capability link;
 	int rc = try_link(kind);
 	settle(&link, rc, link_capability[kind].what);
-	if (rc < 0)
+	if (rc == -EACCES || rc == -EPERM)
+		sbuf_addf(err, "%s links are refused (%s): %s", link_kind_names[kind], link.why_not,
+			  kind == LINK_PERF
+				  ? "from 6.18 on they need CAP_SYS_ADMIN; without --link the best that works is taken"
+				  : "they need CAP_BPF and CAP_PERFMON");
+	else if (rc < 0)
 		sbuf_addf(err, "this kernel has no %s links (%s); without --link the best that works is taken",
 			  link_kind_names[kind], link.why_not);
 	return rc;

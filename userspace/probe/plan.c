@@ -156,12 +156,23 @@ static struct plan_module *plan_find_module(const struct plan *p, const struct p
 	return NULL;
 }
 
+static void plan_say_unreadable(const struct plan *p, int pid, const struct proc_map *map, bool is_exe, int error)
+{
+	bool denied = error == EACCES || error == EPERM, gone = map->deleted && (error == ENOENT || error == ESTALE);
+	if (p->options.unreadable && (denied || gone))
+		p->options.unreadable(p->options.arg, pid, map->path, is_exe, error,
+				      denied ? "CAP_DAC_READ_SEARCH"
+					     : "CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH");
+}
+
 static int plan_open_module(struct plan *p, struct proc *proc, const struct proc_map *map, int target, bool is_exe,
 			    struct plan_module **ret)
 {
 	int fd, rc = maps_open(proc, map, &fd);
-	if (rc < 0)
+	if (rc < 0) {
+		plan_say_unreadable(p, proc->pid, map, is_exe, -rc);
 		return rc;
+	}
 	if (!fds_suffice(fd, is_exe ? PLAN_SPARE_FDS : PLAN_SPARE_FDS_LIBRARY)) {
 		close(fd);
 		return -EMFILE;

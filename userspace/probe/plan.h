@@ -18,11 +18,11 @@ struct plan_function {
 	uint32_t index;	     /* given to another one when this is unpublished */
 	uint32_t serial;     /* and this never is: from 1 on */
 	struct arena *arena; /* what publish() makes of the function may be put there, to live as long */
-	uint32_t probe;	   /* index into the list's probes */
-	struct sv raw;	   /* symbol */
-	struct sv display; /* demangled, with parameters */
-	struct sv name;	   /* unqualified */
-	struct sv module;  /* path, in the target's mount namespace */
+	uint32_t probe;	     /* index into the list's probes */
+	struct sv raw;	     /* symbol */
+	struct sv display;   /* demangled, with parameters */
+	struct sv name;	     /* unqualified */
+	struct sv module;    /* path, in the target's mount namespace */
 	struct sv build_id;
 	const struct sv *aliases; /* further symbols at the same address */
 	uint32_t alias_cnt;
@@ -57,6 +57,8 @@ struct plan_options {
 	void (*unpublish)(void *arg, const struct plan_function *f);
 	/* A function that was asked for, by its name or by a glob, and cannot be probed; may be NULL. */
 	void (*skipped)(void *arg, struct sv display, struct sv module, const char *why, bool by_name);
+	/* A mapped file could not be opened, and with which capabilities it could; may be NULL. */
+	void (*unreadable)(void *arg, int pid, struct sv path, bool is_exe, int error, const char *needs);
 	void *arg;
 };
 
