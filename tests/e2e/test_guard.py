@@ -41,15 +41,63 @@ def test_it_comes_back(spanhound, hot, tmp_path):
 
 
 @pytest.mark.soak
-def test_memory_is_shed_before_the_ceiling(spanhound, hot, tmp_path):
-    """A ceiling below what it needs: the queue takes less and less, what it does not take is counted."""
+def test_memory_stays_below_the_ceiling(spanhound, hot, tmp_path):
+    """More calls than it has memory for, and a receiver that is not there: what the queue does not take is counted."""
     h = hot()
-    d = Daemon(spanhound, tmp_path, h.pid, more="limits: {memory: 32m, max_spans: 2000000, queue_spans: 2000000}\nexport: datadog:http://127.0.0.1:1\n")
+    d = Daemon(spanhound, tmp_path, h.pid, more="limits: {memory: 48m, max_spans: 2000000, queue_spans: 2000000}\nexport: datadog:http://127.0.0.1:1\n")
     h.go()
-    wait_for(lambda: d.metrics()[("spanhound_memory_shed_total",)] > 0 or h.process.poll() is not None, "memory to be shed")
-    assert_adds_up(d.metrics())
+    wait_for(lambda: d.metrics()[("spanhound_spans_seen_total",)] > 1000000 or h.process.poll() is not None, "a million calls")
+    m = d.metrics()
+    assert_adds_up(m)
+    assert m[("process_resident_memory_bytes",)] < 48 << 20, m
+    assert m[("spanhound_spans_dropped_total", "queue_full")] > 0
     h.stop()
     d.s.stop(signal.SIGTERM)
+
+
+@pytest.fixture
+def cgroup():
+    """A cgroup of version 1 that may take 64 MB."""
+    path = f"/sys/fs/cgroup/memory/spanhound-test-{os.getpid()}"
+    try:
+        os.mkdir(path)
+        with open(f"{path}/memory.limit_in_bytes", "w", encoding="utf-8") as f:
+            f.write(str(64 << 20))
+    except OSError as e:
+        pytest.skip(f"no memory cgroup here: {e}")
+    yield path
+    wait_for(lambda: not open(f"{path}/cgroup.procs", encoding="utf-8").read(), "the cgroup to be empty")
+    os.rmdir(path)
+
+
+def spans_seen(tmp_path):
+    p = subprocess.run([harness.BINARY, "ctl", "--socket", f"{tmp_path}/control.sock", "status"], capture_output=True, text=True)
+    assert p.returncode == 0, p.stderr
+    return json.loads(p.stdout)["seen"]
+
+
+@pytest.mark.soak
+def test_memory_of_the_cgroup(spanhound, hot, tmp_path, cgroup):
+    """Nobody said how much it may take, but the kernel would kill it: it sheds before, and counts what it shed."""
+    wrapper = harness.write(tmp_path, "in-cgroup", f'#!/bin/sh\necho $$ > {cgroup}/cgroup.procs\nexec {harness.BINARY} "$@"\n')
+    os.chmod(wrapper, 0o755)
+    h = hot()
+    config = harness.write(tmp_path, "config.yaml", f"targets:\n  - pid: {h.pid}\nprobes:\n  - function: p_hot\n"
+                           "limits: {max_spans: 2000000, queue_spans: 2000000}\nexport: datadog:http://127.0.0.1:1\n"
+                           f"control: {{socket: {tmp_path}/control.sock}}\n")
+    s = spanhound("-c", config, command="serve", export=False, binary=wrapper)
+    h.go()
+    s.wait_line("for the cgroup lets us take 64 MiB of memory")
+    wait_for(lambda: h.process.poll() is not None or spans_seen(tmp_path) > 1000000, "a million calls")
+    out = h.stop()
+    s.process.send_signal(signal.SIGTERM)
+    assert s.wait_exit() in (0, 3), s.stderr
+    with open(s.summary_path, encoding="utf-8") as f:
+        summary = json.load(f)
+    harness.assert_identity(summary)
+    assert summary["seen"] == out["calls"]
+    with open(f"{cgroup}/memory.oom_control", encoding="utf-8") as f:
+        assert "oom_kill 0" in f.read()
 
 
 @pytest.fixture

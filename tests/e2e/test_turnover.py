@@ -10,7 +10,7 @@ import pytest
 import harness
 from harness import wait_for
 
-AT_A_TIME = 20
+AT_A_TIME = 20 if harness.SOAK else 8
 
 
 class Daemon:

@@ -71,7 +71,7 @@ def test_nothing_without(place, target, without):
 ALL = ("bpf", "perfmon", "sys_ptrace", "dac_read_search")
 
 
-@pytest.mark.parametrize("name", ("open", "closed"))
+@pytest.mark.parametrize("name", (pytest.param("open", marks=pytest.mark.skipif(not harness.SOAK, reason="long: SPANHOUND_SOAK=1")), "closed"))
 def test_every_reduced_set(place, target, name):
     """Each of the sixteen: it works, or says what is missing, and nothing else."""
     pid = target(name)

@@ -15,23 +15,42 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+/* A queue that fills at a million spans a second takes a hundred megabytes in that time. */
+#define MEMORY_LOOK_NS	(100 * NSEC_PER_MSEC)
+
 #define SHARE_OF(below) ((double)(below) / 4294967296.0) /* see list_read_share() */
+
+/* A burst fills the queue faster than anybody looks: it begins no larger than what there is room for. */
+static void guard_begin_small(struct guard *g)
+{
+	uint64_t want = memory_used(&g->memory) + GUARD_EXPORTER, ceiling = g->memory.bytes / 10 * 9;
+	uint64_t spans = ceiling > want ? (ceiling - want) / GUARD_SPAN : 0;
+	spans = spans > GUARD_MIN_QUEUE ? spans : GUARD_MIN_QUEUE;
+	if (!g->memory.bytes || spans >= g->queue_limit)
+		return;
+	log_info("the queue takes %" PRIu64 " spans at most, for %s %" PRIu64 " MiB of memory", spans,
+		 g->memory.usage ? "the cgroup lets us take" : "limits: memory: is", g->memory.bytes >> 20);
+	g->queue_limit = g->queue_spans = (uint32_t)spans;
+	export_queue_set_max(g->session->queue, g->queue_spans);
+}
 
 int guard_init(struct guard *g, struct session *s)
 {
 	const struct probe_limits *limits = &s->options.list->limits;
-	*g = (struct guard){.session = s,
-			    .limit = SHARE_OF(limits->target_overhead),
-			    .memory_limit = limits->memory,
-			    .looked_ns = clock_mono_ns()};
+	*g = (struct guard){.session = s, .limit = SHARE_OF(limits->target_overhead), .looked_ns = clock_mono_ns()};
 	g->queue_limit = g->queue_spans = export_queue_max(s->queue);
 	g->probe_cap = g->limit > 0 ? s->options.list->probes.cap : 0;
 	g->probes = calloc(g->probe_cap ? g->probe_cap : 1, sizeof(*g->probes));
-	return g->probes ? 0 : -ENOMEM;
+	int rc = memory_limit_init(&g->memory, limits->memory, "/proc/self/cgroup", "/sys/fs/cgroup");
+	if (g->memory.usage)
+		log_debug("memory: the cgroup lets us take %" PRIu64 " MiB", g->memory.bytes >> 20);
+	guard_begin_small(g);
+	return g->probes ? rc : -ENOMEM;
 }
 
 void guard_release(struct guard *g)
 {
+	memory_limit_release(&g->memory);
 	free(g->probes);
 	g->probes = NULL;
 }
@@ -192,27 +211,21 @@ static bool guard_overhead(struct guard *g, uint64_t now_ns)
 	return g->share > g->limit ? cool_down(g, elapsed, now_ns) : put_back(g, now_ns);
 }
 
-static uint64_t resident(void)
-{
-	__cleanup(fclosep) FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long long size, pages = 0;
-	return f && fscanf(f, "%llu %llu", &size, &pages) == 2 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
-
 static void guard_memory(struct guard *g)
 {
-	uint64_t now = g->memory_limit ? resident() : 0;
-	if (now > g->memory_limit / 10 * 9) {
+	uint64_t now = memory_used(&g->memory);
+	if (now > g->memory.bytes / 10 * 9) {
 		malloc_trim(0);
-		now = resident();
+		now = memory_used(&g->memory);
 	}
-	if (now > g->memory_limit / 10 * 9 && g->queue_spans > GUARD_MIN_QUEUE) {
+	if (now > g->memory.bytes / 10 * 9 && g->queue_spans > GUARD_MIN_QUEUE) {
 		g->queue_spans = g->queue_spans / 2 > GUARD_MIN_QUEUE ? g->queue_spans / 2 : GUARD_MIN_QUEUE;
 		g->shed++;
-		log_warn("%" PRIu64 " MiB of memory, and limits: memory: is %" PRIu64
+		log_warn("%" PRIu64 " MiB of memory, and %s %" PRIu64
 			 " MiB: the queue takes %u spans at most until there is less",
-			 now >> 20, g->memory_limit >> 20, g->queue_spans);
-	} else if (now && now < g->memory_limit / 10 * 7 && g->queue_spans < g->queue_limit) {
+			 now >> 20, g->memory.usage ? "the cgroup lets us take" : "limits: memory: is",
+			 g->memory.bytes >> 20, g->queue_spans);
+	} else if (now && now < g->memory.bytes / 10 * 7 && g->queue_spans < g->queue_limit) {
 		g->queue_spans = g->queue_spans < g->queue_limit / 2 ? g->queue_spans * 2 : g->queue_limit;
 	}
 	export_queue_set_max(g->session->queue, g->queue_spans);
@@ -220,7 +233,9 @@ static void guard_memory(struct guard *g)
 
 bool guard_tick(struct guard *g, uint64_t now_ns)
 {
-	if (g->memory_limit)
+	if (g->memory.bytes && now_ns - g->memory_looked_ns > MEMORY_LOOK_NS) {
 		guard_memory(g);
+		g->memory_looked_ns = now_ns;
+	}
 	return guard_overhead(g, now_ns);
 }

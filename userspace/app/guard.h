@@ -2,6 +2,7 @@
 #ifndef APP_GUARD_H
 #define APP_GUARD_H
 
+#include "app/memory.h"
 #include "app/session.h"
 #include "kernel/capabilities.h"
 
@@ -12,11 +13,15 @@
  * taken off until the rest is below; each comes back after a while (GUARD_BACKOFF, doubled each time it had to go again)
  * once all is below half of the limit. Calls of a probe that is off are not seen, so they are in no account.
  *
- * limits: {memory: 256m}. Above 9/10 of that much resident memory the queue of spans takes half as many (those it does not
- * take are dropped{queue_full}), down to GUARD_MIN_QUEUE; below 7/10 it takes twice as many, up to its own limit. */
+ * limits: {memory: 256m}, or what the cgroup that we run in may take (app/memory.h). Above 9/10 of that much the queue of spans takes half as many (those it does not
+ * take are dropped{queue_full}), down to GUARD_MIN_QUEUE; below 7/10 it takes twice as many, up to its own limit, or what is
+ * sure to fit in when it starts. */
 #define GUARD_BACKOFF_S	    30
 #define GUARD_MAX_BACKOFF_S 3600
 #define GUARD_MIN_QUEUE	    1000 /* spans */
+#define GUARD_SPAN \
+	2048 /* bytes a waiting span takes at most, as a rule: alone in its chunk, with values and their tags */
+#define GUARD_EXPORTER (24 << 20) /* what an exporter holds by itself: DD_TRACE_WRITER_BUFFER_SIZE_BYTES */
 
 struct guard_probe {
 	uint64_t cost_ns;  /* at the last look, since the start */
@@ -31,8 +36,9 @@ struct guard {
 	struct price_list prices;
 	uint64_t past_calls[COST_UNPROBEABLE][SITE_END_NONE + 1]; /* of functions that were forgotten */
 	bool priced;
-	double limit;	       /* share of one CPU; 0: none */
-	uint64_t memory_limit; /* bytes; 0: none */
+	double limit; /* share of one CPU; 0: none */
+	struct memory_limit memory;
+	uint64_t memory_looked_ns;
 	uint32_t queue_spans, queue_limit;
 	struct guard_probe *probes; /* by index; as many as the list may have */
 	size_t probe_cap;
