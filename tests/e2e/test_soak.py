@@ -132,11 +132,20 @@ def state_of(pid):
     return int(status["VmRSS"].split()[0]), len(os.listdir(f"/proc/{pid}/fd")), int(status["Threads"])
 
 
-def slope_of(samples):
-    """KiB per hour of [(seconds, KiB)], by Theil and Sen: single pages that come and go do not pull at it."""
-    few = samples[::max(1, len(samples) // 300)]
+def floor_of(samples):
+    """[(seconds, KiB)], the lowest of each minute or two: what is kept for an Agent that is away is no growth."""
+    width = max(2 * sum(AGENT_S), SECONDS // 120)
+    lowest = {}
+    for seconds, kib in samples:
+        window = int(seconds // width)
+        lowest[window] = min(lowest.get(window, (seconds, kib)), (seconds, kib), key=lambda x: x[1])
+    return list(lowest.values())
+
+
+def slope_of(few):
+    """KiB per hour of [(seconds, KiB)], by Theil and Sen: single ones do not pull at it."""
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for i, a in enumerate(few) for b in few[i + 1:]]
-    return statistics.median(slopes) * 3600
+    return statistics.median(slopes) * 3600 if slopes else 0  # a run too short to say
 
 
 class Every(threading.Thread):
@@ -234,11 +243,12 @@ def test_everything_at_once(spanhound, background, hot, nginx, agent, tmp_path, 
     r = s.stop(signal.SIGTERM, status=None)
 
     steady = [x for x in samples if x[0] >= WARM_UP_S]
-    slope = slope_of([(x[0], x[1]) for x in steady])
+    floor = floor_of([x[:2] for x in steady])
+    slope = slope_of(floor)
     requests, errors = wrk_account(said)
     files = [x[2] for x in steady]
     report = {"seconds": round(samples[-1][0]), "requests_per_second": round(requests / SECONDS), "reloads": rounds[0],
-              "agent_gone": gone[0], "rss_kib": [steady[0][1], max(x[1] for x in steady), steady[-1][1]],
+              "agent_gone": gone[0], "rss_kib_max": max(x[1] for x in steady), "rss_kib_floor": [x[1] for x in floor],
               "rss_slope_kib_per_hour": round(slope), "files": [min(files), max(files)], "threads": sorted({x[3] for x in steady}),
               "seen": r.summary["seen"], "exported": r.summary["exported"], "accepted": agent.accepted, "dropped": r.dropped,
               "reloads_said": s.stderr.count("reloaded "), "target_errors": errors, "status": r.status}
