@@ -309,6 +309,29 @@ def test_python_http_server_and_requests(spanhound, servers):
         assert "python-requests" in server["meta"]["http.useragent"]
 
 
+def test_python_package_says_where_its_source_is(spanhound, servers, tmp_path):
+    """DD_MAIN_PACKAGE: what ddtrace itself finds, in the same environment."""
+    (tmp_path / "lib" / "my_shop-1.2.dist-info").mkdir(parents=True)
+    harness.write(tmp_path / "lib" / "my_shop-1.2.dist-info", "METADATA", textwrap.dedent("""\
+        Metadata-Version: 2.1
+        Name: My.Shop
+        Version: 1.2
+        Project-URL: Homepage, https://shop.example
+        Project-URL: source_code_link, https://me:token@git.example/shop.git#0123abc&x=1
+
+        Project-URL: source_code_link, https://git.example/other#4
+        """))
+    env = {"DD_MAIN_PACKAGE": "my-shop", "PYTHONPATH": str(tmp_path / "lib")}
+    theirs = subprocess.run([sys.executable, "-c", "from ddtrace.internal import gitmetadata\nprint(*gitmetadata.get_git_tags())"],
+                            env={**os.environ, **env}, capture_output=True, text=True, check=True).stdout.split()
+    p = servers(python_server, CHUNKY, env=env)
+    s = attach(spanhound, p)
+    assert get(p.port, "/1/2")[1] == b"cc"
+    server, = stop(s, 1).spans
+    assert theirs == [server["meta"][k] for k in ("_dd.git.repository_url", "_dd.git.commit.sha", "_dd.python_main_package")]
+    assert theirs == ["https://git.example/shop.git", "0123abc", "my-shop"]
+
+
 def test_gunicorn_prefork(spanhound, servers, tmp_path):
     """Workers forked before the attach; each request is one worker's, and so is what it asks."""
     needs("nginx")

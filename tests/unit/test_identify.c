@@ -203,6 +203,11 @@ static void test_source(void **state)
 		process_info_unref(info);
 		process_info_unref(child);
 	}
+	/* Of a program that is no Python's, DD_MAIN_PACKAGE says nothing. */
+	struct process_info *other = identity_of("DD_MAIN_PACKAGE=shop|DD_TAGS=python_main_package:x,a:b", NULL);
+	assert_sv(other->python_package, "");
+	assert_int_equal(other->tag_cnt, 1);
+	process_info_unref(other);
 	/* Scripts by their names, modules by theirs. */
 	unlink(in_dir("proc/9/exe"));
 	fake_process(root, 9, "python3", "/usr/bin/python3.11", "", 0);
@@ -212,6 +217,13 @@ static void test_source(void **state)
 				      "entrypoint.workdir:my_shop,svc.auto:flask_app");
 	process_info_unref(info);
 	set_strings("cmdline", "python3|-m|shop.worker");
+	info = identity_of("DD_MAIN_PACKAGE=shop|DD_GIT_COMMIT_SHA=abc", NULL);
+	assert_sv(info->python_package, "shop");
+	assert_sv(info->commit, "abc");
+	process_info_unref(info);
+	info = identity_of("DD_MAIN_PACKAGE=shop|DD_TRACE_GIT_METADATA_ENABLED=0", NULL);
+	assert_sv(info->python_package, "");
+	process_info_unref(info);
 	info = identity_of("", NULL);
 	assert_sv(info->process_tags, "entrypoint.name:shop.worker,entrypoint.type:module,entrypoint.workdir:my_shop,"
 				      "svc.auto:shop.worker");

@@ -193,6 +193,7 @@ static int add_process(struct replay *r, const struct capture_entry *e, const vo
 	info->commit = arena_dup(a, capture_text(body, e->size, "commit"));
 	info->repository = arena_dup(a, capture_text(body, e->size, "repository"));
 	info->go_path = arena_dup(a, capture_text(body, e->size, "go_path"));
+	info->python_package = arena_dup(a, capture_text(body, e->size, "python_package"));
 	info->process_tags = arena_dup(a, capture_text(body, e->size, "process_tags"));
 	info->target = text_number(capture_text(body, e->size, "target"));
 	add_settings(r, info, e, body);

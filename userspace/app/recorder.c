@@ -100,6 +100,7 @@ static void recorder_write_process(struct recorder *r, uint32_t tgid, const stru
 	capture_add_text(&r->text, "commit", p->commit);
 	capture_add_text(&r->text, "repository", p->repository);
 	capture_add_text(&r->text, "go_path", p->go_path);
+	capture_add_text(&r->text, "python_package", p->python_package);
 	capture_add_text(&r->text, "process_tags", p->process_tags);
 	capture_add_text(&r->text, "ns_pid", sv_of(ns_pid));
 	char target[16];

@@ -34,6 +34,17 @@ int regular_open_in_root(int root_fd, const char *path, int *ret_fd)
 	return named < 0 ? -errno : regular_reopen(named, ret_fd);
 }
 
+int regular_open_dir_in_root(int root_fd, const char *path, int *ret_fd)
+{
+	struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK,
+			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
 int regular_open_at(int dir_fd, const char *name, int *ret_fd)
 {
 	__cleanup(closep) int named = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);

@@ -12,6 +12,8 @@
  * magic links of /proc nowhere at all (openat2(2), RESOLVE_IN_ROOT). Where a sandbox denies that call the file is not
  * opened: there is no other way that is as safe. */
 int regular_open_in_root(int root_fd, const char *path, int *ret_fd);
+/* Likewise a directory, to be listed; -ENOTDIR. */
+int regular_open_dir_in_root(int root_fd, const char *path, int *ret_fd);
 /* `name` is one component, in the directory `dir_fd`; a link is refused. */
 int regular_open_at(int dir_fd, const char *name, int *ret_fd);
 /* What an O_PATH descriptor names. */

@@ -252,6 +252,7 @@ static void pack_all(struct packer *k, const struct process_info *from, struct p
 	to->commit = pack(k, from->commit);
 	to->repository = pack(k, from->repository);
 	to->go_path = pack(k, from->go_path);
+	to->python_package = pack(k, from->python_package);
 	to->process_tags = pack(k, from->process_tags);
 	to->sampling.sample_rate = pack(k, from->sampling.sample_rate);
 	to->sampling.rules = pack(k, from->sampling.rules);
@@ -436,6 +437,7 @@ int identify_process(struct proc *p, const struct identify_options *o, struct pr
 		.commit = built.commit,
 		.repository = built.repository,
 		.go_path = built.go_path,
+		.python_package = built.python_package,
 		.process_tags = built.process_tags,
 		.report_hostname = setting_of(o, vars, "DD_TRACE_REPORT_HOSTNAME", &text) && source_is_true(text),
 		.tags = id.tags.data,

@@ -88,6 +88,13 @@ int proc_read_in_root(struct proc *p, const char *path, size_t max, struct sbuf 
 	return err ? proc_error(p, -err) : read_fd(fd, max, READ_TO_EOF, out);
 }
 
+int proc_open_dir_in_root(struct proc *p, const char *path, int *ret_fd)
+{
+	__cleanup(closep) int root = openat(p->dir, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int err = root < 0 ? -errno : regular_open_dir_in_root(root, path, ret_fd);
+	return err ? proc_error(p, -err) : 0;
+}
+
 static int read_fact(struct proc *p, const char *name, size_t max, enum read_until until, struct sbuf *out)
 {
 	int err = read_at(p->dir, name, max, until, out);

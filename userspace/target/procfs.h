@@ -74,6 +74,8 @@ int proc_read(struct proc *p, const char *name, size_t max, struct sbuf *out);
 /* A file as the process itself finds it by this name: links lead into its root, not ours. Only regular files are opened
  * (-EINVAL). Not for names that the process chose. Otherwise as proc_read(). */
 int proc_read_in_root(struct proc *p, const char *path, size_t max, struct sbuf *out);
+/* A directory as the process itself finds it, to be listed; the descriptor is the caller's. */
+int proc_open_dir_in_root(struct proc *p, const char *path, int *ret_fd);
 /* The target of a link below the process's directory; the caller's buffer is NUL-terminated. */
 ssize_t proc_readlink(struct proc *p, const char *name, char *buf, size_t sz);
 /* The inode of one of its namespaces ("net", "pid", "mnt"). */

@@ -7,12 +7,14 @@
 #include "target/entry.h"
 #include "target/identify.h"
 #include "target/match.h"
+#include "target/python_package.h"
 #include "target/text.h"
 #include "trace/normalize.h"
 
 const char *const source_variables[] = {"DD_GIT_COMMIT_SHA",
 					"DD_GIT_REPOSITORY_URL",
 					"DD_TRACE_GIT_METADATA_ENABLED",
+					"DD_MAIN_PACKAGE",
 					"DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED",
 					"DD_TRACE_REPORT_HOSTNAME",
 					"DD_SERVICE_MAPPING",
@@ -74,14 +76,43 @@ static bool is_on(const struct source_options *o, const char *name)
 	return !value.len || source_is_true(value);
 }
 
-static void find_git(const struct source_options *o, struct tag_vec *tags, struct arena *arena, struct source *ret)
+static bool is_python(const struct source_options *o)
+{
+	return o->language->runtime == RUNTIME_CPYTHON || o->language->runtime == RUNTIME_PYPY;
+}
+
+/* What of it nobody said. */
+static void find_in_package(struct proc *p, const struct source_options *o, struct arena *arena, struct source *ret)
+{
+	struct python_package_options package = {.package = ret->python_package,
+						 .python_path = variable(o, "PYTHONPATH"),
+						 .environment = variable(o, "VIRTUAL_ENV"),
+						 .version = sv_of(o->language->version)};
+	struct sbuf repository = {0}, commit = {0};
+	if (!(ret->commit.len && ret->repository.len) && python_package_source(p, &package, &repository, &commit)) {
+		if (!ret->commit.len)
+			ret->commit = arena_dup(arena, sbuf_sv(&commit));
+		if (!ret->repository.len)
+			ret->repository = without_user(arena_dup(arena, sbuf_sv(&repository)), arena);
+	}
+	sbuf_release(&repository);
+	sbuf_release(&commit);
+}
+
+static void find_git(struct proc *p, const struct source_options *o, struct tag_vec *tags, struct arena *arena,
+		     struct source *ret)
 {
 	struct sv commit = take_tag(tags, "git.commit.sha"), url = take_tag(tags, "git.repository_url");
+	take_tag(tags, "python_main_package");
 	if (!is_on(o, "DD_TRACE_GIT_METADATA_ENABLED"))
 		return;
 	ret->commit = first_of(variable(o, "DD_GIT_COMMIT_SHA"), commit, sv_of(o->language->commit));
 	ret->repository = without_user(first_of(variable(o, "DD_GIT_REPOSITORY_URL"), url, SV_NULL), arena);
 	ret->go_path = sv_of(o->language->package);
+	if (is_python(o))
+		ret->python_package = variable(o, "DD_MAIN_PACKAGE");
+	if (ret->python_package.len)
+		find_in_package(p, o, arena, ret);
 }
 
 /* --- how it was started -------------------------------------------------------------------------------------------- */
@@ -149,7 +180,7 @@ bool source_find(struct proc *p, const struct source_options *o, struct tag_vec 
 	struct sbuf text = {0};
 	*ret = (struct source){0};
 	bool good = true;
-	find_git(o, tags, arena, ret);
+	find_git(p, o, tags, arena, ret);
 	if (is_on(o, "DD_EXPERIMENTAL_PROPAGATE_PROCESS_TAGS_ENABLED")) {
 		add_entrypoint(p, &text);
 		add_tag(&text, o->service_told ? "svc.user" : "svc.auto", o->service_told ? SV("true") : o->service);

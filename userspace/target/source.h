@@ -13,9 +13,12 @@ extern const char *const source_variables[];
 
 /* Slices of what was given, or in the arena. */
 struct source {
-	struct sv commit;     /* DD_GIT_COMMIT_SHA, git.commit.sha of DD_TAGS, or what the Go compiler wrote down */
-	struct sv repository; /* DD_GIT_REPOSITORY_URL or git.repository_url of DD_TAGS, without user and password */
-	struct sv go_path;    /* the main package of a Go program */
+	/* DD_GIT_COMMIT_SHA, git.commit.sha of DD_TAGS, or what the Go compiler or the Python package has written down */
+	struct sv commit;
+	/* DD_GIT_REPOSITORY_URL, git.repository_url of DD_TAGS, or the Python package's; without user and password */
+	struct sv repository;
+	struct sv go_path;	  /* the main package of a Go program */
+	struct sv python_package; /* DD_MAIN_PACKAGE of a Python program */
 	/* "entrypoint.basedir:shop,entrypoint.name:app,entrypoint.type:script,entrypoint.workdir:shop,svc.user:true",
 	 * sorted, values normalised (ddtrace/internal/process_tags). */
 	struct sv process_tags;

@@ -50,7 +50,7 @@ struct process_info {
 	uint64_t cgroup_inode; /* of its cgroup, when there is no container id and it is not the host's; 0: not known */
 	struct sv hostname;
 	/* With each chunk; may be empty: what it was built from, and how it was started, as target/source.h has it. */
-	struct sv commit, repository, go_path, process_tags;
+	struct sv commit, repository, go_path, python_package, process_tags;
 	bool report_hostname; /* DD_TRACE_REPORT_HOSTNAME */
 	struct tag *tags;     /* DD_TAGS and the like: on every span */
 	uint32_t tag_cnt;

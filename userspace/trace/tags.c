@@ -226,6 +226,8 @@ static void tags_of_source(struct tags *t, const struct process_info *p)
 		tags_meta(t, SV("_dd.git.repository_url"), p->repository);
 	if (p->go_path.len)
 		tags_meta(t, SV("_dd.go_path"), p->go_path);
+	if (p->python_package.len)
+		tags_meta(t, SV("_dd.python_main_package"), p->python_package);
 }
 
 static void tags_of_head(struct tags *t, const struct span *s)

@@ -10,7 +10,7 @@
 /* What a receiver is told about a span, beyond its own fields: the tags of its process, of its function, its own, and
  * those Datadog expects in certain places of a chunk:
  *   chunk head (the span sent first): _sampling_priority_v1, _dd.p.tid, _dd.p.dm, _dd.p.ksr and the other _dd.p.*,
- * _dd.origin, language, _dd.tags.process, _dd.git.*, _dd.go_path. On no other span: the Agent takes the last one it finds of some, the first one of others. local
+ * _dd.origin, language, _dd.tags.process, _dd.git.*, _dd.go_path, _dd.python_main_package. On no other span: the Agent takes the last one it finds of some, the first one of others. local
  * root: runtime-id, process_id, _dd.hostname, _dd.top_level; when it is the head: _dd.rule_psr, _dd.limit_psr, _dd.agent_psr wherever
  * the service differs from the parent's: _dd.top_level; from the process's: _dd.base_service, _dd.svc_src everywhere:
  * env, DD_TAGS; version where the service is the process's Of several tags of one key the most specific one is kept:
