@@ -4,11 +4,22 @@
  * descriptor of them (as it does for the other map); but what lies unread on such a socket is taken in whole segments from then
  * on, also one of which a part was read already: that part would come twice. So it is looked whether anything is unread, and
  * enrolled, while nobody else has the socket.
+ *
+ * The other way round, when we end: what waits in the map's own queue is lost with it. So each socket is taken out at a moment when
+ * nothing does, while nobody else has it.
  */
 #include "exchange.bpf.h"
 #include "inject.bpf.h"
 
 #define O_NONBLOCK 04000 /* asm-generic/fcntl.h */
+
+/* include/net/sock.h, of the pointer's lowest bits */
+#define SK_USER_DATA_FLAGS 7UL
+#define SK_USER_DATA_PSOCK 4UL
+
+/* include/net/tcp_states.h: no full sockets */
+#define TCP_TIME_WAIT	 6
+#define TCP_NEW_SYN_RECV 12
 
 /* Came with the kernel (6.5) from which on the iterator takes each socket as its owner does: neither does a system call of its
  * process run on it meanwhile, nor can enrolling it wait for a lock that the iterator has. Not called. */
@@ -36,5 +47,23 @@ SEC("?iter/tcp") int enrol_older(struct bpf_iter__tcp *ctx)
 	}
 	long err = bpf_map_update_elem(&inject_verdict, &cookie, common, BPF_NOEXIST);
 	*wanted = err ? err : SH_WANTED_ENROLLED;
+	return 0;
+}
+
+SEC("?iter/tcp") int withdraw_idle(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+
+	if (!common || common->skc_state == TCP_TIME_WAIT || common->skc_state == TCP_NEW_SYN_RECV)
+		return 0;
+	u64 data = (u64)BPF_CORE_READ((struct sock *)common, sk_user_data);
+	if (!(data & SK_USER_DATA_PSOCK))
+		return 0;
+	struct sk_psock *psock = (struct sk_psock *)(data & ~SK_USER_DATA_FLAGS);
+	if (BPF_CORE_READ(psock, ingress_skb.qlen) || BPF_CORE_READ(psock, ingress_msg.next) != &psock->ingress_msg)
+		return 0;
+	u64 address = (u64)common, cookie = common->skc_cookie.counter; /* under either it may be there */
+	if (bpf_map_delete_elem(&inject_verdict, &address))
+		bpf_map_delete_elem(&inject_verdict, &cookie);
 	return 0;
 }

@@ -104,6 +104,20 @@ struct sock {
 	int sk_sndbuf;
 	u8 sk_shutdown;
 	struct socket *sk_socket;
+	void *sk_user_data;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct sk_buff_head {
+	u32 qlen;
+};
+
+struct sk_psock { /* of a socket in a map */
+	struct sk_buff_head ingress_skb;
+	struct list_head ingress_msg;
 };
 
 struct unix_sock {

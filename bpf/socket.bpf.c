@@ -11,6 +11,7 @@
  * thread works for it from then on; a request written is an exchange caused by what the thread works for.
  */
 #include "exchange.bpf.h"
+#include "guard.bpf.h"
 #include "learn.bpf.h"
 #include "remote.bpf.h"
 #include "syscall.bpf.h"
@@ -691,6 +692,8 @@ static __always_inline int socket_call(const struct syscall *call, u64 key)
 	u32 form = call->what & SH_SYS_FORM;
 	u32 flags = call->what & SH_SYS_FLAGS ? call->args[3] : form == SH_SYS_MESSAGE ? call->args[2] : 0;
 
+	if (flags & MSG_WAITALL && !(call->what & SH_SYS_WRITE))
+		guard_look(call, key, SH_DOES_WAIT);
 	if (!io || flags & (MSG_PEEK | MSG_OOB))
 		return 0;
 	io->data = call->args[1];
@@ -808,7 +811,12 @@ static __always_inline int syscall_done(const struct syscall *call, u64 key)
 		process_uses_uring(key);
 		return 0;
 	case SH_SYS_SPLICE:
+		guard_look(call, key, SH_DOES_SPLICE);
 		return splice_call(call, key);
+	case SH_SYS_IOCTL:
+		if ((u32)call->args[1] == FIONREAD)
+			guard_look(call, key, SH_DOES_ASK);
+		return 0;
 	case SH_SYS_OPTION:
 		return option_call(call, key);
 	case SH_SYS_CONNECT:

@@ -69,6 +69,8 @@ struct sh_settings {
 	__u32 captures; /* some value is recorded: contexts have a struct sh_arena behind them */
 	__u32 inject;	/* some process's requests get headers */
 	__u32 head;	/* bytes copied of each message on a socket; at most SH_MAX_HEAD */
+	__u32 lacks; /* SH_DOES_*: what sockets do not carry whose writes are seen first, without a verdict program */
+	__u32 pad;
 	/* The PID namespace whose numbers name processes, by the device (as the kernel writes it) and inode of
 	 * /proc/PID/ns/pid; inode 0: the initial one. Processes that are not in that very namespace are not seen. */
 	__u64 pid_ns_dev, pid_ns_ino;
@@ -91,6 +93,7 @@ struct sh_settings {
 #define SH_SYS_CONNECT	11 /* (fd, ...) */
 #define SH_SYS_PAIR	12 /* socketpair: (family, type, protocol, int[2]) */
 #define SH_SYS_WAIT_TS	13 /* as WAIT, with a struct timespec */
+#define SH_SYS_IOCTL	14 /* (fd, request): asked how much there is to be read */
 #define SH_SYS_WRITE	0x10
 #define SH_SYS_FLAGS	0x20 /* MSG_* in the fourth argument */
 #define SH_SYS_MOVES	0x40 /* moves bytes: nothing happened when it failed for the moment */
@@ -173,6 +176,11 @@ struct sh_task_work {
 #define SH_PROCESS_INJECT_B3MULTI      (1 << 7)
 #define SH_PROCESS_INJECT_B3	       (1 << 8)
 #define SH_PROCESS_INJECT_BAGGAGE      (1 << 9)
+
+/* What a process does on a socket that being in a map may change. */
+#define SH_DOES_ASK    (1 << 1) /* FIONREAD */
+#define SH_DOES_SPLICE (1 << 2) /* from it */
+#define SH_DOES_WAIT   (1 << 3) /* MSG_WAITALL */
 
 /* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
 struct sh_handoff {

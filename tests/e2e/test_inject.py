@@ -515,16 +515,23 @@ def test_proxy(spanhound, nginx, tmp_path, mode):
         check_blocks(blocks(r.all), clients(result))
 
 
-def test_why_nginx_is_left_alone(spanhound, nginx, tmp_path):
-    """It hangs, where FIONREAD is answered wrongly."""
+def test_guard(spanhound, nginx, tmp_path):
+    """Taken for safe by a user's word, nginx asks what such sockets answer wrongly: it would wait for ever for the rest of a response.
+    It is taken out at once, and gets the rest."""
     r = Large()
     n = nginx(r.port)
     s = spanhound(*in_mode(tmp_path, "plain"), "--pid", ",".join(map(str, n.tree())))
-    with socket.create_connection(("127.0.0.1", n.port), timeout=1) as c:
-        got = fetch(c)
-    inject = need_inject(s.stop())
+    with socket.create_connection(("127.0.0.1", n.port), timeout=PATIENCE_S) as c:
+        for _ in range(10):
+            assert fetch(c) == Large.body()
+    result = s.stop()
+    inject = need_inject(result)
     r.close()
-    assert (len(got) < Large.SZ) == ("FIONREAD" in inject["plain_lacks"])
+    if "FIONREAD" not in inject["plain_lacks"]:
+        assert inject["processes"]["turned"] == 0 and inject["reasons"] == {"done": 10}
+        return
+    assert inject["processes"]["turned"] == 1 and inject["withdrawn"] == 1 and len(blocks(r.all)) == 1
+    assert "uses FIONREAD" in result.stderr and len(r.streams) == 1
 
 
 def test_forwarded(spanhound, nginx, tmp_path):
@@ -661,3 +668,42 @@ def test_exclude_addresses(spanhound, background, receiver, tmp_path, family):
     inject = need_inject(s.stop())
     assert [len(blocks(r.all)) for r in receivers] == [0, 0, 2]
     assert inject["reasons"]["done"] == 2 and inject["reasons"]["excluded"] == 4
+
+
+HALF = """
+import socket
+c = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+c.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+head = b""
+while not head.endswith(b"\\r\\n\\r\\n"):
+    head += c.recv(1)
+print("half", flush=True)
+wait()
+c.settimeout(%d)
+want = (b"0123456789abcde\\n" * 100000)[:int(sys.argv[2])]
+got = b""
+while len(got) < len(want):
+    got += c.recv(len(want) - len(got))
+assert got == want
+print("right")
+""" % PATIENCE_S
+
+
+@pytest.mark.parametrize("reads", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["reads", "waits"])
+def test_unread_at_the_end(spanhound, background, tmp_path, reads):
+    """With a verdict program what was received waits in the map's queue: spanhound ends once it was read, or says that it was not."""
+    r = Large()
+    c = Client(background, HALF, r.port, Large.SZ)
+    s = spanhound(*in_mode(tmp_path, "verdict"), "--pid", c.pid)
+    c.go()
+    assert c.line() == "half"
+    s.process.send_signal(signal.SIGINT)
+    if reads:
+        c.go()
+        assert c.finish().strip() == "right"
+    result = s.result()
+    inject = need_inject(result)
+    r.close()
+    assert inject["reasons"] == {"done": 1}
+    assert inject["unread_at_end"] == (not reads and "FIONREAD" in inject["plain_lacks"])
+    assert reads or not inject["unread_at_end"] or "lost to their programs" in result.stderr

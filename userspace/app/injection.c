@@ -7,6 +7,7 @@
 #include "base/glob.h"
 #include "base/log.h"
 #include "kernel/enrol.h"
+#include "kernel/withdraw.h"
 #include "target/sockets.h"
 #include "trace/request_settings.h"
 
@@ -191,6 +192,40 @@ void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint
 	}
 }
 
+static bool note_one(void *arg, int fd, uint64_t inode)
+{
+	(void)inode;
+	withdraw_add(arg, fd);
+	return false;
+}
+
+static bool wake_one(void *arg, int fd, uint64_t inode)
+{
+	(void)inode;
+	withdraw_wake(arg, fd);
+	return false;
+}
+
+void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uint32_t does)
+{
+	struct withdraw w;
+	withdraw_begin(&w, k, p->pid);
+	sockets_each(p, note_one, &w);
+	withdraw_take(&w);
+	sockets_each(p, wake_one, &w);
+	withdraw_end(&w);
+	i->turned++;
+	i->withdrawn += w.taken;
+	log_warn("process %d (" SV_FMT
+		 ") gets no headers any more: it uses %s, which this kernel does not carry on sockets that are "
+		 "looked at; its %u connections are as they were before",
+		 p->pid, SV_ARG(p->comm),
+		 does & SH_DOES_ASK	 ? "FIONREAD"
+		 : does & SH_DOES_SPLICE ? "splice() from a socket"
+					 : "MSG_WAITALL",
+		 w.taken);
+}
+
 const char *injection_reason_name(unsigned reason)
 {
 	static const char *const names[] = {
@@ -231,15 +266,25 @@ void injection_print(const struct injection *i, struct kernel *k, FILE *out)
 	for (unsigned r = SH_INJECT_done + 1; r < SH_INJECTS; r++)
 		if (injection_reason_name(r) && shared->injects[r])
 			fprintf(out, "  %s: %s\n", injection_reason_name(r), reason_help(r));
+	if (kernel_inject_unread(k))
+		fprintf(out,
+			"  %u connections had received bytes that were not read when spanhound ended: they are lost to their "
+			"programs (propagation: {inject: verdict})\n",
+			kernel_inject_unread(k));
 	if (i->unknown)
 		fprintf(out,
 			"  %u processes are left alone: what they do on their sockets is not known, and this kernel does not "
 			"carry everything\n",
 			i->unknown);
+	if (i->turned)
+		fprintf(out,
+			"  %u processes were left alone once they did what this kernel does not carry; %llu connections were taken "
+			"out\n",
+			i->turned, (unsigned long long)i->withdrawn);
 	if (i->no_mode)
 		fprintf(out,
 			"  %u processes are left alone: this kernel does not safely carry what they do on their sockets "
-			"(propagation: {inject: verdict} does, and loses bytes on their way when spanhound ends)\n",
+			"(propagation: {inject: verdict} does, and loses bytes on their way when spanhound is killed)\n",
 			i->no_mode);
 	if (i->styles)
 		fprintf(out,
@@ -273,8 +318,9 @@ void injection_json(const struct injection *i, struct kernel *k, struct sbuf *ou
 		sbuf_addf(out, "%s\"%s\":%llu", sep, injection_reason_name(r), (unsigned long long)shared->injects[r]);
 		sep = ",";
 	}
-	sbuf_addf(out, "},\"older\":%llu,\"older_ns\":%llu", (unsigned long long)i->older,
+	sbuf_addf(out, "},\"unread_at_end\":%u", kernel_inject_unread(k));
+	sbuf_addf(out, ",\"older\":%llu,\"older_ns\":%llu", (unsigned long long)i->older,
 		  (unsigned long long)i->older_ns);
-	sbuf_addf(out, ",\"processes\":{\"unknown\":%u,\"no_mode\":%u,\"styles\":%u}}", i->unknown, i->no_mode,
-		  i->styles);
+	sbuf_addf(out, ",\"processes\":{\"unknown\":%u,\"no_mode\":%u,\"styles\":%u,\"turned\":%u},\"withdrawn\":%llu}",
+		  i->unknown, i->no_mode, i->styles, i->turned, (unsigned long long)i->withdrawn);
 }

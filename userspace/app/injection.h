@@ -18,6 +18,8 @@ struct injection {
 	uint32_t no_mode, unknown, styles; /* processes without, and why */
 	uint64_t older;			   /* connections enrolled that are older than us */
 	uint64_t older_ns;		   /* what finding and enrolling them took */
+	uint32_t turned;		   /* processes that began to do what their sockets did not carry any more */
+	uint64_t withdrawn;		   /* connections of theirs that were taken out for that */
 	bool withheld_said, off_said, full_said;
 	/* The patterns of all targets so far: the kernel half's table. */
 	struct sh_exclude excludes[SH_MAX_EXCLUDES];
@@ -42,6 +44,10 @@ uint32_t injection_flags(struct injection *i, const struct inject_status *status
 /* The connections that a process chosen with these flags has already; after kernel_choose_process(). What is not enrolled is
  * counted by reason; that descriptors are withheld is said, once. */
 void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint32_t flags);
+
+/* The process began to do what its sockets do not carry (`does`: SH_DOES_*): they are taken out, it is said, and counted. The kernel
+ * half puts nothing into its requests any more. Chosen anew (its target changed, it executed another program) it is another one. */
+void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uint32_t does);
 
 const char *injection_reason_name(unsigned reason); /* enum sh_inject; NULL: none */
 void injection_print(const struct injection *i, struct kernel *k, FILE *out);

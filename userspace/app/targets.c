@@ -453,6 +453,15 @@ static void targets_mapped(struct session *s, const struct sh_ev_proc *e)
 	proc_close(&p);
 }
 
+static void targets_turned(struct session *s, const struct sh_ev_proc *e)
+{
+	struct proc p = PROC_INIT;
+	if (proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
+		return;
+	injection_turned(&s->injection, s->kernel, &p, e->other);
+	proc_close(&p);
+}
+
 void targets_event(struct session *s, const struct sh_ev_proc *e)
 {
 	switch (e->hdr.kind) {
@@ -467,6 +476,9 @@ void targets_event(struct session *s, const struct sh_ev_proc *e)
 		break;
 	case SH_EV_MAP:
 		targets_mapped(s, e);
+		break;
+	case SH_EV_TURN:
+		targets_turned(s, e);
 		break;
 	}
 }

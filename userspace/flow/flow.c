@@ -196,6 +196,7 @@ void flow_record(struct flow *f, const struct sh_ev_hdr *record, uint64_t now_ns
 	case SH_EV_EXEC:
 	case SH_EV_EXIT:
 	case SH_EV_MAP:
+	case SH_EV_TURN:
 		if (record->size >= sizeof(struct sh_ev_proc))
 			actors_event(f->actors, (const struct sh_ev_proc *)record, now_ns);
 		return;

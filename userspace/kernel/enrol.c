@@ -105,7 +105,7 @@ void enrol_add(struct enrol *e, int fd, uint64_t inode)
 
 /* --- by the kernel half ------------------------------------------------------------------------------------------- */
 
-static void walk(struct bpf_link *link)
+void enrol_walk(struct bpf_link *link)
 {
 	__cleanup(closep) int fd = bpf_iter_create(bpf_link__fd(link));
 	char nothing[64];
@@ -123,7 +123,7 @@ static void *walk_there(void *arg)
 {
 	struct walker *w = arg;
 	if (setns(w->netns, CLONE_NEWNET) == 0)
-		walk(w->link);
+		enrol_walk(w->link);
 	return NULL;
 }
 
@@ -133,7 +133,7 @@ static void walk_sockets(struct bpf_link *link, int netns)
 	struct walker w = {link, netns};
 	pthread_t thread;
 	if (netns < 0)
-		walk(link);
+		enrol_walk(link);
 	else if (pthread_create(&thread, NULL, walk_there, &w) == 0)
 		pthread_join(thread, NULL);
 }

@@ -40,6 +40,9 @@ struct enrol {
 void enrol_begin(struct enrol *e, struct kernel *k, int pid, int proc_dir, enum inject_mode mode);
 /* Its descriptor, if it is still this socket's. */
 void enrol_add(struct enrol *e, int fd, uint64_t inode);
+/* Runs a program of the kind iter/tcp over the sockets of our network namespace. */
+struct bpf_link;
+void enrol_walk(struct bpf_link *link);
 /* Does what is left, and completes the account. */
 void enrol_end(struct enrol *e);
 

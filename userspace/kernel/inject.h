@@ -47,8 +47,8 @@ void inject_probe(struct inject_status *ret);
 void inject_explain(const struct inject_status *s, enum inject_mode mode, struct sbuf *out);
 
 /* The mode for a process that does `does` (INJECT_*); -1: it is to be left alone. Never INJECT_VERDICT, which a user has to ask
- * for: received bytes wait in a queue of the map's then, and those that wait when the map goes, since we end or are killed, are
- * lost to the program. */
+ * for: received bytes wait in a queue of the map's then, and those that wait when the map goes, since we are killed, are lost to the
+ * program. (kernel/withdraw.h: when we end.) */
 int inject_choose(const struct inject_status *s, uint32_t does);
 
 /* The root of the cgroup v2 hierarchy, an open directory (the caller closes it), wherever it is mounted; or -errno. */

@@ -17,6 +17,7 @@
 #include "base/vec.h"
 #include "kernel/load_log.h"
 #include "kernel/syscalls.h"
+#include "kernel/withdraw.h"
 #include "spanhound.skel.h"
 
 #define RING_TOTAL_DEFAULT (4u << 20)
@@ -45,7 +46,8 @@ struct kernel {
 	struct inject_status inject;
 	struct bpf_link *inject_link;
 	uint64_t inject_left; /* sockets taken out */
-	struct sbuf log;      /* libbpf's words while loading, for the error message */
+	uint32_t inject_unread;
+	struct sbuf log; /* libbpf's words while loading, for the error message */
 };
 
 struct kernel_attachment {
@@ -154,6 +156,7 @@ static void kernel_select_programs(struct kernel *k)
 	/* Where one mode carries everything, nobody needs the other one. */
 	bool both = ~k->inject.carries[INJECT_PLAIN] & INJECT_ALL;
 	bpf_program__set_autoload(k->skel->progs.enrol_older, k->inject.on && both);
+	bpf_program__set_autoload(k->skel->progs.withdraw_idle, k->inject.on && both);
 }
 
 static size_t ring_size_per_cpu(size_t total, unsigned cpu_cnt)
@@ -267,6 +270,9 @@ static int kernel_load_programs(struct kernel *k, uint32_t cpu_cnt)
 	k->skel->rodata->settings.pid_ns_dev = kernel_dev(k->options.pid_ns_dev);
 	k->skel->rodata->settings.captures = k->options.captures;
 	k->skel->rodata->settings.inject = k->inject.on;
+	_Static_assert(SH_DOES_ASK == INJECT_ASKS && SH_DOES_SPLICE == INJECT_SPLICES && SH_DOES_WAIT == INJECT_WAITS,
+		       "the same bits");
+	k->skel->rodata->settings.lacks = k->inject.on ? ~k->inject.carries[INJECT_PLAIN] & INJECT_ALL : 0;
 	k->skel->rodata->settings.head = k->options.head ? k->options.head : SH_HEAD_DEFAULT;
 	syscalls_fill(k->skel->rodata->settings.syscalls);
 	kernel_select_programs(k);
@@ -345,11 +351,16 @@ struct sh_rates *kernel_rates(struct kernel *k)
 	return k->rates;
 }
 
+static struct bpf_program *loaded(struct bpf_program *p)
+{
+	return bpf_program__fd(p) < 0 ? NULL : p;
+}
+
 struct inject_maps kernel_inject_maps(const struct kernel *k)
 {
 	const struct spanhound *s = k->skel;
 	return (struct inject_maps){bpf_map__fd(s->maps.inject_plain), bpf_map__fd(s->maps.inject_wanted),
-				    bpf_program__fd(s->progs.enrol_older) < 0 ? NULL : s->progs.enrol_older};
+				    loaded(s->progs.enrol_older)};
 }
 
 int kernel_set_exclude(struct kernel *k, uint32_t index, const struct sh_exclude *x)
@@ -367,6 +378,11 @@ void kernel_inject_pass(struct kernel *k)
 		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_plain), &key);
 		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_verdict), &key);
 	}
+}
+
+uint32_t kernel_inject_unread(const struct kernel *k)
+{
+	return k->inject_unread;
 }
 
 static int kernel_load(struct kernel *k, struct sbuf *err)
@@ -656,6 +672,9 @@ void kernel_quiesce(struct kernel *k)
 {
 	bpf_link__destroy(k->inject_link);
 	k->inject_link = NULL;
+	if (k->inject.on)
+		k->inject_unread =
+			withdraw_idle(bpf_map__fd(k->skel->maps.inject_verdict), loaded(k->skel->progs.withdraw_idle));
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		bpf_link__destroy(k->process_links[i]);

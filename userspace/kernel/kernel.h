@@ -60,6 +60,9 @@ struct inject_maps kernel_inject_maps(const struct kernel *k);
 int kernel_set_exclude(struct kernel *k, uint32_t index, const struct sh_exclude *x);
 /* Takes out the sockets that are to leave. Any thread; cheap when there are none. */
 void kernel_inject_pass(struct kernel *k);
+/* After kernel_quiesce(): connections with a verdict program that could not be taken out before the end, since what they had
+ * received was not read (or they are another network namespace's): that is lost to their programs. */
+uint32_t kernel_inject_unread(const struct kernel *k);
 
 /* fork, exec and exit of the host. Before any process is chosen. */
 int kernel_attach_process_events(struct kernel *k, struct sbuf *err);
