@@ -23,6 +23,10 @@ struct seen {
 	int64_t start_ns, duration_ns;
 	uint32_t tgid;
 	bool error, local_root, partial;
+	uint8_t decided, rates; /* of its chunk, as it left */
+	int8_t priority;
+	int16_t mechanism;
+	double rate;
 	char name[40], resource[80], status[8], link[16], url[120];
 	char error_type[32], aborted[16], unfinished[8], truncated[8], thread[20];
 	int64_t request_sz, response_sz, connect_ns; /* -1: not there */
@@ -91,7 +95,12 @@ static inline void world_see(struct world *w, const struct chunk *c, const struc
 			 .tgid = c->process->pid,
 			 .error = s->error,
 			 .local_root = s->local_root,
-			 .partial = c->partial};
+			 .partial = c->partial,
+			 .decided = c->decided,
+			 .rates = c->rates,
+			 .priority = c->priority,
+			 .mechanism = c->mechanism,
+			 .rate = c->rule_rate};
 	snprintf(o.name, sizeof(o.name), SV_FMT, SV_ARG(s->name));
 	snprintf(o.resource, sizeof(o.resource), SV_FMT, SV_ARG(s->resource));
 	seen_text(o.status, sizeof(o.status), s, "http.status_code");

@@ -8,6 +8,7 @@
 #include <malloc.h>
 
 #include "flow_world.h"
+#include "spanhound/sampling.h"
 
 static const struct flow_options plain;
 
@@ -168,6 +169,74 @@ static void by_header(void **state)
 		assert_int_equal(o->parent_id, o->span_id == s.self.span_id ? HEADER_SPAN : s.self.span_id);
 	}
 	assert_string_equal(world_get(&w, s.self.span_id)->link, "header");
+	world_end(&w);
+}
+
+static void decide(struct sh_ev_data *d, uint8_t by, int8_t priority, uint8_t mechanism, double rate)
+{
+	d->decided = SH_BY_US | by;
+	d->priority = priority;
+	d->mechanism = mechanism;
+	memcpy(&d->rate, &rate, sizeof(rate));
+}
+
+/* What the kernel half put on the wire is reported, for all processes that the trace goes through; the first time counts. */
+static void decided_on_the_wire(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	struct end client, server = server_open(&w, 0), c, s;
+	ends_open(&w, &c, 0, &s, 1);
+	end_read(&server, GET);
+	c.context = server.self;
+	decide(end_write(&c, GET), SH_BY_RULE | SH_BY_LIMIT, -1, 3, 0.1);
+	end_read(&s, GET);
+	end_write(&s, OK);
+	end_read(&c, OK);
+	decide(end_write(&c, GET), SH_BY_AGENT, 1, 1, 0.5);
+	end_read(&c, OK);
+	end_write(&server, OK);
+	/* A trace of another thread's: nobody has decided. */
+	client = client_open(&w, 0);
+	end_write(&client, GET);
+	end_read(&client, OK);
+	world_run(&w);
+	for (size_t i = 0; i < w.spans.cnt; i++) {
+		const struct seen *o = &w.spans.data[i];
+		if (o->span_id == client.self.span_id) {
+			assert_int_equal(o->decided, DECIDED_NOT);
+			continue;
+		}
+		assert_int_equal(o->decided, DECIDED_HERE);
+		assert_int_equal(o->priority, -1);
+		assert_int_equal(o->mechanism, 3);
+		assert_int_equal(o->rates, RATE_RULE | RATE_LIMIT);
+		assert_true(o->rate == 0.1);
+	}
+	world_end(&w);
+}
+
+/* Of a trace that a header names, without a word on whether it is kept. */
+static void decided_of_a_remote_trace(void **state)
+{
+	(void)state;
+	struct world w;
+	world_init(&w, plain);
+	struct end server = server_open(&w, 0), c = client_open(&w, 0);
+	end_read(&server, "GET /a HTTP/1.1\r\nHost: shop\r\nx-datadog-trace-id: 77\r\nx-datadog-parent-id: 5\r\n\r\n");
+	c.context = server.self;
+	decide(end_write(&c, GET), SH_BY_AGENT, 0, 1, 0.5);
+	end_read(&c, OK);
+	end_write(&server, OK);
+	world_run(&w);
+	assert_int_equal(w.spans.cnt, 2);
+	for (size_t i = 0; i < w.spans.cnt; i++) {
+		assert_int_equal(w.spans.data[i].trace_lo, 77);
+		assert_int_equal(w.spans.data[i].decided, DECIDED_HERE);
+		assert_int_equal(w.spans.data[i].priority, 0);
+		assert_int_equal(w.spans.data[i].rates, RATE_AGENT);
+	}
 	world_end(&w);
 }
 
@@ -943,6 +1012,8 @@ int main(void)
 		cmocka_unit_test(answered_before_the_writer_is_seen),
 		cmocka_unit_test(waits_no_longer_than_it_must),
 		cmocka_unit_test(by_header),
+		cmocka_unit_test(decided_on_the_wire),
+		cmocka_unit_test(decided_of_a_remote_trace),
 		cmocka_unit_test(join_outranks_forwarded_header),
 		cmocka_unit_test(own_headers_are_adopted),
 		cmocka_unit_test(not_adopted),

@@ -104,6 +104,31 @@ static void nothing_is_known(void **state)
 	assert_int_equal(shop.refs, 1);
 }
 
+/* By the kernel half, when the context left: it stands, and counts against the limit here, once. */
+static void decided_early(void **state)
+{
+	(void)state;
+	struct sampler *s = make("[{\"sample_rate\": 1}]", "2", NULL, NULL);
+	for (int part = 0; part < 2; part++) {
+		struct chunk *c = chunk_of(&shop, DROPPED_ID, 2, part ? ROOT : 0);
+		c->decided = DECIDED_HERE;
+		c->priority = 2;
+		c->mechanism = MECHANISM_RULE;
+		c->rates = RATE_RULE | RATE_LIMIT;
+		c->rule_rate = 1;
+		sampler_chunk(s, c, 1);
+		expect(c, 2, MECHANISM_RULE, RATE_RULE | RATE_LIMIT);
+		assert_true(c->limit_rate == 1);
+		chunk_pool_put(pool, c);
+	}
+	for (uint64_t i = 0; i < 3; i++) { /* one is left of the two of this second */
+		struct chunk *c = decided(s, &shop, KEPT_ID + 100 + i, ROOT, 1);
+		assert_int_equal(c->priority, i ? -1 : 2);
+		chunk_pool_put(pool, c);
+	}
+	sampler_free(s);
+}
+
 static void agent_rates(void **state)
 {
 	(void)state;
@@ -505,15 +530,11 @@ static void left_out(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_known),
-		cmocka_unit_test(agent_rates),
-		cmocka_unit_test(rules_and_limit),
-		cmocka_unit_test(rules_of_a_process),
-		cmocka_unit_test(orders),
-		cmocka_unit_test(decisions_stand),
-		cmocka_unit_test(the_owner_decides),
-		cmocka_unit_test(memory_is_bounded),
-		cmocka_unit_test(span_rules),
+		cmocka_unit_test(nothing_is_known),   cmocka_unit_test(decided_early),
+		cmocka_unit_test(agent_rates),	      cmocka_unit_test(rules_and_limit),
+		cmocka_unit_test(rules_of_a_process), cmocka_unit_test(orders),
+		cmocka_unit_test(decisions_stand),    cmocka_unit_test(the_owner_decides),
+		cmocka_unit_test(memory_is_bounded),  cmocka_unit_test(span_rules),
 		cmocka_unit_test(left_out),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
