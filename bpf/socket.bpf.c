@@ -228,8 +228,22 @@ GLOBAL int request_remote(void)
 	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
 	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	if (settings.inject && s && r)
-		sh_head_remote(&r->head, s->bytes, &r->remote);
+	if (!settings.inject || !s || !r)
+		return 0;
+	struct sh_head *h = &r->head;
+	u32 reads = s->io.process;
+	if (!(reads & SH_PROCESS_READS_DATADOG))
+		sh_head_ignore_datadog(h);
+	if (!(reads & SH_PROCESS_READS_TRACECONTEXT))
+		sh_head_ignore_tracecontext(h);
+	if (!(reads & SH_PROCESS_READS_BAGGAGE))
+		sh_head_ignore_baggage(h);
+	sh_head_remote(h, s->bytes, &r->remote);
+	bool both = h->at[SH_HEAD_TRACE_ID] && h->at[SH_HEAD_TRACEPARENT];
+	if ((reads & SH_PROCESS_READS_B3 && h->flags & SH_HEAD_B3) || (reads & SH_PROCESS_READS_W3C_FIRST && both))
+		r->remote.unsure = 1;
+	if (!(reads & (SH_PROCESS_READS_DATADOG | SH_PROCESS_READS_TRACECONTEXT | SH_PROCESS_READS_B3)))
+		r->remote.unsure = 0; /* whatever it is */
 	return 0;
 }
 

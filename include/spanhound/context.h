@@ -176,6 +176,12 @@ struct sh_task_work {
 #define SH_PROCESS_INJECT_B3MULTI      (1 << 7)
 #define SH_PROCESS_INJECT_B3	       (1 << 8)
 #define SH_PROCESS_INJECT_BAGGAGE      (1 << 9)
+/* Which headers of those it reads mean something to it. B3 is not read here: what comes with it is not known. */
+#define SH_PROCESS_READS_DATADOG      (1 << 10)
+#define SH_PROCESS_READS_TRACECONTEXT (1 << 11)
+#define SH_PROCESS_READS_BAGGAGE      (1 << 12)
+#define SH_PROCESS_READS_B3	      (1 << 13)
+#define SH_PROCESS_READS_W3C_FIRST    (1 << 14) /* then of both together nothing is known here */
 
 /* What a process does on a socket that being in a map may change. */
 #define SH_DOES_ASK    (1 << 1) /* FIONREAD */

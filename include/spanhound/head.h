@@ -37,6 +37,7 @@ enum sh_head_name {
 #define SH_HEAD_CHUNKED	   (1 << 2) /* some transfer encoding */
 #define SH_HEAD_UPGRADE	   (1 << 3)
 #define SH_HEAD_TRACESTATE (1 << 4)
+#define SH_HEAD_B3	   (1 << 5)
 
 struct sh_head {
 	__u32 len;	 /* bytes there are */
@@ -319,7 +320,7 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 		sh_head_soft(h, bytes, SH_HEAD_BAGGAGE, at + 8, end);
 	} else if ((first & 0xffffffffff) == (SH_EIGHT("x-b3-   ") & 0xffffffffff) ||
 		   (first & 0xffffff) == (SH_EIGHT("b3:     ") & 0xffffff)) {
-		h->flags |= SH_HEAD_CARRIES;
+		h->flags |= SH_HEAD_CARRIES | SH_HEAD_B3;
 	} else if (first == SH_EIGHT("content-")) {
 		if ((second & 0xffffffffffffff) == (SH_EIGHT("length: ") & 0xffffffffffffff))
 			sh_head_value(h, bytes, SH_HEAD_LENGTH, at + 15, end);
@@ -459,6 +460,27 @@ static inline void sh_remote_traceparent(const struct sh_head *h, const __u8 *by
 	}
 	if (bad)
 		r->unsure = 1;
+}
+
+/* Headers of a style that nobody reads might as well not be there. */
+static inline void sh_head_ignore_datadog(struct sh_head *h)
+{
+	h->at[SH_HEAD_TRACE_ID] = h->at[SH_HEAD_PARENT_ID] = h->at[SH_HEAD_PRIORITY] = 0;
+	h->at[SH_HEAD_DATADOG_TAGS] = h->at[SH_HEAD_ORIGIN] = 0;
+	h->odd &= ~(1u << SH_HEAD_ORIGIN);
+}
+
+static inline void sh_head_ignore_tracecontext(struct sh_head *h)
+{
+	h->at[SH_HEAD_TRACEPARENT] = h->at[SH_HEAD_STATE] = 0;
+	h->odd &= ~(1u << SH_HEAD_STATE);
+	h->flags &= ~(__u32)SH_HEAD_TRACESTATE;
+}
+
+static inline void sh_head_ignore_baggage(struct sh_head *h)
+{
+	h->at[SH_HEAD_BAGGAGE] = 0;
+	h->odd &= ~(1u << SH_HEAD_BAGGAGE);
 }
 
 /* What the head says, after sh_head_read(). */

@@ -106,6 +106,41 @@ def head_of(chunk):
     return next(x for x in chunk if "_sampling_priority_v1" in x.get("metrics", {}))
 
 
+READERS = ["", "tracecontext", "tracecontext,datadog", "b3,b3multi,datadog", "ignore"]
+B3 = f"b3: {TRACE}-{PARENT:016x}-1\r\n"
+
+
+def test_readers(spanhound, background, receiver):
+    """Whatever styles a process reads: what it sends names the trace that is reported, or nothing is sent."""
+    servers = []
+    for how in READERS:
+        r = receiver()
+        key = "DD_TRACE_PROPAGATION_BEHAVIOR_EXTRACT" if how == "ignore" else "DD_TRACE_PROPAGATION_STYLE_EXTRACT"
+        servers.append((how, r, Client(background, GATEWAY, r.port, env={key: how} if how else None).go()))
+    heads = [DATADOG + W3C, DATADOG, W3C + "tracestate: dd=s:2;o:rum;t.dm:-4,a=b\r\n", B3, DATADOG.replace("_dd.p.dm=-4", "malformed"), "",
+             DATADOG.replace(TRACE[:16], "5" * 16) + W3C]
+    s = spanhound("--pid", ",".join(str(c.pid) for _, _, c in servers), "--inject")
+    for how, r, c in servers:
+        port = int(c.line())
+        for i, headers in enumerate(heads):
+            ask(port, f"/{i}", headers)
+    result = s.stop()
+    inject = need_inject(result)
+    missing = 0
+    for how, r, _ in servers:
+        for i, stream in enumerate(r.streams):
+            span, = (x for x in clients(result) if x["meta"]["http.url"] == f"http://127.0.0.1:{r.port}/inner/{i}")
+            m = re.search(rb"traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-0[01]\r\ntracestate: dd=p:[0-9a-f]{16};s:(-?[0-9])", bytes(stream))
+            missing += not m
+            if m:
+                assert (m[1].decode(), int(m[2], 16)) == (span["trace_id_128"], span["span_id"]), (how, i)
+            else:
+                assert b"x-datadog" not in stream
+    # Of the malformed and of the contradicting, and where B3 would be read.
+    assert inject["reasons"]["unsure"] == missing and inject["reasons"]["done"] == len(heads) * len(servers) - missing
+    assert missing < len(servers) * 3, inject
+
+
 def told(stream):
     """{trace id: (priority, decision maker)} of the requests of a connection."""
     found = re.findall(rb"x-datadog-trace-id: ([0-9]+)\r\nx-datadog-parent-id: [0-9]+\r\nx-datadog-sampling-priority: (-?[0-9])\r\n"

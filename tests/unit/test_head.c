@@ -45,7 +45,7 @@ static void test_lines(void **state)
 	read_text(&c, "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n");
 	assert_true(c.head.flags & SH_HEAD_STRANGE);
 	read_text(&c, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nUpgrade: websocket\r\nB3: 0\r\n\r\n");
-	assert_int_equal(c.head.flags, SH_HEAD_CHUNKED | SH_HEAD_UPGRADE | SH_HEAD_CARRIES);
+	assert_int_equal(c.head.flags, SH_HEAD_CHUNKED | SH_HEAD_UPGRADE | SH_HEAD_CARRIES | SH_HEAD_B3);
 	read_text(&c, "POST / HTTP/1.1\r\nContent-Lengths: 1\r\nContent-Type: a\r\n\r\n");
 	assert_int_equal(c.head.at[SH_HEAD_LENGTH], 0);
 }

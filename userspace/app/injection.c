@@ -42,8 +42,7 @@ static bool does_what(struct proc *p, uint32_t *ret)
 	return false;
 }
 
-/* The kernel half reads what a request carries as ddtrace does by default, and writes all styles. */
-static uint32_t style_flags(const struct process_info *info)
+static uint32_t write_flags(const struct propagation_settings *s)
 {
 	static const uint32_t flag_of[PROPAGATION_STYLE_CNT] = {[PROPAGATION_STYLE_baggage] = SH_PROCESS_INJECT_BAGGAGE,
 								[PROPAGATION_STYLE_datadog] = SH_PROCESS_INJECT_DATADOG,
@@ -51,6 +50,37 @@ static uint32_t style_flags(const struct process_info *info)
 								[PROPAGATION_STYLE_b3] = SH_PROCESS_INJECT_B3,
 								[PROPAGATION_STYLE_tracecontext] =
 									SH_PROCESS_INJECT_TRACECONTEXT};
+	uint32_t flags = 0;
+	for (int style = 0; style < PROPAGATION_STYLE_CNT; style++)
+		flags |= s->inject & 1u << style ? flag_of[style] : 0;
+	return flags;
+}
+
+static uint32_t read_flags(const struct propagation_settings *s)
+{
+	static const uint32_t flag_of[PROPAGATION_STYLE_CNT] = {[PROPAGATION_STYLE_datadog] = SH_PROCESS_READS_DATADOG,
+								[PROPAGATION_STYLE_b3multi] = SH_PROCESS_READS_B3,
+								[PROPAGATION_STYLE_b3] = SH_PROCESS_READS_B3,
+								[PROPAGATION_STYLE_tracecontext] =
+									SH_PROCESS_READS_TRACECONTEXT};
+	uint32_t flags = 0;
+	/* A trace of their own, whatever comes in. */
+	bool none = s->behavior != PROPAGATION_CONTINUE;
+	for (unsigned i = 0; i < s->extract_cnt; i++) {
+		uint8_t style = s->extract[i];
+		if (style == PROPAGATION_STYLE_baggage)
+			flags |= s->behavior == PROPAGATION_IGNORE ? 0 : SH_PROCESS_READS_BAGGAGE;
+		else if (!none && (!i || !s->extract_first))
+			flags |= flag_of[style];
+		if (style == PROPAGATION_STYLE_tracecontext && !(flags & SH_PROCESS_READS_DATADOG))
+			flags |= SH_PROCESS_READS_W3C_FIRST;
+	}
+	return flags;
+}
+
+/* 0: it wants nothing written, or something that the kernel half does not know: ids of 64 bits, shorter tags. */
+static uint32_t style_flags(const struct process_info *info)
+{
 	struct propagation_settings standard;
 	struct request_settings *settings = request_settings_new(info->settings, NULL, NULL);
 	uint32_t flags = 0;
@@ -58,14 +88,9 @@ static uint32_t style_flags(const struct process_info *info)
 		return 0;
 	const struct propagation_settings *s = &settings->propagation;
 	propagation_settings_init(&standard);
-	bool reads = s->behavior == PROPAGATION_CONTINUE && !s->extract_first && s->trace_id_128 &&
-		     s->tags_max >= standard.tags_max &&
-		     s->extract_cnt == standard.extract_cnt &&
-		     memcmp(s->extract, standard.extract, s->extract_cnt) == 0;
 	/* Baggage alone says nothing of a trace. */
-	for (int style = 0; reads && s->inject & ~(1u << PROPAGATION_STYLE_baggage) && style < PROPAGATION_STYLE_CNT;
-	     style++)
-		flags |= s->inject & 1u << style ? flag_of[style] : 0;
+	if (s->trace_id_128 && s->tags_max >= standard.tags_max && s->inject & ~(1u << PROPAGATION_STYLE_baggage))
+		flags = write_flags(s) | read_flags(s);
 	request_settings_unref(settings);
 	return flags;
 }
