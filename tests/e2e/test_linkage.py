@@ -307,8 +307,9 @@ def test_store(spanhound, hops, name, concurrency):
     parents, joins, _ = measure(spanhound, hops, chain(name), REQUESTS, concurrency)
     line = report(f"epoll, {name}", concurrency, REQUESTS, parents, joins)
     assert parents.false == joins.false == 0, line
-    # Connections to the store that are older than the attach are not known to answer: who asks there first may be put off.
-    assert name == "shared" or parents.right >= REQUESTS - 2 * concurrency, line
+    # Connections to the store that are older than the attach are not known to answer: who asks there first may be put off, and
+    # nothing is linked meanwhile.
+    assert name == "shared" or parents.right >= REQUESTS - 8 * concurrency, line
     assert joins.right >= REQUESTS * 0.9999, line
 
 

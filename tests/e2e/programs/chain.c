@@ -379,11 +379,15 @@ static void *store_connection(void *arg)
 		if (n <= 0)
 			break;
 		text[len += (size_t)n] = 0;
-		if (text[len - 1] != '\n')
+		char *end = strrchr(text, '\n'), rest[MAX_HEAD];
+		if (!end)
 			continue;
+		strcpy(rest, end + 1);
+		end[1] = 0;
 		wait_a_little(500);
 		store_answer(fd, text);
-		len = 0;
+		strcpy(text, rest);
+		len = strlen(text);
 	}
 	close(fd);
 	return NULL;
