@@ -23,7 +23,8 @@
 
 #define SAMPLER_MAX_OPEN  4096	/* traces of which pieces left: what is remembered of them */
 #define SAMPLER_MAX_ENDED 16384 /* traces whose local root ended */
-#define SAMPLER_IDLE_NS	  (60 * 1000000000ULL)
+/* A process without spans for so long is forgotten: of a storm of short ones not many are kept. */
+#define SAMPLER_IDLE_NS (10 * 1000000000ULL)
 
 struct sampler;
 
