@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernel/kernel.h"
+#include "kernel/kernel_private.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -15,45 +15,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/vec.h"
-#include "kernel/load_log.h"
 #include "kernel/syscalls.h"
-#include "kernel/withdraw.h"
-#include "spanhound.skel.h"
 
 #define RING_TOTAL_DEFAULT (4u << 20)
 #define RING_MIN	   (64u << 10)
-#define MAX_PROCESS_LINKS  3
-#define MAX_SOCKET_LINKS   3
-#define DETACHERS	   8
 #define RATES_SZ	   (SH_MAX_RATES * sizeof(struct sh_rates))
-
-struct kernel {
-	struct spanhound *skel;
-	struct ring_set *rings;
-	struct kernel_options options;
-	struct sh_func *functions; /* mapped */
-	size_t functions_sz;
-	struct sh_rates *rates; /* mapped; NULL: nothing is injected */
-	int muted_cnt;
-	struct bpf_link *process_links[MAX_PROCESS_LINKS], *socket_links[MAX_SOCKET_LINKS];
-	pthread_t detachers[DETACHERS];
-	unsigned detacher_cnt;
-	pthread_mutex_t detach_lock;
-	pthread_cond_t detach_more;
-	VEC(struct kernel_attachment *) detach; /* for the detachers */
-	unsigned detaching;			/* taken by a detacher, and not done */
-	bool detach_stop;
-	struct inject_status inject;
-	struct bpf_link *inject_link;
-	uint64_t inject_left; /* sockets taken out */
-	uint32_t inject_unread;
-	struct sbuf log; /* libbpf's words while loading, for the error message */
-};
-
-struct kernel_attachment {
-	int multi_fd;
-	VEC(int) perf_fds;
-};
 
 static struct kernel *loading; /* libbpf's print callback has no argument */
 
@@ -279,111 +245,7 @@ static int kernel_load_programs(struct kernel *k, uint32_t cpu_cnt)
 	return spanhound__load(k->skel);
 }
 
-/* --- injection ---------------------------------------------------------------------------------------------------- */
-
-static void inject_off(struct kernel *k, const char *what, int rc)
-{
-	k->inject.on = false;
-	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "%s: %s", what, strerror(-rc));
-}
-
-static void inject_not_loaded(struct kernel *k, int rc)
-{
-	struct sbuf why = {0};
-	load_log_explain(sbuf_sv(&k->log), &why);
-	log_debug("loading the programs that inject: %s", sbuf_str(&k->log));
-	k->inject.on = false;
-	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "its programs were not loaded: %s%s%s", strerror(-rc),
-		 why.len ? ": " : "", sbuf_str(&why));
-	sbuf_release(&why);
-}
-
-/* Before anything is loaded: does it work on a connection of our own? */
-static void inject_prepare(struct kernel *k)
-{
-	if (!k->options.inject || !k->options.sockets) {
-		snprintf(k->inject.why_not, sizeof(k->inject.why_not), "it was not asked for (--inject)");
-		return;
-	}
-	inject_probe(&k->inject);
-}
-
-static int inject_attach_maps(struct kernel *k)
-{
-	int message = bpf_program__fd(k->skel->progs.inject_message),
-	    pass = bpf_program__fd(k->skel->progs.inject_pass);
-	int plain = bpf_map__fd(k->skel->maps.inject_plain), verdict = bpf_map__fd(k->skel->maps.inject_verdict);
-	if (bpf_prog_attach(message, plain, BPF_SK_MSG_VERDICT, 0) < 0 ||
-	    bpf_prog_attach(message, verdict, BPF_SK_MSG_VERDICT, 0) < 0 ||
-	    bpf_prog_attach(pass, verdict, BPF_SK_SKB_VERDICT, 0) < 0)
-		return -errno;
-	return 0;
-}
-
-static void inject_attach(struct kernel *k)
-{
-	struct sbuf err = {0};
-	if (!k->inject.on)
-		return;
-	int rc = inject_attach_maps(k);
-	if (rc < 0) {
-		inject_off(k, "a program for a map of sockets", rc);
-		return;
-	}
-	__cleanup(closep) int cgroup = inject_open_cgroup(&err);
-	if (cgroup >= 0) {
-		k->inject_link = bpf_program__attach_cgroup(k->skel->progs.inject_enrol, cgroup);
-		if (!k->inject_link)
-			inject_off(k, "a program for connections (sockops)", -errno);
-	} else {
-		inject_off(k, sbuf_str(&err), cgroup);
-	}
-	sbuf_release(&err);
-}
-
-const struct inject_status *kernel_inject(const struct kernel *k)
-{
-	return &k->inject;
-}
-
-struct sh_rates *kernel_rates(struct kernel *k)
-{
-	return k->rates;
-}
-
-static struct bpf_program *loaded(struct bpf_program *p)
-{
-	return bpf_program__fd(p) < 0 ? NULL : p;
-}
-
-struct inject_maps kernel_inject_maps(const struct kernel *k)
-{
-	const struct spanhound *s = k->skel;
-	return (struct inject_maps){bpf_map__fd(s->maps.inject_plain), bpf_map__fd(s->maps.inject_wanted),
-				    loaded(s->progs.enrol_older)};
-}
-
-int kernel_set_exclude(struct kernel *k, uint32_t index, const struct sh_exclude *x)
-{
-	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.excludes), &index, x, BPF_ANY) < 0 ? -errno : 0;
-}
-
-void kernel_inject_pass(struct kernel *k)
-{
-	const volatile struct sh_shared *shared = kernel_shared(k);
-	uint64_t key;
-	while (k->inject_left < shared->inject_leaving &&
-	       bpf_map_lookup_and_delete_elem(bpf_map__fd(k->skel->maps.inject_leaving), NULL, &key) == 0) {
-		k->inject_left++;
-		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_plain), &key);
-		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_verdict), &key);
-	}
-}
-
-uint32_t kernel_inject_unread(const struct kernel *k)
-{
-	return k->inject_unread;
-}
+/* --- its life ----------------------------------------------------------------------------------------------------- */
 
 static int kernel_load(struct kernel *k, struct sbuf *err)
 {
@@ -392,11 +254,11 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 		return -EINVAL;
 	loading = k;
 	libbpf_set_print(kernel_print);
-	inject_prepare(k);
+	kernel_inject_prepare(k);
 	int rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
 	if (rc < 0 && k->inject.on) {
 		/* All the rest works without it. */
-		inject_not_loaded(k, rc);
+		kernel_inject_not_loaded(k, rc);
 		spanhound__destroy(k->skel);
 		sbuf_reset(&k->log);
 		rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
@@ -411,7 +273,7 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	rc = rc < 0 ? rc : kernel_map_rates(k, err);
 	rc = rc < 0 ? rc : kernel_make_rings(k, (unsigned)cpu_cnt, err);
 	if (rc == 0)
-		inject_attach(k);
+		kernel_inject_attach(k);
 	return rc;
 }
 
@@ -670,11 +532,7 @@ void kernel_wind_up(struct kernel *k)
 
 void kernel_quiesce(struct kernel *k)
 {
-	bpf_link__destroy(k->inject_link);
-	k->inject_link = NULL;
-	if (k->inject.on)
-		k->inject_unread =
-			withdraw_idle(bpf_map__fd(k->skel->maps.inject_verdict), loaded(k->skel->progs.withdraw_idle));
+	kernel_inject_quiesce(k);
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		bpf_link__destroy(k->process_links[i]);

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "kernel/kernel_private.h"
+#include "kernel/load_log.h"
+#include "kernel/withdraw.h"
+
+static void inject_off(struct kernel *k, const char *what, int rc)
+{
+	k->inject.on = false;
+	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "%s: %s", what, strerror(-rc));
+}
+
+void kernel_inject_not_loaded(struct kernel *k, int rc)
+{
+	struct sbuf why = {0};
+	load_log_explain(sbuf_sv(&k->log), &why);
+	log_debug("loading the programs that inject: %s", sbuf_str(&k->log));
+	k->inject.on = false;
+	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "its programs were not loaded: %s%s%s", strerror(-rc),
+		 why.len ? ": " : "", sbuf_str(&why));
+	sbuf_release(&why);
+}
+
+void kernel_inject_prepare(struct kernel *k)
+{
+	if (!k->options.inject || !k->options.sockets) {
+		snprintf(k->inject.why_not, sizeof(k->inject.why_not), "it was not asked for (--inject)");
+		return;
+	}
+	inject_probe(&k->inject);
+}
+
+static int inject_attach_maps(struct kernel *k)
+{
+	int message = bpf_program__fd(k->skel->progs.inject_message),
+	    pass = bpf_program__fd(k->skel->progs.inject_pass);
+	int plain = bpf_map__fd(k->skel->maps.inject_plain), verdict = bpf_map__fd(k->skel->maps.inject_verdict);
+	if (bpf_prog_attach(message, plain, BPF_SK_MSG_VERDICT, 0) < 0 ||
+	    bpf_prog_attach(message, verdict, BPF_SK_MSG_VERDICT, 0) < 0 ||
+	    bpf_prog_attach(pass, verdict, BPF_SK_SKB_VERDICT, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+void kernel_inject_attach(struct kernel *k)
+{
+	struct sbuf err = {0};
+	if (!k->inject.on)
+		return;
+	int rc = inject_attach_maps(k);
+	if (rc < 0) {
+		inject_off(k, "a program for a map of sockets", rc);
+		return;
+	}
+	__cleanup(closep) int cgroup = inject_open_cgroup(&err);
+	if (cgroup >= 0) {
+		k->inject_link = bpf_program__attach_cgroup(k->skel->progs.inject_enrol, cgroup);
+		if (!k->inject_link)
+			inject_off(k, "a program for connections (sockops)", -errno);
+	} else {
+		inject_off(k, sbuf_str(&err), cgroup);
+	}
+	sbuf_release(&err);
+}
+
+const struct inject_status *kernel_inject(const struct kernel *k)
+{
+	return &k->inject;
+}
+
+struct sh_rates *kernel_rates(struct kernel *k)
+{
+	return k->rates;
+}
+
+static struct bpf_program *loaded(struct bpf_program *p)
+{
+	return bpf_program__fd(p) < 0 ? NULL : p;
+}
+
+struct inject_maps kernel_inject_maps(const struct kernel *k)
+{
+	const struct spanhound *s = k->skel;
+	return (struct inject_maps){bpf_map__fd(s->maps.inject_plain), bpf_map__fd(s->maps.inject_wanted),
+				    loaded(s->progs.enrol_older)};
+}
+
+int kernel_set_exclude(struct kernel *k, uint32_t index, const struct sh_exclude *x)
+{
+	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.excludes), &index, x, BPF_ANY) < 0 ? -errno : 0;
+}
+
+void kernel_inject_pass(struct kernel *k)
+{
+	const volatile struct sh_shared *shared = kernel_shared(k);
+	uint64_t key;
+	while (k->inject_left < shared->inject_leaving &&
+	       bpf_map_lookup_and_delete_elem(bpf_map__fd(k->skel->maps.inject_leaving), NULL, &key) == 0) {
+		k->inject_left++;
+		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_plain), &key);
+		bpf_map_delete_elem(bpf_map__fd(k->skel->maps.inject_verdict), &key);
+	}
+}
+
+uint32_t kernel_inject_unread(const struct kernel *k)
+{
+	return k->inject_unread;
+}
+
+void kernel_inject_quiesce(struct kernel *k)
+{
+	bpf_link__destroy(k->inject_link);
+	k->inject_link = NULL;
+	if (k->inject.on)
+		k->inject_unread =
+			withdraw_idle(bpf_map__fd(k->skel->maps.inject_verdict), loaded(k->skel->progs.withdraw_idle));
+}
