@@ -107,9 +107,9 @@ class Tap:
             self.requests += 1
             ids = (1_700_000_000 << 32, self.id << 32 | self.requests, self.id << 32 | self.requests | 1 << 31)
         tail = data[-TAIL:] if len(copied) < len(data) and len(data) >= TAIL else b""
-        size = 96 + (len(copied) + 7) // 8 * 8
-        head = struct.pack("<IHHQQIIIIIIBB6xQQQQ8s", size, EV_DATA, flags, self.id, ns, TGID[self.end], TGID[self.end], len(data),
-                           len(copied), seq, self.cnt, 0, len(tail), *ids, 0, tail)
+        size = 104 + (len(copied) + 7) // 8 * 8
+        head = struct.pack("<IHHQQIIIIIIBB6xQQQQ8sQ", size, EV_DATA, flags, self.id, ns, TGID[self.end], TGID[self.end], len(data),
+                           len(copied), seq, self.cnt, 0, len(tail), *ids, 0, tail, 0)
         # Who it is stands right before it, in the same ring.
         self.records.append((ns, *told, (head + copied).ljust(size, b"\0")))
         if self.first == b"HTTP" and flags & START and len(copied) >= 12 and \
@@ -125,8 +125,8 @@ class Tap:
         if self.left_http:
             return
         self.cnt += 1
-        self.records.append((ns, struct.pack("<IHHQQIIIIIIBB6xQQQQ8s", 96, EV_DATA, END, self.id, ns, TGID[self.end], TGID[self.end], 0,
-                                             0, 0, self.cnt, 0, 0, 0, 0, 0, 0, b"")))
+        self.records.append((ns, struct.pack("<IHHQQIIIIIIBB6xQQQQ8sQ", 104, EV_DATA, END, self.id, ns, TGID[self.end], TGID[self.end], 0,
+                                             0, 0, self.cnt, 0, 0, 0, 0, 0, 0, b"", 0)))
 
 
 def records_of(number, end, conversation, cuts=lambda data: [data]):
@@ -154,7 +154,7 @@ def entry(kind, ident, body):
 
 def write_capture(path, taps, per_pass=0, shuffle=None):
     """The records of all, mixed by time or as `shuffle` likes within a pass."""
-    out = [b"SPANHND\0" + struct.pack("<IIq", 1, 0x01020304, UNIX_MINUS_MONO)]
+    out = [b"SPANHND\0" + struct.pack("<IIq", 2, 0x01020304, UNIX_MINUS_MONO)]
     for name, tgid in TGID.items():
         texts = {"service": name, "language": "cpp", "runtime_id": f"00000000-0000-4000-8000-00000000{tgid:04d}"}
         out.append(entry(PROCESS, tgid, b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in texts.items())))

@@ -105,6 +105,7 @@ static const char cart_cc[] =
 	"}\n";
 
 static const char cart_rs[] =
+	"#[inline(always)] pub fn keep<T: Copy>(v: T) -> T { unsafe { std::ptr::read_volatile(&v) } }\n"
 	"mod shop {\n"
 	"    pub struct Cart { pub sum: u64 }\n"
 	"    impl Cart {\n"
@@ -113,14 +114,14 @@ static const char cart_rs[] =
 	"    impl std::fmt::Debug for Cart {\n"
 	"        #[inline(never)] fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result { write!(f, \"{}\", self.sum) }\n"
 	"    }\n"
-	"    #[inline(never)] pub fn charge_card(n: u64) -> u64 { std::hint::black_box(n) + 1 }\n"
-	"    #[inline(never)] pub fn apply<F: Fn(u64) -> u64>(f: F, n: u64) -> u64 { std::hint::black_box(f(n)) }\n"
+	"    #[inline(never)] pub fn charge_card(n: u64) -> u64 { crate::keep(n) + 1 }\n"
+	"    #[inline(never)] pub fn apply<F: Fn(u64) -> u64>(f: F, n: u64) -> u64 { crate::keep(f(n)) }\n"
 	"}\n"
-	"#[no_mangle] #[inline(never)] pub extern \"C\" fn plain_c(n: u64) -> u64 { std::hint::black_box(n) }\n"
+	"#[no_mangle] #[inline(never)] pub extern \"C\" fn plain_c(n: u64) -> u64 { crate::keep(n) }\n"
 	"fn main() {\n"
 	"    let n = std::env::args().count() as u64;\n"
 	"    let c = shop::Cart { sum: n };\n"
-	"    println!(\"{:?} {} {} {} {}\", c, c.total(3), shop::charge_card(n), shop::apply(|x| std::hint::black_box(x * n), n), plain_c(n));\n"
+	"    println!(\"{:?} {} {} {} {}\", c, c.total(3), shop::charge_card(n), shop::apply(|x| crate::keep(x * n), n), plain_c(n));\n"
 	"}\n";
 /* clang-format on */
 
