@@ -87,8 +87,12 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	u64 key = io->key; /* before 6.2 keys have to be on the stack */
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
 
-	if (conn->reader && served && answer && io->direction == DIR_WRITE)
-		conn_answered(conn);
+	if (conn->reader && served && answer && io->direction == DIR_WRITE) {
+		if (conn->reader == key) /* as mostly */
+			context_answered(c, conn);
+		else
+			conn_answered(conn);
+	}
 	if (!c || !conn->self.span_id)
 		return;
 	if (c->base_sock && c->base_sock != (u64)io->socket.sk)

@@ -44,11 +44,9 @@ SUBPROGRAM int base_left(struct sh_context *c, u64 key)
 	return 0;
 }
 
-/* It is answered, or never will be. */
-SUBPROGRAM int conn_answered(struct sh_conn *conn)
+/* Of a request that `c` read. */
+static __always_inline void context_answered(struct sh_context *c, struct sh_conn *conn)
 {
-	u64 key = conn->reader;
-	struct sh_context *c = key ? bpf_map_lookup_elem(&contexts, &key) : NULL;
 	bool deferred = conn->flags & SH_CONN_FLAG_DEFERRED;
 
 	conn->reader = 0;
@@ -57,6 +55,13 @@ SUBPROGRAM int conn_answered(struct sh_conn *conn)
 		__sync_fetch_and_add(&c->open, -1);
 	if (c && deferred && c->deferred)
 		__sync_fetch_and_add(&c->deferred, -1);
+}
+
+/* It is answered, or never will be. */
+SUBPROGRAM int conn_answered(struct sh_conn *conn)
+{
+	u64 key = conn->reader;
+	context_answered(key ? bpf_map_lookup_elem(&contexts, &key) : NULL, conn);
 	return 0;
 }
 
