@@ -153,10 +153,11 @@ static void test_like_readelf(void **state)
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		struct loaded l = load(files[i]);
 		char cmd[512];
-		snprintf(cmd, sizeof(cmd),
-			 "cd %s && readelf --debug-dump=frames %s 2>/dev/null | "
-			 "sed -n 's/.* FDE .*pc=\\([0-9a-f]*\\)\\.\\.\\([0-9a-f]*\\)$/\\1 \\2/p' | sort -u",
-			 compiled_dir, strcmp(files[i], "bare") == 0 ? "pie" : files[i]);
+		snprintf(
+			cmd, sizeof(cmd),
+			"cd %s && readelf --debug-dump=frames %s 2>/dev/null | sed '/^Contents of the .debug_frame/,$d' | "
+			"sed -n 's/.* FDE .*pc=\\([0-9a-f]*\\)\\.\\.\\([0-9a-f]*\\)$/\\1 \\2/p' | sort -u",
+			compiled_dir, strcmp(files[i], "bare") == 0 ? "pie" : files[i]);
 		FILE *p = popen(cmd, "r");
 		assert_non_null(p);
 		unsigned long start, end;
