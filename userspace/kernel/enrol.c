@@ -9,19 +9,10 @@
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-
-/* asm-generic/unistd.h, for C libraries that are older than the calls */
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
+#include "kernel/pidfd.h"
 
 #define WALKS 3 /* what is unread now may be read a moment later */
 
@@ -38,7 +29,7 @@ static int foreign_netns(int proc_dir)
 void enrol_begin(struct enrol *e, struct kernel *k, int pid, int proc_dir, enum inject_mode mode)
 {
 	*e = (struct enrol){.kernel = k, .mode = mode, .netns = -1, .start_ns = clock_mono_ns()};
-	e->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	e->pidfd = pidfd_of(pid);
 	if (e->pidfd < 0)
 		e->why_withheld = -errno;
 	if (mode == INJECT_VERDICT)
@@ -80,7 +71,7 @@ void enrol_add(struct enrol *e, int fd, uint64_t inode)
 	uint64_t cookie = 0, value;
 	socklen_t len = sizeof(cookie);
 	struct stat st;
-	__cleanup(closep) int ours = e->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, e->pidfd, fd, 0);
+	__cleanup(closep) int ours = pidfd_fetch(e->pidfd, fd);
 	if (ours < 0) {
 		int err = e->pidfd < 0 ? -e->why_withheld : errno;
 		if (err == EBADF || (e->pidfd >= 0 && err == ESRCH))

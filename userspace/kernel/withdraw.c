@@ -7,24 +7,15 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/vec.h"
 #include "kernel/enrol.h"
-
-/* asm-generic/unistd.h, for C libraries that are older than the calls */
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_getfd
-#define SYS_pidfd_getfd 438
-#endif
+#include "kernel/pidfd.h"
 
 #define WITHDRAW_NS 1000000000ULL /* a program that does not read what it has received may never */
-#define PAUSE_MS    2		 /* between two looks: it reads meanwhile */
+#define PAUSE_MS    2		  /* between two looks: it reads meanwhile */
 
 uint32_t withdraw_idle(int map, struct bpf_program *idle)
 {
@@ -49,14 +40,14 @@ uint32_t withdraw_idle(int map, struct bpf_program *idle)
 
 void withdraw_begin(struct withdraw *w, struct kernel *k, int pid)
 {
-	*w = (struct withdraw){.kernel = k, .pidfd = (int)syscall(SYS_pidfd_open, pid, 0)};
+	*w = (struct withdraw){.kernel = k, .pidfd = pidfd_of(pid)};
 }
 
 /* Its socket's cookie, with a descriptor of ours for it; -1: it is none, or may not be had. */
 static int fetch(const struct withdraw *w, int fd, uint64_t *ret_cookie)
 {
 	socklen_t len = sizeof(*ret_cookie);
-	int ours = w->pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, w->pidfd, fd, 0);
+	int ours = pidfd_fetch(w->pidfd, fd);
 	if (ours >= 0 && getsockopt(ours, SOL_SOCKET, SO_COOKIE, ret_cookie, &len) < 0)
 		closep(&ours);
 	return ours;

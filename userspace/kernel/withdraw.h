@@ -4,12 +4,13 @@
 
 #include "kernel/kernel.h"
 
+struct bpf_program;
+
 /* Sockets out of the maps of those whose writes are seen first (kernel/inject.h), before their time. */
 
 /* When we end: of `map`, whose sockets have a verdict program, by `idle` (bpf/enrol.bpf.c; NULL: not loaded), each at a moment
  * when nothing it received waits in the map's queue, where it would be lost. Nothing may be enrolled any more. Waits for programs
  * that do not read, but not for ever. Returns how many are left; those of other network namespaces are. */
-struct bpf_program;
 uint32_t withdraw_idle(int map, struct bpf_program *idle);
 
 /*
