@@ -5,9 +5,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/resident.h"
 
 /* How each version calls its files. Numbers that mean "no limit" are "max", or near 2^63. */
 struct naming {
@@ -100,19 +100,12 @@ void memory_limit_release(struct memory_limit *m)
 	*m = (struct memory_limit){0};
 }
 
-static uint64_t resident(void)
-{
-	__cleanup(fclosep) FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long long size, pages = 0;
-	return f && fscanf(f, "%llu %llu", &size, &pages) == 2 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
-}
-
 uint64_t memory_used(const struct memory_limit *m)
 {
 	uint64_t used, inactive = 0;
 	char line[128];
 	if (!m->usage || !read_number(m->usage, &used))
-		return resident();
+		return resident_bytes();
 	__cleanup(fclosep) FILE *f = fopen(m->stat, "re");
 	while (f && fgets(line, sizeof(line), f))
 		for (size_t i = 0; i < sizeof(namings) / sizeof(namings[0]); i++)

@@ -10,8 +10,8 @@
 #include "app/confinement.h"
 #include "app/session_private.h"
 #include "app/summary.h"
-#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/resident.h"
 #include "version.h"
 
 int status_health(const struct status *st, struct sbuf *out)
@@ -120,15 +120,6 @@ static void metrics_exporters(struct session *s, struct sbuf *out)
 				  families[f].type[0] == 'c' ? "_total" : "", i, values[f]);
 		}
 	}
-}
-
-static uint64_t resident_bytes(void)
-{
-	__cleanup(fclosep) FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long long size, resident = 0;
-	if (!f || fscanf(f, "%llu %llu", &size, &resident) != 2)
-		return 0;
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static uint64_t open_fds(void)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -45,4 +46,11 @@ void resident_trim(void)
 		if (sscanf(line, "Anonymous: %" SCNu64 " kB", &kib) == 1 && kib == 0 && m.clean)
 			madvise((void *)m.start, m.end - m.start, MADV_DONTNEED);
 	}
+}
+
+uint64_t resident_bytes(void)
+{
+	__cleanup(fclosep) FILE *f = fopen("/proc/self/statm", "re");
+	unsigned long long size, pages = 0;
+	return f && fscanf(f, "%llu %llu", &size, &pages) == 2 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
