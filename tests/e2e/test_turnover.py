@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -60,6 +61,11 @@ def build_outputs(folder, cnt, name):
     return paths
 
 
+def cpu_ticks(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+        return sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
+
+
 def check_spans(r, calls):
     assert len(r.spans) == calls and not r.dropped and r.summary["limited"] == 0, r.summary
     # What a span says of its function is of the file it ran, whoever had that function's number before.
@@ -83,6 +89,32 @@ def test_deleted(spanhound, hot, tmp_path):
     r = d.s.stop()
     check_spans(r, calls)
     assert r.summary["past"]["functions"] == 2 * AT_A_TIME and r.summary["past"]["calls"] == calls
+
+
+def test_lost_exits(spanhound, hot, tmp_path):
+    """Nobody tells of an exit when the rings are full: it is found out by looking, and what was held is given back."""
+    d = Daemon(spanhound, tmp_path, "--ring-size", "64k")
+    paths = build_outputs(d.folder, 4, "short")
+    busy, *quiet = [hot(1, 0, path=path) for path in paths]
+    wait_for(lambda: d.status()["processes"] == len(paths), "all of them to be traced")
+    cpu = min(os.sched_getaffinity(0))
+    for h in (busy, *quiet):
+        os.sched_setaffinity(h.pid, {cpu})
+    os.kill(d.s.pid, signal.SIGSTOP)
+    busy.go()
+    wait_for(lambda: cpu_ticks(busy.pid) > 50, "the ring to be full")
+    calls = busy.stop()["calls"]
+    for h in quiet:
+        h.kill()
+    os.kill(d.s.pid, signal.SIGCONT)
+    for path in paths:
+        os.unlink(path)
+    wait_for(lambda: d.status()["processes"] == 0, "their ends to be known")
+    wait_for(lambda: d.status()["known_functions"] == 0, "all of them to be let go of")
+    r = d.s.stop()
+    assert r.summary["process_events_lost"] >= len(paths)
+    assert set(r.dropped) == {"ring_full"} and len(r.spans) + r.dropped["ring_full"] == calls == r.summary["seen"]
+    assert "looking at all of them again" in r.stderr
 
 
 @pytest.mark.soak

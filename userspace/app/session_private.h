@@ -73,10 +73,12 @@ struct session {
 	struct session_past past;
 	uint64_t plan_due_ns; /* plan_tick() */
 	bool consuming;
-	atomic_bool stopping;	   /* tells the consumer to make its last passes */
-	atomic_uint process_epoch; /* bumped when identities changed: the consumer asks anew */
-	atomic_bool events_lost;   /* the pipe was full: look at every process again */
-	int events[2];		   /* pipe: struct sh_ev_proc from the consumer to the supervisor */
+	atomic_bool stopping;	    /* tells the consumer to make its last passes */
+	atomic_uint process_epoch;  /* bumped when identities changed: the consumer asks anew */
+	atomic_bool events_lost;    /* the pipe was full: look at every process again */
+	uint64_t events_lost_known; /* of the kernel's count */
+	uint64_t look_due_ns;	    /* 0: there is no need */
+	int events[2];		    /* pipe: struct sh_ev_proc from the consumer to the supervisor */
 	int signal_fd;
 	int count_fd;	    /* eventfd: the wanted number of spans was reached */
 	bool count_reached; /* consumer's */
@@ -113,6 +115,8 @@ int targets_attach(struct session *s, struct proc *p, int target, uint32_t flags
 /* For processes_options. */
 void targets_skipped(void *arg, const struct proc *p);
 void targets_event(struct session *s, const struct sh_ev_proc *e);
+/* Lets go of those whose exit was not told. */
+void targets_check(struct session *s);
 /* Targets of the list came or went: every process is looked at again. */
 void targets_changed(struct session *s);
 /* Why nothing matches, said to the user. */

@@ -18,6 +18,7 @@
 #define TICK_MS		 1000
 #define PLAN_TICK_NS	 NSEC_PER_SEC
 #define PLAN_BUSY_NS	 (100 * NSEC_PER_MSEC)
+#define LOOK_AGAIN_NS	 NSEC_PER_SEC
 #define NAMES_TIMEOUT_MS 3000 /* for the container runtime, at the start */
 /* What removing one perf link took, on 6.1 and 6.18 alike; from so many sites on it is worth a word. */
 #define PERF_DETACH_MS	 100
@@ -137,10 +138,25 @@ static void drain_events(struct session *s)
 		targets_event(s, &e);
 	if (!s->service)
 		say_first(s, before);
-	if (atomic_exchange(&s->events_lost, false)) {
-		log_warn("more processes came and went than could be followed; looking at all of them again");
-		targets_attach_all(s);
-	}
+}
+
+/* Records about processes were lost, here or in the kernel's rings: what they said is found out by looking. Once a second at
+ * most, and a second later: who is in the middle of its exit is still there. */
+static void look_again(struct session *s, uint64_t now_ns)
+{
+	uint64_t lost = __atomic_load_n(&kernel_shared(s->kernel)->process_events_lost, __ATOMIC_RELAXED);
+	uint32_t before = s->chosen;
+	if ((atomic_exchange(&s->events_lost, false) || lost != s->events_lost_known) && !s->look_due_ns)
+		s->look_due_ns = now_ns + LOOK_AGAIN_NS;
+	s->events_lost_known = lost;
+	if (!s->look_due_ns || now_ns < s->look_due_ns)
+		return;
+	s->look_due_ns = 0;
+	log_warn("more processes came and went than could be followed; looking at all of them again");
+	targets_check(s);
+	targets_attach_all(s);
+	if (!s->service)
+		say_first(s, before);
 }
 
 struct child {
@@ -229,6 +245,7 @@ static void wait_for_events(struct session *s, struct child *c)
 		if (fds[0].revents && !handle_signals(s, c))
 			return;
 		drain_events(s);
+		look_again(s, clock_mono_ns());
 		if (fds[3].revents)
 			targets_names_known(s);
 		if (s->service) {

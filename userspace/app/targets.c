@@ -308,6 +308,22 @@ static int collect_chosen(void *arg, struct process *p)
 	return p->ended ? 0 : vec_push(c, p->tgid);
 }
 
+void targets_check(struct session *s)
+{
+	struct chosen chosen = {0};
+	pthread_mutex_lock(&s->lock);
+	processes_each(s->processes, collect_chosen, &chosen);
+	uint32_t missed = processes_check(s->processes, clock_mono_ns());
+	pthread_mutex_unlock(&s->lock);
+	for (size_t i = 0; missed && i < chosen.cnt; i++) {
+		const struct process *p = processes_find(s->processes, chosen.data[i]);
+		if (p && p->ended)
+			plan_drop(s->plan, (int)chosen.data[i]);
+	}
+	vec_release(&chosen);
+	targets_watch_sockets(s);
+}
+
 static void targets_respec(struct session *s, struct proc *p, const struct target_spec *spec)
 {
 	struct sbuf err = {0};
@@ -365,7 +381,9 @@ void targets_changed(struct session *s)
 {
 	struct chosen chosen = {0};
 	struct listeners listeners = {0};
+	pthread_mutex_lock(&s->lock);
 	processes_each(s->processes, collect_chosen, &chosen);
+	pthread_mutex_unlock(&s->lock);
 	kernel_forget_images(s->kernel);
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < chosen.cnt; i++)
