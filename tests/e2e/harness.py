@@ -351,6 +351,11 @@ def kernel_objects():
     return found
 
 
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
 def kernel_objects_of(pid):
     """Those a process holds."""
     found = set()

@@ -30,11 +30,6 @@ def fault():
         a.stop()
 
 
-def resident_kib(pid):
-    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
-
-
 def certificate(directory, name):
     files = os.path.join(directory, f"{name}.pem"), os.path.join(directory, f"{name}.key")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
@@ -62,11 +57,11 @@ def test_every_fault_in_turn(spanhound, hot, fault, version):
            "DD_TRACE_AGENT_TIMEOUT_SECONDS": "0.7", "DD_TRACE_WRITER_INTERVAL_SECONDS": "0.2"}
     s = spanhound("--pid", h.pid, "-f", "p_hot", "--export", f"datadog:{a.url}", export=False, env=env)
     wait_for(lambda: len(a.accepted) > 100, "spans")
-    early, most = resident_kib(s.process.pid), 0
+    early, most = harness.resident_kib(s.process.pid), 0
 
     def over():
         nonlocal most
-        most = max(most, resident_kib(s.process.pid))
+        most = max(most, harness.resident_kib(s.process.pid))
         return a.number > ROUNDS * len(turns) and a.infos >= 4
 
     wait_for(over, "the end of the faults", timeout=ROUNDS * harness.PATIENCE_S)

@@ -520,11 +520,6 @@ def test_podman(spanhound, program, tmp_path, podman, how):
 
 # --- many processes ----------------------------------------------------------------------------------------------------
 
-def resident_kib(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
-
-
 @pytest.mark.soak
 @pytest.mark.alone
 def test_start_among_2000_processes(spanhound, program, tmp_path, record_property):
@@ -566,7 +561,7 @@ def test_storm_of_short_lived_processes(spanhound, tmp_path, record_property, se
         shutil.copy("/bin/sleep", path)
     s = spanhound("--name", "storm-long", "--wait", wait_ready=False)
     wait_for(lambda: "waiting" in s.stderr or s.process.poll() is not None, "it to wait")
-    before = resident_kib(s.pid)
+    before = harness.resident_kib(s.pid)
     code = ("import os, sys, time\n"
             "begin, n, long = time.monotonic(), 0, []\n"
             "while time.monotonic() - begin < float(sys.argv[3]):\n"
@@ -585,7 +580,7 @@ def test_storm_of_short_lived_processes(spanhound, tmp_path, record_property, se
         assert lived
         wait_for(lambda: s.process.send_signal(signal.SIGUSR1) or f"spanhound: {len(lived)} process" in s.stderr,
                  "all that live to be attached")
-        after = resident_kib(s.pid)
+        after = harness.resident_kib(s.pid)
         print(f"{cnt} short-lived processes in {seconds} s, {len(lived)} that lived: all found; RSS {before} -> {after} KiB")
         record_property("rss_kib", [before, after])
         assert after - before < 8192

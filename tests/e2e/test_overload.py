@@ -70,13 +70,9 @@ def test_soak(spanhound, hot):
     s = spanhound("--pid", h.pid, "-f", "p_hot*", "--export", "json:/dev/null", export=False)
     h.go()
 
-    def rss_kb():
-        with open(f"/proc/{s.pid}/status", encoding="utf-8") as f:
-            return int(next(line for line in f if line.startswith("VmRSS")).split()[1])
-
     time.sleep(30)
-    warm = rss_kb()
+    warm = harness.resident_kib(s.pid)
     out = h.stop_by_itself(400)
-    assert rss_kb() < warm * 1.2 + 4096
+    assert harness.resident_kib(s.pid) < warm * 1.2 + 4096
     r = s.stop(status=None)
     assert r.summary["seen"] == 2 * out["calls"], json.dumps(r.summary)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon whose configuration changes while the target works: the difference alone is touched."""
 import collections
+import json
 import os
 import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -151,3 +153,38 @@ def test_what_needs_a_restart_is_said(spanhound, hot, tmp_path):
     out = h.stop()
     r = s.stop(signal.SIGTERM)
     assert len(r.spans) == counts(r.spans)["p_hot"] == out["calls"]
+
+
+@pytest.mark.parametrize("rounds", [30, pytest.param(400, marks=[pytest.mark.soak, pytest.mark.timeout(400)])])
+def test_a_file_that_is_never_the_same(spanhound, hot, tmp_path, rounds):
+    """50 targets, each time with another tag: more than there is room for, were those that nobody belongs to not let go."""
+    h = hot(1, 1000)
+    others = "".join(f"  - {{name: nobody-{i}, service: nobody, routes: [/x/*]}}\n" for i in range(49))
+
+    def config(number):
+        harness.write(tmp_path, "config.new", f"targets:\n{others}  - pid: {h.pid}\nprobes:\n{ONE}tags: {{round: '{number}'}}\n"
+                                              f"control: {{socket: {tmp_path}/control.sock}}\n")
+        path = os.path.join(str(tmp_path), "config.yaml")
+        os.rename(os.path.join(str(tmp_path), "config.new"), path)
+        return path
+
+    def ctl(word):
+        return subprocess.run([harness.BINARY, "ctl", "--socket", f"{tmp_path}/control.sock", word], capture_output=True, text=True,
+                              timeout=harness.PATIENCE_S, check=True).stdout
+
+    s = spanhound("-c", config(0), command="serve")
+    h.go()
+    resident = []
+    for i in range(1, rounds):
+        config(i)
+        ctl("reload")
+        resident.append(harness.resident_kib(s.pid))
+    state = json.loads(ctl("status"))
+    wait_for(lambda: f'"round":"{rounds - 1}"' in open(s.spans_path).read(), "the last of them to be in force")
+    calls = h.stop()["calls"]
+    r = s.stop(signal.SIGTERM)
+    assert state["config"]["refused"] == 0 and state["config"]["reloads"] >= rounds - 1, state["config"]
+    assert len(r.spans) == calls and not r.dropped
+    if rounds > 100:
+        print(f"\nresident KiB: {resident[::50]}")
+        assert min(resident[-50:]) < max(resident[50:100]) + 512

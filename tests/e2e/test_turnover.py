@@ -35,10 +35,6 @@ class Daemon:
         links = [x for x in harness.kernel_objects_of(self.s.pid) if x[0] == "link"]
         return len(links), len(os.listdir(f"/proc/{self.s.pid}/fd"))
 
-    def resident_kib(self):
-        with open(f"/proc/{self.s.pid}/status", encoding="utf-8") as f:
-            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
-
     def run_all(self, hot, paths):
         """Each is started, traced to its end, and gone. Returns how many calls they made."""
         calls = 0
@@ -130,7 +126,7 @@ def test_rounds(spanhound, hot, tmp_path, deleted):
         for path in paths if deleted else ():
             os.unlink(path)
         wait_for(lambda: d.status()["known_functions"] <= (0 if deleted else 128), "functions to be let go of")
-        figures.append((*d.held(), d.resident_kib()))
+        figures.append((*d.held(), harness.resident_kib(d.s.pid)))
     print(f"\nlinks, descriptors, KiB after each round of 200 executables: {figures}")
     first, last = figures[1], figures[-1]
     assert last[0] <= first[0] and last[1] <= first[1] + 2, figures

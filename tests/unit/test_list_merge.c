@@ -138,6 +138,103 @@ static void test_what_holds_from_the_next_start_on(void **state)
 }
 
 /* Always new: refused when there is no room, and nothing is changed then. */
+/* The first that is wanted, else the first; the end: there is none. */
+static size_t find_named(const struct probe_list *list, const char *name)
+{
+	size_t found = list->targets.cnt;
+	for (size_t i = list->targets.cnt; i-- > 0;) {
+		const struct target_spec *t = &list->targets.data[i];
+		if (t->names.cnt && sv_eq(t->names.data[0], sv_of(name)) &&
+		    (found == list->targets.cnt || !t->retired || list->targets.data[found].retired))
+			found = i;
+	}
+	return found;
+}
+
+/* Targets that are new each time: none is kept that nobody uses, and no list that lent them. */
+static void test_always_new_targets(void **state)
+{
+	struct list_merge m;
+	struct probe_list *held, *third, *lent_c = NULL, *before = NULL;
+	bool in_use[LIST_MORE_TARGETS + 3] = {0};
+	size_t most = 0;
+	char text[128];
+	(void)state;
+	struct probe_list *list = first("targets: [{name: a}, {name: b}, {name: c}]\n");
+	for (unsigned i = 0; i < 2 * LIST_MORE_TARGETS; i++) {
+		snprintf(text, sizeof(text), "targets: [{name: a%u}, {name: b%u, routes: [/x]}, {name: c}]\n", i, i);
+		struct probe_list *next = merge(list, text, &m);
+		assert_non_null(next);
+		probe_list_vacate(list, in_use);
+		most = list->targets.cnt > most ? list->targets.cnt : most;
+		/* The one that lent what never changes stays. */
+		if (i == 0)
+			lent_c = next;
+		else if (before && before != lent_c)
+			assert_false(probe_list_lends(before));
+		if (before != lent_c)
+			probe_list_free(before);
+		before = next;
+	}
+	assert_true(probe_list_lends(lent_c));
+	assert_in_range(most, 3, 12);
+	/* Somebody still needs what one of them says, a process belongs to the other. */
+	size_t b = find_named(list, "b2047"), c = find_named(list, "c");
+	routes_hold(&list->targets.data[b].routes);
+	in_use[c] = true;
+	held = merge(list, "targets: [{name: d}, {name: e}]\n", &m);
+	probe_list_vacate(list, in_use);
+	assert_true(probe_list_lends(before));
+	assert_int_equal(find_named(list, "b2047"), b);
+	assert_int_equal(find_named(list, "c"), c);
+	assert_true(list->targets.data[b].retired && list->targets.data[c].retired);
+	routes_let_go(&list->targets.data[b].routes);
+	in_use[c] = false;
+	probe_list_vacate(list, in_use);
+	assert_int_equal(find_named(list, "b2047"), list->targets.cnt);
+	assert_int_equal(find_named(list, "c"), list->targets.cnt);
+	/* Those that stay are tried in their order, the new one between them, if there is room for it or not. */
+	assert_true(find_named(list, "d") < find_named(list, "e"));
+	third = merge(list, "targets: [{name: f}, {name: d}, {name: g}, {name: e}]\n", &m);
+	assert_true(find_named(list, "f") < find_named(list, "d") && find_named(list, "d") < find_named(list, "g") &&
+		    find_named(list, "g") < find_named(list, "e"));
+	probe_list_free(list);
+	probe_list_free(lent_c);
+	probe_list_free(before);
+	probe_list_free(held);
+	probe_list_free(third);
+}
+
+/* As many as there may be: then all of them move to where there is room. */
+static void test_targets_move(void **state)
+{
+	struct list_merge m;
+	bool in_use[LIST_MORE_TARGETS + 3] = {0};
+	struct probe_list *lists[LIST_MORE_TARGETS + 1] = {0};
+	char text[128];
+	(void)state;
+	struct probe_list *list = first("targets: [{name: a}, {name: z}]\n");
+	unsigned cnt = 0;
+	for (; list->targets.cnt < list->targets.cap; cnt++) {
+		snprintf(text, sizeof(text), "targets: [{name: x%u}, {name: y%u}]\n", cnt, cnt);
+		lists[cnt] = merge(list, text, &m);
+	}
+	in_use[find_named(list, "x500")] = true;
+	probe_list_vacate(list, in_use);
+	size_t last = find_named(list, "x511");
+	assert_int_equal(last, list->targets.cap - 2);
+	lists[cnt++] = merge(list, "targets: [{name: x511}, {name: y511}, {name: w}]\n", &m);
+	assert_true(list->targets.data[last].retired);
+	assert_int_equal(m.targets_added, 3);
+	assert_int_equal(m.targets_removed, 2);
+	assert_true(find_named(list, "x511") < find_named(list, "y511") &&
+		    find_named(list, "y511") < find_named(list, "w"));
+	assert_true(list->targets.data[find_named(list, "x500")].retired);
+	probe_list_free(list);
+	for (unsigned i = 0; i < cnt; i++)
+		probe_list_free(lists[i]);
+}
+
 static void test_full(void **state)
 {
 	struct probe_list *kept_lists[LIST_MORE_PROBES + 2] = {0};
@@ -215,6 +312,8 @@ int main(void)
 		cmocka_unit_test(test_targets_keep_their_order),
 		cmocka_unit_test(test_run_time_probes_stay),
 		cmocka_unit_test(test_what_holds_from_the_next_start_on),
+		cmocka_unit_test(test_always_new_targets),
+		cmocka_unit_test(test_targets_move),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_mutated_files),
 	};

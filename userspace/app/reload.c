@@ -16,6 +16,21 @@ void reload_release(struct reload *r)
 	sbuf_release(&r->error);
 }
 
+void reload_tick(struct reload *r, struct session *s)
+{
+	size_t kept = 0;
+	if (!r->kept.cnt)
+		return;
+	targets_vacate(s);
+	vec_foreach (list, &r->kept) {
+		if (probe_list_lends(*list))
+			r->kept.data[kept++] = *list;
+		else
+			probe_list_free(*list);
+	}
+	r->kept.cnt = kept;
+}
+
 static enum reload_end refuse(struct reload *r, const char *why)
 {
 	if (why)
@@ -82,6 +97,7 @@ static enum reload_end merge_and_apply(struct reload *r, struct session *s, stru
 {
 	struct probe_list *list = s->options.list;
 	struct list_merge m;
+	reload_tick(r, s);
 	size_t cnt = list->order.cnt;
 	uint32_t *before = calloc(cnt + 1, sizeof(*before));
 	bool kept = false;

@@ -16,6 +16,9 @@ struct reload {
 
 void reload_release(struct reload *r);
 
+/* Now and then: what a change took away is given back once nobody uses it. */
+void reload_tick(struct reload *r, struct session *s);
+
 /* Attaches and detaches what the list asks for now, less what the guard rails took off. */
 void reload_plan(struct session *s);
 

@@ -24,7 +24,8 @@ static const uint64_t look_after_ns[] = {1 * NSEC_PER_SEC, 3 * NSEC_PER_SEC, 10 
 #define LOOK_PAUSE_NS (2 * NSEC_PER_SEC)
 
 /* A file that is being written changes several times. */
-#define SETTLE_NS (200 * NSEC_PER_MSEC)
+#define SETTLE_NS	   (200 * NSEC_PER_MSEC)
+#define GIVE_BACK_EVERY_NS NSEC_PER_SEC
 /* The consumer makes a pass every 200 ms at least. */
 #define ALIVE_NS (5 * NSEC_PER_SEC)
 
@@ -38,6 +39,7 @@ struct service {
 	unsigned alive_passes;	      /* of the consumer at the last look, which */
 	uint64_t alive_ns;	      /* differed then */
 	uint64_t reload_due_ns;	      /* UINT64_MAX: not */
+	uint64_t give_back_due_ns;
 	bool ready;
 	uint64_t watchdog_ns, watchdog_due_ns;
 	unsigned passes; /* of the consumer, when the watchdog was last told */
@@ -341,6 +343,10 @@ void service_tick(struct service *v, uint64_t now_ns)
 		service_reload_now(v, false);
 	if (guard_tick(&v->guard, now_ns))
 		reload_plan(v->session);
+	if (now_ns >= v->give_back_due_ns) {
+		v->give_back_due_ns = now_ns + GIVE_BACK_EVERY_NS;
+		reload_tick(&v->reload, v->session);
+	}
 }
 
 void service_unpublish(struct service *v, const struct plan_function *f)

@@ -81,8 +81,8 @@ static struct process_info *session_find_process(struct session *s, uint32_t tgi
 	struct proc p = PROC_INIT;
 	if (proc_open(&p, proc_root(), (int)tgid) < 0)
 		return session_gone_process(s, tgid);
-	int match = target_first_match(list->targets.data, list->targets.cnt, &p, NULL);
 	pthread_mutex_lock(&s->lock);
+	int match = target_first_match(list->targets.data, list->targets.cnt, &p, NULL);
 	processes_add(s->processes, &p, match < 0 ? &s->own : &list->targets.data[match], NULL);
 	pthread_mutex_unlock(&s->lock);
 	proc_close(&p);

@@ -119,6 +119,8 @@ void targets_event(struct session *s, const struct sh_ev_proc *e);
 void targets_check(struct session *s);
 /* Targets of the list came or went: every process is looked at again. */
 void targets_changed(struct session *s);
+/* Those that the list does not have any more, and no process belongs to, make room. */
+void targets_vacate(struct session *s);
 /* Why nothing matches, said to the user. */
 void targets_explain_none(struct session *s);
 

@@ -10,6 +10,7 @@
 #include "base/glob.h"
 #include "base/log.h"
 #include "binary/golang.h"
+#include "probe/list_merge.h"
 #include "target/match.h"
 #include "target/scan.h"
 
@@ -392,6 +393,33 @@ void targets_changed(struct session *s)
 	vec_release(&chosen);
 	targets_watch_sockets(s);
 	targets_refresh_identities(s);
+}
+
+struct specs_in_use {
+	const struct session *session;
+	bool *in_use; /* by index */
+};
+
+static int note_spec(void *arg, struct process *p)
+{
+	struct specs_in_use *u = arg;
+	int index = target_index(u->session, p->spec);
+	if (index >= 0)
+		u->in_use[index] = true;
+	return 0;
+}
+
+void targets_vacate(struct session *s)
+{
+	struct probe_list *list = s->options.list;
+	struct specs_in_use u = {s, calloc(list->targets.cnt + 1, sizeof(bool))};
+	if (!u.in_use)
+		return;
+	pthread_mutex_lock(&s->lock);
+	processes_each(s->processes, note_spec, &u);
+	probe_list_vacate(list, u.in_use);
+	pthread_mutex_unlock(&s->lock);
+	free(u.in_use);
 }
 
 void targets_explain_none(struct session *s)

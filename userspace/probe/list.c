@@ -319,6 +319,7 @@ void probe_list_free(struct probe_list *list)
 	vec_release(&list->includes);
 	vec_release(&list->span_rules);
 	vec_release(&list->order);
+	free(list->places);
 	arena_release(&list->arena);
 	free(list);
 }

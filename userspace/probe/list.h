@@ -216,7 +216,11 @@ struct probe_list {
 	/* What is neither targets nor probes: what says something about every target, and what is obeyed at the start
 	 * alone. Equal for lists that mean the same. */
 	struct sv canonical_spread, canonical_fixed;
-	VEC(uint32_t) order; /* of a list that changes: see list_merge.h */
+	/* Of a list that changes, see list_merge.h: the probes that are wanted, who lent each target, and to whom this one lent. */
+	VEC(uint32_t) order;
+	struct list_place *places;
+	uint32_t lent;
+	bool lent_for_good;
 	struct arena arena;  /* all strings, templates, conditions */
 };
 

@@ -7,6 +7,11 @@
 
 #define NOWHERE UINT32_MAX
 
+struct list_place {
+	struct probe_list *lender; /* NULL: the list itself */
+	bool vacant;
+};
+
 static int reserve(void **data, size_t cnt, size_t *cap, size_t sz, size_t more)
 {
 	/* Untouched memory costs address space only. */
@@ -25,6 +30,9 @@ int probe_list_reserve(struct probe_list *list)
 	if (rc == 0)
 		rc = reserve((void **)&list->probes.data, list->probes.cnt, &list->probes.cap,
 			     sizeof(*list->probes.data), LIST_MORE_PROBES);
+	list->places = calloc(list->targets.cap, sizeof(*list->places));
+	if (!list->places)
+		rc = -ENOMEM;
 	for (uint32_t i = 0; i < list->probes.cnt && rc == 0; i++)
 		rc = vec_push(&list->order, i);
 	return rc;
@@ -43,28 +51,67 @@ static void order_release(struct order *o)
 /* Where everything of `next` is, or will be, in the list. */
 struct merge_plan {
 	uint32_t *targets, *probes;
+	bool *is_new; /* of the targets */
 	uint32_t new_targets, new_probes;
+	size_t target_end; /* behind the last one */
 };
 
 static void merge_plan_release(struct merge_plan *m)
 {
 	free(m->targets);
 	free(m->probes);
+	free(m->is_new);
 }
 
-/* The first that matches a process gets it, so their order is part of what they mean: behind the one before, or new. */
+static size_t find_target(const struct probe_list *list, const struct target_spec *wanted, size_t from)
+{
+	while (from < list->targets.cnt &&
+	       (list->places[from].vacant || !sv_eq(list->targets.data[from].canonical, wanted->canonical)))
+		from++;
+	return from;
+}
+
+/* A place from `from` on, before `end`; else behind all of them. */
+static size_t find_vacancy(const struct probe_list *list, size_t from, size_t end)
+{
+	while (from < end && !list->places[from].vacant)
+		from++;
+	return from < end ? from : list->targets.cnt > from ? list->targets.cnt : from;
+}
+
+static void put_target(struct merge_plan *m, size_t i, size_t at, bool is_new)
+{
+	m->targets[i] = (uint32_t)at;
+	m->is_new[i] = is_new;
+	m->new_targets += is_new;
+	m->target_end = at + 1 > m->target_end ? at + 1 : m->target_end;
+}
+
+/* The first that matches a process gets it, so their order is part of what they mean. Those that are there stay where they
+ * are if they come behind the one before. */
 static void place_targets(const struct probe_list *list, const struct probe_list *next, struct merge_plan *m)
 {
 	size_t from = 0;
+	m->target_end = list->targets.cnt;
 	for (size_t i = 0; i < next->targets.cnt; i++) {
-		size_t at = from;
-		while (at < list->targets.cnt &&
-		       !sv_eq(list->targets.data[at].canonical, next->targets.data[i].canonical))
-			at++;
-		bool is_new = at >= list->targets.cnt;
-		m->targets[i] = (uint32_t)(is_new ? list->targets.cnt + m->new_targets : at);
-		m->new_targets += is_new;
-		from = is_new ? list->targets.cnt : at + 1;
+		size_t at = find_target(list, &next->targets.data[i], from), end = list->targets.cnt;
+		bool is_new = at >= end;
+		for (size_t k = i + 1; is_new && k < next->targets.cnt && end == list->targets.cnt; k++)
+			end = find_target(list, &next->targets.data[k], from);
+		put_target(m, i, is_new ? find_vacancy(list, from, end) : at, is_new);
+		from = m->targets[i] + 1;
+	}
+}
+
+/* No room behind: all of them anew, wherever there is room. */
+static void place_targets_anew(const struct probe_list *list, const struct probe_list *next, struct merge_plan *m)
+{
+	size_t from = 0;
+	m->target_end = list->targets.cnt;
+	m->new_targets = 0;
+	for (size_t i = 0; i < next->targets.cnt; i++) {
+		put_target(m, i, find_vacancy(list, from, list->targets.cnt), true);
+		from = m->targets[i] + 1;
 	}
 }
 
@@ -93,19 +140,22 @@ static void place_probes(const struct probe_list *list, const struct probe_list 
 static int make_plan(const struct probe_list *list, const struct probe_list *next, bool at_run_time,
 		     struct merge_plan *m, struct sbuf *err)
 {
-	*m = (struct merge_plan){calloc(next->targets.cnt + 1, sizeof(uint32_t)),
-				 calloc(next->probes.cnt + 1, sizeof(uint32_t)), 0, 0};
-	if (!m->targets || !m->probes)
+	*m = (struct merge_plan){.targets = calloc(next->targets.cnt + 1, sizeof(*m->targets)),
+				 .probes = calloc(next->probes.cnt + 1, sizeof(*m->probes)),
+				 .is_new = calloc(next->targets.cnt + 1, sizeof(*m->is_new))};
+	if (!m->targets || !m->probes || !m->is_new)
 		return -ENOMEM;
 	if (!at_run_time)
 		place_targets(list, next, m);
+	if (m->target_end > list->targets.cap)
+		place_targets_anew(list, next, m);
 	place_probes(list, next, at_run_time, m);
-	if (list->targets.cnt + m->new_targets > list->targets.cap ||
-	    list->probes.cnt + m->new_probes > list->probes.cap) {
-		sbuf_addf(err,
-			  "since the start there were %zu different targets and %zu different probes, and there is no "
-			  "room for %u and %u more: a restart makes room",
-			  list->targets.cnt, list->probes.cnt, m->new_targets, m->new_probes);
+	if (m->target_end > list->targets.cap || list->probes.cnt + m->new_probes > list->probes.cap) {
+		sbuf_addf(
+			err,
+			"there are %zu targets, with those that processes still belong to, and since the start there were %zu "
+			"different probes: there is no room for %u and %u more; a restart makes room",
+			list->targets.cnt, list->probes.cnt, m->new_targets, m->new_probes);
 		return -ENOSPC;
 	}
 	return 0;
@@ -118,11 +168,15 @@ static void move_targets(struct probe_list *list, struct probe_list *next, const
 	bool *wanted = m->targets ? calloc(before + 1, sizeof(*wanted)) : NULL;
 	for (size_t i = 0; i < next->targets.cnt; i++) {
 		struct target_spec *t = &next->targets.data[i];
-		if (m->targets[i] >= before) {
+		if (m->is_new[i]) {
 			t->number = m->targets[i] + 1;
 			list->targets.data[m->targets[i]] = *t;
+			list->places[m->targets[i]] = (struct list_place){.lender = next};
+			next->lent++;
 			*t = (struct target_spec){.retired = true};
 			ret->targets_added++;
+			if (wanted && m->targets[i] < before)
+				wanted[m->targets[i]] = true;
 		} else if (wanted) {
 			wanted[m->targets[i]] = true;
 		}
@@ -134,7 +188,7 @@ static void move_targets(struct probe_list *list, struct probe_list *next, const
 		t->retired = !wanted[i];
 	}
 	/* Complete before anybody can find them. */
-	__atomic_store_n(&list->targets.cnt, before + m->new_targets, __ATOMIC_RELEASE);
+	__atomic_store_n(&list->targets.cnt, m->target_end, __ATOMIC_RELEASE);
 	free(wanted);
 }
 
@@ -226,6 +280,7 @@ int probe_list_merge(struct probe_list *list, struct probe_list *next, struct li
 	if (rc < 0)
 		return rc;
 	*ret_kept = m.new_targets || m.new_probes;
+	next->lent_for_good = m.new_probes > 0;
 	move_targets(list, next, &m, ret);
 	rc = move_probes(list, next, &m, false, &order, ret);
 	if (rc == 0)
@@ -247,7 +302,7 @@ int probe_list_merge_probes(struct probe_list *list, struct probe_list *more, st
 	int rc = make_plan(list, more, true, &m, err);
 	if (rc < 0)
 		return rc;
-	*ret_kept = m.new_probes > 0;
+	*ret_kept = more->lent_for_good = m.new_probes > 0;
 	for (size_t i = 0; i < list->order.cnt && rc == 0; i++)
 		rc = vec_push(&order, list->order.data[i]);
 	if (rc == 0)
@@ -273,4 +328,37 @@ int probe_list_merge_remove(struct probe_list *list, uint32_t index, struct list
 			list->order.data[kept++] = list->order.data[i];
 	list->order.cnt = kept;
 	return 0;
+}
+
+/* What is said of a place may not be said of whoever comes there next. */
+static bool is_named(const struct probe_list *list, size_t target)
+{
+	vec_foreach (h, &list->handoffs)
+		if (h->target == (int)target)
+			return true;
+	return false;
+}
+
+void probe_list_vacate(struct probe_list *list, const bool *in_use)
+{
+	size_t cnt = list->targets.cnt;
+	for (size_t i = 0; i < cnt; i++) {
+		struct target_spec *t = &list->targets.data[i];
+		struct list_place *place = &list->places[i];
+		if (place->vacant || !t->retired || in_use[i] || routes_are_held(&t->routes) || is_named(list, i))
+			continue;
+		target_spec_release(t);
+		*t = (struct target_spec){.retired = true};
+		if (place->lender)
+			place->lender->lent--;
+		*place = (struct list_place){.vacant = true};
+	}
+	while (cnt && list->places[cnt - 1].vacant)
+		list->places[--cnt].vacant = false;
+	list->targets.cnt = cnt;
+}
+
+bool probe_list_lends(const struct probe_list *lender)
+{
+	return lender->lent || lender->lent_for_good;
 }

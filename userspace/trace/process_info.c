@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "trace/route.h"
+
 struct process_info *process_info_new(void)
 {
 	struct process_info *p = calloc(1, sizeof(*p));
@@ -22,6 +24,8 @@ void process_info_unref(struct process_info *p)
 	/* Release our reads before the last owner frees; acquire those of the others when that is us. */
 	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
+	for (int i = 0; i < 2; i++)
+		routes_let_go(p->routes[i]);
 	arena_release(&p->arena);
 	free(p);
 }

@@ -184,6 +184,29 @@ void routes_release(struct routes *r)
 	arena_release(&r->arena);
 }
 
+/* Nothing else of them changes, so all others have them const. */
+static uint32_t *holders_of(const struct routes *r)
+{
+	return (uint32_t *)(uintptr_t)&r->holders;
+}
+
+void routes_hold(const struct routes *r)
+{
+	if (r)
+		__atomic_fetch_add(holders_of(r), 1, __ATOMIC_RELAXED);
+}
+
+void routes_let_go(const struct routes *r)
+{
+	if (r)
+		__atomic_fetch_sub(holders_of(r), 1, __ATOMIC_RELEASE);
+}
+
+bool routes_are_held(const struct routes *r)
+{
+	return __atomic_load_n(&r->holders, __ATOMIC_ACQUIRE) > 0;
+}
+
 /* --- the guess ---------------------------------------------------------------------------------------------------- */
 
 /* What a segment is made of. */

@@ -26,6 +26,7 @@ struct route;
 struct routes {
 	VEC(struct route) list;
 	struct arena arena;
+	uint32_t holders; /* atomic */
 };
 
 /* 0 or -errno; what is wrong with the route goes into `err`. */
@@ -33,6 +34,11 @@ int routes_add(struct routes *r, struct sv route, struct sbuf *err);
 /* The route that the path belongs to, as it was written; SV_NULL when there is none. Lives as long as `r`. */
 struct sv routes_match(const struct routes *r, struct sv path);
 void routes_release(struct routes *r);
+
+/* Who keeps a pointer to routes that may be given back one day holds them. Any thread. NULL is fine. */
+void routes_hold(const struct routes *r);
+void routes_let_go(const struct routes *r);
+bool routes_are_held(const struct routes *r);
 
 /* --- the guess ---------------------------------------------------------------------------------------------------- */
 
