@@ -2,7 +2,7 @@
 #ifndef APP_GUARD_H
 #define APP_GUARD_H
 
-#include "app/memory.h"
+#include "base/memory.h"
 #include "app/session.h"
 #include "kernel/capabilities.h"
 
@@ -13,9 +13,9 @@
  * taken off until the rest is below; each comes back after a while (GUARD_BACKOFF, doubled each time it had to go again)
  * once all is below half of the limit. Calls of a probe that is off are not seen, so they are in no account.
  *
- * limits: {memory: 256m}, or what the cgroup that we run in may take (app/memory.h). Above 9/10 of that much the queue of spans takes half as many (those it does not
- * take are dropped{queue_full}), down to GUARD_MIN_QUEUE; below 7/10 it takes twice as many, up to its own limit, or what is
- * sure to fit in when it starts. */
+ * limits: {memory: 256m}, or what the cgroup that we run in may take (base/memory.h). Above 9/10 of that much the queue of
+ * spans takes half as many (those it does not take are dropped{queue_full}), down to GUARD_MIN_QUEUE; below 7/10 it takes twice
+ * as many, up to its own limit, or what is sure to fit in when it starts. */
 #define GUARD_BACKOFF_S	    30
 #define GUARD_MAX_BACKOFF_S 3600
 #define GUARD_MIN_QUEUE	    1000 /* spans */

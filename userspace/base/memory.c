@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "app/memory.h"
+#include "base/memory.h"
 
 #include <errno.h>
 #include <inttypes.h>
