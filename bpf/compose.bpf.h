@@ -380,11 +380,14 @@ GLOBAL int compose_recall(u64 key, u32 process)
 	return 0;
 }
 
-static __always_inline u32 root_of(const struct sh_conn *conn)
+/* One goroutine hands another what it serves, one thread another whatever a probe list says. */
+static __always_inline u32 root_of(const struct sh_conn *conn, u32 process)
 {
+	bool handed = conn->link == SH_LINK_HANDOFF && process & SH_PROCESS_TASKS;
 	if (!conn->parent_id)
 		return SH_ROOT_CLIENT;
-	return conn->link == SH_LINK_THREAD || conn->link == SH_LINK_CONNECTION ? SH_ROOT_SERVER : SH_ROOT_OTHER;
+	return handed || conn->link == SH_LINK_THREAD || conn->link == SH_LINK_CONNECTION ? SH_ROOT_SERVER
+											  : SH_ROOT_OTHER;
 }
 
 /* The block for conn's exchange, in the trace of s->remote. `own_baggage`: the program sends some itself, or something that
@@ -396,7 +399,7 @@ static __always_inline void compose_block(struct inject_scratch *s, struct sh_co
 	s->decision.by = 0;
 	compose_recall(key, process);
 	if (s->remote.priority == SH_REMOTE_NO_PRIORITY) {
-		compose_decide(key, root_of(conn));
+		compose_decide(key, root_of(conn, process));
 		if (s->decision.by && s->carried.has_dm) /* somebody else's word for it */
 			s->carried.tags_len = s->carried.items_len = 0;
 	}

@@ -18,13 +18,15 @@
 #include "inject.bpf.h"
 #include "learn.bpf.h"
 #include "remote.bpf.h"
+#include "syscall.bpf.h"
+#include "task.bpf.h"
 
 #define PORT_HTTPS 443
 
 /* Each a global function: verified once, on its own, whatever is around it. */
 int inject_head(u32 len);
 int inject_carried(void);
-bool inject_exchange(struct sh_conn *conn, u64 key_arg);
+bool inject_exchange(struct sh_conn *conn, u64 key_arg, u32 process);
 int inject_meet(u64 sock_key, u32 tgid);
 
 /* --- what is known of the message --------------------------------------------------------------------------------- */
@@ -99,6 +101,14 @@ static __always_inline u32 head_reason(const struct sh_head *h, const u8 *bytes,
 	return SH_INJECT_done;
 }
 
+/* Bytes of a file or a pipe: they are in no memory of the process, and its request will not be seen. */
+static __always_inline bool is_spliced(void)
+{
+	u64 number = syscall_number(syscall_under_way());
+	u32 form = number < SH_MAX_SYSCALLS ? settings.syscalls[number] & SH_SYS_FORM : 0;
+	return form == SH_SYS_FILE || form == SH_SYS_SPLICE;
+}
+
 /* --- changing it -------------------------------------------------------------------------------------------------- */
 
 /* Writes s->block, of 8 to `max` bytes, at `at`. The message lies in one piece. */
@@ -146,7 +156,7 @@ static __always_inline bool block_push(struct sk_msg_md *m, struct inject_scratc
 }
 
 /* The exchange, before its bytes pass. False when there is no room. */
-GLOBAL bool inject_exchange(struct sh_conn *conn, u64 key_arg)
+GLOBAL bool inject_exchange(struct sh_conn *conn, u64 key_arg, u32 process)
 {
 	struct inject_scratch *s = scratch_get();
 	u32 reason = 0;
@@ -157,7 +167,7 @@ GLOBAL bool inject_exchange(struct sh_conn *conn, u64 key_arg)
 		return true;
 	s->event.time_ns = bpf_ktime_get_ns();
 	s->event.tid = (u32)key;
-	if (!exchange_make(key, DIR_WRITE, 0, 0, conn, &s->event, &reason))
+	if (!exchange_make(key, DIR_WRITE, process, 0, conn, &s->event, &reason))
 		return false;
 	conn->parent_id = s->event.parent_id;
 	conn->link = s->event.link;
@@ -204,7 +214,7 @@ GLOBAL int inject_carried(void)
 /* A proxy hands on the headers of its caller. They come to name its own span instead: of the same length, in the same place.
  * Of a program that names a span of its own nothing is changed. Returns an enum sh_inject. */
 static __always_inline u32 request_replace(struct sk_msg_md *m, struct inject_scratch *s, struct remote_scratch *r,
-					   struct sh_conn *conn, u64 key)
+					   struct sh_conn *conn, u64 key, u32 process)
 {
 	const struct sh_head *h = &r->head;
 	u32 decimal = h->at[SH_HEAD_PARENT_ID], hex = h->at[SH_HEAD_TRACEPARENT], len = h->value_len[SH_HEAD_PARENT_ID];
@@ -212,7 +222,7 @@ static __always_inline u32 request_replace(struct sk_msg_md *m, struct inject_sc
 	const struct sh_remote *out = &r->remote;
 	if (out->unsure || !out->trace_lo || !out->parent_id || (decimal && (len < SHORTEST_ID || len > 20)))
 		return SH_INJECT_carries;
-	if (!inject_exchange(conn, key))
+	if (!inject_exchange(conn, key, process))
 		return SH_INJECT_threads_full;
 	if (!(conn->self.trace_hi & REMOTE_MARK) || !remote_of(&conn->self, &s->remote) ||
 	    s->remote.trace_hi != out->trace_hi || s->remote.trace_lo != out->trace_lo ||
@@ -245,11 +255,13 @@ static __always_inline u32 request_inject(struct sk_msg_md *m, struct inject_scr
 		return reason;
 	if (process & SH_PROCESS_URING)
 		return SH_INJECT_uring;
+	if (is_spliced())
+		return SH_INJECT_spliced;
 	if (s->excludes && inject_excluded((u64)sk))
 		return SH_INJECT_excluded;
 	if (r->head.flags & SH_HEAD_CARRIES)
-		return request_replace(m, s, r, conn, key);
-	if (!inject_exchange(conn, key))
+		return request_replace(m, s, r, conn, key, process);
+	if (!inject_exchange(conn, key, process))
 		return SH_INJECT_threads_full;
 	if (!remote_of(&conn->self, &s->remote))
 		return SH_INJECT_unsure;
@@ -363,6 +375,16 @@ static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s
 	return 0;
 }
 
+/* A thread works for what its goroutine does, for the time of its system call. */
+static __always_inline u64 task_enter(u64 key, u32 process)
+{
+	if (!(process & SH_PROCESS_TASKS))
+		return 0;
+	u64 task = goroutine_number(goroutine_of_syscall(syscall_under_way()), process);
+	task_begin(task, key);
+	return task;
+}
+
 /* The first that is seen of a connection is a write. */
 GLOBAL int inject_meet(u64 sock_key, u32 tgid)
 {
@@ -392,8 +414,13 @@ SEC("?sk_msg") int inject_message(struct sk_msg_md *m)
 		if (!conn && !inject_meet(*(volatile u64 *)&s->sock, tgid))
 			conn = bpf_map_lookup_elem(&conns, &sock_key);
 		s->rates = process->rates;
-		if (conn)
-			message(m, s, conn, key, process->flags);
+		if (conn) {
+			u32 flags = process->flags;
+			u64 task = task_enter(key, flags);
+			message(m, s, conn, key, flags);
+			if (flags & SH_PROCESS_TASKS)
+				task_end(task, key);
+		}
 	} else {
 		__sync_fetch_and_add(&shared.injects[SH_INJECT_busy], 1);
 	}

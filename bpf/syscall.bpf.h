@@ -47,6 +47,12 @@ static __always_inline void syscall_args(struct pt_regs *regs, u64 *args)
 }
 #endif
 
+/* For programs that are called within one: the registers as user space left them. */
+static __always_inline struct pt_regs *syscall_under_way(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
 struct user_msghdr { /* of linux/socket.h, to its iovecs */
 	u64 name;
 	u32 namelen, pad;

@@ -3,7 +3,6 @@
 import http.client
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ import harness
 import web
 from agents import free_port
 from harness import wait_for
-from web import Server, check, check_joined, check_request, check_sane, path_of, paths, status
+from web import Server, check, check_joined, check_request, check_sane, needs, path_of, paths, status
 
 
 @pytest.fixture
@@ -34,12 +33,6 @@ def servers(tmp_path):
     yield start
     for s in running:
         s.stop()
-
-
-def needs(*programs):
-    for p in programs:
-        if not shutil.which(p):
-            pytest.skip(f"no {p}")
 
 
 def get(port, path, method="GET", body=None, headers=None):
@@ -434,15 +427,8 @@ def node_server(tmp, port, upstream):
 
 
 def go_server(tmp, port, upstream, source=GO, flags=()):
-    needs("go")
-    folder = os.path.join(tmp, "go")
-    os.mkdir(folder)
-    harness.write(folder, "main.go", source)
-    harness.write(folder, "go.mod", "module serve\n\ngo 1.19\n")
-    build = subprocess.run(["go", "build", *flags, "-o", "serve", "."], cwd=folder, capture_output=True, text=True,
-                           env={**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"})
-    assert build.returncode == 0, build.stderr
-    return Server([os.path.join(folder, "serve"), str(port), str(upstream)], port, tmp)
+    path = web.go_program(os.path.join(tmp, "go"), source, flags=flags)
+    return Server([path, str(port), str(upstream)], port, tmp)
 
 
 def java_server(tmp, port, upstream):

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import web
 from harness import target_environment, wait_for, write
 from test_metrics import Receiver
 
@@ -151,17 +152,12 @@ def test_collector_of_python(background, spanhound):
         assert 300 <= p.count[0] <= told["gc.count.gen0"] < p.count[0] + 50, version
 
 
-@pytest.mark.skipif(not shutil.which("go"), reason="no go here")
 def test_collector_of_go(working, tmp_path):
     """What runtime.ReadMemStats() and debug.ReadGCStats() say: before the first ring of pauses is full, and after."""
-    write(tmp_path, "main.go", GO)
-    write(tmp_path, "go.mod", "module gc\n\ngo 1.19\n")
-    build = subprocess.run(["go", "build", "-o", "gc", "."], cwd=tmp_path, capture_output=True, text=True,
-                           env={**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"})
-    assert build.returncode == 0, build.stderr
+    path = web.go_program(str(tmp_path), GO, "gc")
     for more in ([], ["x", "x"]):
         said = []
-        told = metrics(working([str(tmp_path / "gc"), *more], {"DD_RUNTIME_METRICS_ENABLED": "true"}, said=said))
+        told = metrics(working([path, *more], {"DD_RUNTIME_METRICS_ENABLED": "true"}, said=said))
         names = [*("mem_stats." + n for n in ("gc_cpu_fraction", "num_gc", "num_forced_gc", "pause_total_ns", "last_gc")),
                  *("gc_stats.pause_quantiles." + n for n in ("min", "25p", "50p", "75p", "max"))]
         assert [told["runtime.go." + n] for n in names] == [(float(x), "g") for x in said[0].split()]

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of HTTP start and how they look at spans: scenes (both ends by hand, scenes.py) and real servers."""
 import os
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+
+import pytest
 
 import harness
 from harness import PATIENCE_S, wait_for
@@ -209,6 +212,24 @@ class Server:
             pass
         self.process.wait()
         self.log.close()
+
+
+def needs(*programs):
+    for p in programs:
+        if not shutil.which(p):
+            pytest.skip(f"no {p}")
+
+
+def go_program(folder, source, name="serve", flags=()):
+    """Built without cgo; the path of the executable."""
+    needs("go")
+    os.makedirs(folder, exist_ok=True)
+    harness.write(folder, "main.go", source)
+    harness.write(folder, "go.mod", f"module {name}\n\ngo 1.19\n")
+    build = subprocess.run(["go", "build", *flags, "-o", name, "."], cwd=folder, capture_output=True, text=True,
+                           env={**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"})
+    assert build.returncode == 0, build.stderr
+    return os.path.join(folder, name)
 
 
 NGINX = """daemon off; master_process {master}; worker_processes {workers}; pid {dir}/nginx.pid; error_log {dir}/error.log info;

@@ -26,9 +26,15 @@ static const struct {
 };
 
 /* False: it is not known. */
-static bool does_what(struct proc *p, uint32_t *ret)
+static bool does_what(struct proc *p, const struct process_info *info, uint32_t *ret)
 {
 	struct sv exe;
+	/* Whatever its name. io.Copy() from one connection to another (internal/poll/splice_linux.go); nothing in Go's library asks
+	 * how much there is or waits for all of it. */
+	if (sv_eq(info->language, SV("go"))) {
+		*ret = INJECT_SPLICES;
+		return true;
+	}
 	if (proc_exe(p, &exe) < 0)
 		return false;
 	const char *slash = memrchr(exe.data, '/', exe.len);
@@ -154,6 +160,16 @@ bool injection_wanted(bool asked, struct target_propagation all, const struct ta
 	return wanted;
 }
 
+/* A verdict program that was asked for is not for who is known to hang with it. */
+static int choose(const struct inject_status *status, enum target_inject how, uint32_t does, bool is_known)
+{
+	if (how == TARGET_INJECT_PLAIN)
+		return INJECT_PLAIN;
+	if (how == TARGET_INJECT_VERDICT && (!is_known || !(does & ~status->carries[INJECT_VERDICT])))
+		return INJECT_VERDICT;
+	return inject_choose(status, does);
+}
+
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
 			 struct proc *p, const struct process_info *info)
 {
@@ -167,10 +183,8 @@ uint32_t injection_flags(struct injection *i, const struct inject_status *status
 	if (!status->on || how == TARGET_INJECT_OFF)
 		return 0;
 	/* Of whom nothing is known may do everything. */
-	bool is_known = does_what(p, &does);
-	int mode = how == TARGET_INJECT_PLAIN	  ? INJECT_PLAIN
-		   : how == TARGET_INJECT_VERDICT ? INJECT_VERDICT
-						  : inject_choose(status, does);
+	bool is_known = does_what(p, info, &does);
+	int mode = choose(status, how, does, is_known);
 	if (mode < 0) {
 		i->no_mode += is_known;
 		i->unknown += !is_known;

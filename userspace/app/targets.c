@@ -54,11 +54,9 @@ static uint32_t task_flags(const struct process *process, struct proc *p)
 
 static uint32_t process_flags(struct session *s, const struct process *process, struct proc *p)
 {
-	uint32_t tasks = task_flags(process, p);
-	/* Which goroutine writes is not known before its system call is over: what its request is caused by is not, either. */
-	return tasks || !process
-		       ? tasks
-		       : injection_flags(&s->injection, kernel_inject(s->kernel), process->spec, p, process->info);
+	return !process ? 0
+			: task_flags(process, p) | injection_flags(&s->injection, kernel_inject(s->kernel),
+								   process->spec, p, process->info);
 }
 
 /* The same flags, with what belongs to them; by which rates it is decided about its traces goes by what is known of it now. */
