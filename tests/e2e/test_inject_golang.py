@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trace context in the requests of Go programs: which goroutine writes is known before the bytes pass."""
 import hashlib
-import os
 import random
 import re
 import socket
@@ -12,7 +11,7 @@ import pytest
 
 import web
 from agents import free_port
-from harness import PATIENCE_S, SOAK, read_spans_so_far, target_environment, wait_for
+from harness import PATIENCE_S, SOAK, target_environment
 from test_inject import BLOCK, Receiver, blocks, check_blocks, clients, in_mode, need_inject
 
 PROGRAM = """
@@ -273,7 +272,7 @@ def exchange(port, body):
     return got.partition(b"\r\n\r\n")[2]
 
 
-@pytest.mark.parametrize("mode", ["auto", "verdict"])
+@pytest.mark.parametrize("mode", [pytest.param("auto", marks=pytest.mark.soak), "verdict"])
 def test_proxy(spanhound, receiver, server, tmp_path, mode):
     """A proxy that reads by splice(): in no mode that does not carry it, even if it was asked for. What it hands on is no request of
     its own."""
