@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trace context put into requests on the wire: byte for byte what arrives, against what was sent plus one block of headers."""
 import hashlib
+import json
 import re
 import signal
 import socket
@@ -14,6 +15,7 @@ import harness
 import web
 from agents import free_port
 from harness import PATIENCE_S, target_environment, wait_for
+from test_control import Daemon
 
 BLOCK = re.compile(rb"(?:baggage: (?P<baggage>[^\r]*)\r\n)?"
                    rb"x-datadog-trace-id: (?P<id>[1-9][0-9]*)\r\nx-datadog-parent-id: (?P<parent>[1-9][0-9]*)\r\n"
@@ -147,6 +149,27 @@ for i in range(cnt):
     r.read()
     assert r.status == 200
 """
+
+
+def test_shown(spanhound, background, receiver, tmp_path):
+    """Who would get headers and who would not, and why, by `ps`; what a daemon did, in its status and metrics."""
+    r = receiver()
+    c = Client(background, HTTP_CLIENT, "127.0.0.1", r.port, 7)
+    other = background("sleep", "1000")
+    status, out, err = harness.spanhound_once("ps", "--inject", "--pid", f"{c.pid},{other.pid}", "--json")
+    assert status == 0, err
+    rows = {x["pid"]: x for x in json.loads(out)["processes"]}
+    d = Daemon(spanhound, tmp_path, c.pid, "propagation: {inject: auto}\n", probes="  - {function: is_not_there, optional: true}\n")
+    c.go().finish()
+    wait_for(lambda: d.metrics().get(("spanhound_injection_requests_total", "done"), 7) == 7, "headers to be counted")
+    m, state = d.metrics(), json.loads(d.ctl("status"))["inject"]
+    inject = need_inject(d.s.stop(signal.SIGTERM))
+    assert rows[c.pid]["headers"] == "plain" and not rows[c.pid]["headers_why"]
+    if inject["plain_lacks"]:
+        assert rows[other.pid]["headers"] == "none" and "not known" in rows[other.pid]["headers_why"]
+    assert len(blocks(r.all)) == 7 and state["reasons"]["done"] == 7 and state["on"]
+    assert m[("spanhound_injection_requests_total", "done")] == 7 and m[("spanhound_injection_requests_total", "partial")] == 0
+    assert m[("spanhound_injection_connections_total",)] == 1 and m[("spanhound_injection_processes_turned_total",)] == 0
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"])

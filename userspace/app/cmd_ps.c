@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "app/cmd.h"
+#include "app/injection.h"
 #include "app/policy.h"
 #include "app/table.h"
 #include "base/log.h"
@@ -19,8 +20,10 @@
 /* What is shown of one process. Its strings belong to `info`, `text` or the program. */
 struct row {
 	int pid;
-	int spec;	 /* that chooses it, or -1 */
-	const char *why; /* NULL: its target, or nobody asked */
+	int spec;	       /* that chooses it, or -1 */
+	const char *why;       /* NULL: its target, or nobody asked */
+	const char *headers;   /* how they get into its requests: "plain", "verdict", "none"; NULL: nobody asked */
+	struct sv headers_why; /* "none" */
 	struct process_info *info;
 	struct identify_details details;
 	struct container container;
@@ -33,6 +36,8 @@ struct ps {
 	struct options *o;
 	struct policy policy;
 	struct listeners listeners;
+	bool headers; /* somebody may get some */
+	struct inject_status inject;
 	VEC(struct row) rows;
 	size_t seen, denied, overflow;
 };
@@ -62,6 +67,19 @@ static bool judge(struct ps *ps, struct proc *p, struct row *r)
 	return p->skipped[0] || !list->targets.cnt || ps->o->all;
 }
 
+static void judge_headers(const struct ps *ps, struct proc *p, struct row *r)
+{
+	const struct probe_list *list = ps->o->list;
+	enum target_inject how = list->targets.data[r->spec].propagation.inject;
+	struct sbuf why = {0};
+	struct injection_choice c = injection_choose(
+		&ps->inject, how ? how : injection_standard(ps->o->session.inject, list->propagation), p, r->info);
+	injection_explain(&c, &ps->inject, &why);
+	r->headers = c.flags ? inject_mode_name(c.mode) : "none";
+	r->headers_why = arena_dup(&r->text, sbuf_sv(&why));
+	sbuf_release(&why);
+}
+
 static void describe(struct ps *ps, struct proc *p, struct row *r)
 {
 	struct sbuf name = {0};
@@ -86,6 +104,8 @@ static void describe(struct ps *ps, struct proc *p, struct row *r)
 	else
 		r->exe = SV_NULL;
 	listeners_ports(&ps->listeners, p, &r->ports);
+	if (ps->headers && r->spec >= 0)
+		judge_headers(ps, p, r);
 	sbuf_release(&name);
 }
 
@@ -135,10 +155,14 @@ static int by_pid(const void *a, const void *b)
 
 static int gather(struct ps *ps, struct sbuf *err)
 {
-	int rc = policy_open(&ps->policy, ps->o->list, true, err);
+	struct probe_list *list = ps->o->list;
+	int rc = policy_open(&ps->policy, list, true, err);
 	if (rc < 0)
 		return rc;
-	policy_apply(&ps->policy, ps->o->list);
+	policy_apply(&ps->policy, list);
+	ps->headers = injection_wanted(ps->o->session.inject, list->propagation, list->targets.data, list->targets.cnt);
+	if (ps->headers)
+		inject_probe(&ps->inject);
 	if (ps->policy.runtime) {
 		rc = scan_each(proc_root(), want_name, ps, err);
 		policy_wait(&ps->policy, NAMES_TIMEOUT_MS);
@@ -172,11 +196,12 @@ static const char *traced_word(const struct row *r)
 	return r->spec >= 0 ? "yes" : r->why ? "no" : "-";
 }
 
-enum column { PID, TRACED, NAME, CONTAINER, LANGUAGE, PORTS, SERVICE, ENV, VERSION, WHY, COLUMN_CNT };
+enum column { PID, TRACED, NAME, CONTAINER, LANGUAGE, PORTS, SERVICE, ENV, VERSION, HEADERS, WHY, COLUMN_CNT };
 static const struct table_column columns[COLUMN_CNT] = {
-	[PID] = {"PID", 10},	       [TRACED] = {"TRACED", 6}, [NAME] = {"NAME", 24},	      [CONTAINER] = {"IN", 24},
-	[LANGUAGE] = {"LANGUAGE", 24}, [PORTS] = {"PORTS", 24},	 [SERVICE] = {"SERVICE", 40}, [ENV] = {"ENV", 28},
-	[VERSION] = {"VERSION", 28},   [WHY] = {"WHY", 100},
+	[PID] = {"PID", 10},	     [TRACED] = {"TRACED", 6},	    [NAME] = {"NAME", 24},
+	[CONTAINER] = {"IN", 24},    [LANGUAGE] = {"LANGUAGE", 24}, [PORTS] = {"PORTS", 24},
+	[SERVICE] = {"SERVICE", 40}, [ENV] = {"ENV", 28},	    [VERSION] = {"VERSION", 28},
+	[HEADERS] = {"HEADERS", 80}, [WHY] = {"WHY", 100},
 };
 
 static void cell(const struct ps *ps, const struct row *r, enum column column, struct sbuf *out)
@@ -215,6 +240,11 @@ static void cell(const struct ps *ps, const struct row *r, enum column column, s
 		break;
 	case VERSION:
 		add_with_origin(out, r->info->version, r->details.version_from);
+		break;
+	case HEADERS:
+		if (r->headers)
+			sbuf_addf(out, "%s%s" SV_FMT, r->headers, r->headers_why.len ? ": " : "",
+				  SV_ARG(r->headers_why));
 		break;
 	case WHY:
 		if (r->why)
@@ -268,6 +298,10 @@ static void json_row(const struct ps *ps, const struct row *r, struct sbuf *out)
 	cell(ps, r, WHY, &why);
 	sbuf_addf(out, "],\"traced\":%s", r->spec >= 0 ? "true" : r->why ? "false" : "null");
 	json_text(out, "why", sbuf_sv(&why));
+	if (r->headers) {
+		json_text(out, "headers", sv_of(r->headers));
+		json_text(out, "headers_why", r->headers_why);
+	}
 	sbuf_addc(out, '}');
 	sbuf_release(&why);
 }

@@ -170,29 +170,75 @@ static int choose(const struct inject_status *status, enum target_inject how, ui
 	return inject_choose(status, does);
 }
 
+enum target_inject injection_standard(bool asked, struct target_propagation all)
+{
+	if (asked && all.inject <= TARGET_INJECT_OFF)
+		return TARGET_INJECT_AUTO;
+	return all.inject == TARGET_INJECT_UNSAID ? TARGET_INJECT_OFF : all.inject;
+}
+
+struct injection_choice injection_choose(const struct inject_status *status, enum target_inject how, struct proc *p,
+					 const struct process_info *info)
+{
+	/* Of whom nothing is known may do everything. */
+	struct injection_choice c = {.does = INJECT_ALL};
+	if (how == TARGET_INJECT_OFF || !status->on) {
+		c.left = how == TARGET_INJECT_OFF ? INJECTION_NOT_ASKED : INJECTION_NOWHERE;
+		return c;
+	}
+	bool is_known = does_what(p, info, &c.does);
+	int mode = choose(status, how, c.does, is_known);
+	uint32_t styles = mode < 0 ? 0 : style_flags(info);
+	if (!styles) {
+		c.left = mode >= 0 ? INJECTION_STYLES : is_known ? INJECTION_NO_MODE : INJECTION_UNKNOWN;
+		return c;
+	}
+	c.mode = (enum inject_mode)mode;
+	c.flags = styles | SH_PROCESS_INJECT | (mode == INJECT_VERDICT ? SH_PROCESS_INJECT_VERDICT : 0);
+	return c;
+}
+
+void injection_explain(const struct injection_choice *c, const struct inject_status *status, struct sbuf *out)
+{
+	uint32_t lacks = c->does & ~status->carries[INJECT_PLAIN];
+	switch (c->left) {
+	case INJECTION_NOT_LEFT:
+		break;
+	case INJECTION_NOT_ASKED:
+		sbuf_adds(out, "not asked for");
+		break;
+	case INJECTION_NOWHERE:
+		sbuf_adds(out, status->why_not);
+		break;
+	case INJECTION_UNKNOWN:
+		sbuf_adds(out, "what it does on its sockets is not known");
+		break;
+	case INJECTION_NO_MODE:
+		sbuf_addf(out, "it uses %s, which this kernel does not carry then",
+			  lacks & INJECT_ASKS	   ? "FIONREAD"
+			  : lacks & INJECT_SPLICES ? "splice() from a socket"
+						   : "MSG_WAITALL");
+		break;
+	case INJECTION_STYLES:
+		sbuf_adds(out, "its propagation style is not written by the kernel half");
+		break;
+	}
+}
+
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
 			 struct proc *p, const struct process_info *info)
 {
 	enum target_inject how = spec->propagation.inject ? spec->propagation.inject : i->standard;
-	uint32_t does = INJECT_ALL;
-	if (!status->on && asks(spec->propagation) && !i->off_said) {
+	struct injection_choice c = injection_choose(status, how, p, info);
+	if (c.left == INJECTION_NOWHERE && asks(spec->propagation) && !i->off_said) {
 		i->off_said = true;
 		log_warn("process %d: its target asks for headers (propagation:), and none are injected: %s", p->pid,
 			 status->why_not);
 	}
-	if (!status->on || how == TARGET_INJECT_OFF)
-		return 0;
-	/* Of whom nothing is known may do everything. */
-	bool is_known = does_what(p, info, &does);
-	int mode = choose(status, how, does, is_known);
-	if (mode < 0) {
-		i->no_mode += is_known;
-		i->unknown += !is_known;
-		return 0;
-	}
-	uint32_t styles = style_flags(info);
-	i->styles += !styles;
-	return !styles ? 0 : styles | SH_PROCESS_INJECT | (mode == INJECT_VERDICT ? SH_PROCESS_INJECT_VERDICT : 0);
+	i->unknown += c.left == INJECTION_UNKNOWN;
+	i->no_mode += c.left == INJECTION_NO_MODE;
+	i->styles += c.left == INJECTION_STYLES;
+	return c.flags;
 }
 
 static bool enrol_one(void *arg, int fd, uint64_t inode)

@@ -37,6 +37,30 @@ void injection_begin(struct injection *i, struct kernel *k, const struct target_
  * no headers at all. */
 void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as);
 
+/* What a process gets whose target does not say; `asked` as above, and before the list. */
+enum target_inject injection_standard(bool asked, struct target_propagation all);
+
+/* Why a process gets no headers. */
+enum injection_left {
+	INJECTION_NOT_LEFT, /* it does */
+	INJECTION_NOT_ASKED,
+	INJECTION_NOWHERE, /* this kernel cannot: inject_status.why_not */
+	INJECTION_UNKNOWN,
+	INJECTION_NO_MODE,
+	INJECTION_STYLES,
+};
+struct injection_choice {
+	enum injection_left left;
+	enum inject_mode mode; /* if it gets some */
+	uint32_t flags;	       /* SH_PROCESS_INJECT*, or 0 */
+	uint32_t does;	       /* INJECT_*, if that is known */
+};
+/* `how`: what its target says, or injection_standard(). */
+struct injection_choice injection_choose(const struct inject_status *status, enum target_inject how, struct proc *p,
+					 const struct process_info *info);
+/* For people, why not; empty: it gets some. */
+void injection_explain(const struct injection_choice *c, const struct inject_status *status, struct sbuf *out);
+
 /* SH_PROCESS_INJECT* for a process chosen by `spec`, or 0; with the reason counted, unless it was not asked for. */
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
 			 struct proc *p, const struct process_info *info);

@@ -236,11 +236,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 			"%s shows an inner PID namespace: processes outside of it are not seen; for the whole host mount the "
 			"host's /proc and set HOST_PROC, or share its PID namespace (hostPID, --pid host)",
 			proc_root());
-	s->injection.standard = list->propagation.inject;
-	if (s->options.inject && list->propagation.inject <= TARGET_INJECT_OFF) /* flags come before the file */
-		s->injection.standard = TARGET_INJECT_AUTO;
-	else if (list->propagation.inject == TARGET_INJECT_UNSAID)
-		s->injection.standard = TARGET_INJECT_OFF;
+	s->injection.standard = injection_standard(s->options.inject, list->propagation);
 	rc = kernel_open(&s->kernel, &options, err);
 	if (rc == 0)
 		injection_begin(&s->injection, s->kernel, &list->propagation);

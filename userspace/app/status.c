@@ -101,6 +101,23 @@ static void metrics_probes(const struct status *st, struct sbuf *out)
 	sbuf_addf(out, "spanhound_probe_cost_seconds_total %.6f\n", (double)st->probe_cost_ns / NSEC_PER_SEC);
 }
 
+static void metrics_injection(struct session *s, struct sbuf *out)
+{
+	const struct sh_shared *shared = kernel_shared(s->kernel);
+	if (!kernel_inject(s->kernel)->on)
+		return;
+	family(out, "spanhound_injection_requests", "counter",
+	       "Requests of processes that get headers, by what became of that.");
+	for (unsigned r = 0; r < SH_INJECTS; r++)
+		if (injection_reason_name(r))
+			sbuf_addf(out, "spanhound_injection_requests_total{result=\"%s\"} %llu\n",
+				  injection_reason_name(r), (unsigned long long)shared->injects[r]);
+	counter(out, "spanhound_injection_connections", "Connections enrolled for that.",
+		shared->inject_enrolled + s->injection.older);
+	counter(out, "spanhound_injection_processes_turned",
+		"Processes let go of since they began to do what such connections do not carry.", s->injection.turned);
+}
+
 static void metrics_exporters(struct session *s, struct sbuf *out)
 {
 	static const struct {
@@ -164,6 +181,7 @@ void status_metrics(const struct status *st, struct sbuf *out)
 	metrics_account(st->session, out);
 	metrics_rings(st->session, out);
 	metrics_probes(st, out);
+	metrics_injection(st->session, out);
 	metrics_exporters(st->session, out);
 	metrics_self(st, out);
 	sbuf_adds(out, "# EOF\n");
@@ -260,6 +278,8 @@ void status_json(const struct status *st, struct sbuf *out)
 		  a.unaccounted, processes.live, s->options.list->order.cnt, plan.functions, plan.held, plan.skipped,
 		  st->off, (double)st->probe_cost_ns / NSEC_PER_MSEC, link_kind_names[s->link]);
 	json_exporters(s, out);
+	sbuf_addc(out, ',');
+	injection_json(&s->injection, s->kernel, out);
 	sbuf_addc(out, ',');
 	confinement_status_json(out);
 	sbuf_addf(out, ",\"config\":{\"file\":");
