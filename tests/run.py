@@ -26,7 +26,7 @@ E2E_TIMEOUT_S = 3 * 3600 if os.environ.get("SPANHOUND_SOAK") == "1" else 1500  #
 GOLDEN_TIMEOUT_S = 300
 PACKAGES_TIMEOUT_S = 900
 CPUS = len(os.sched_getaffinity(0))
-E2E_WORKERS = CPUS + 1  # they wait more than they work
+E2E_WORKERS = CPUS + 2  # they wait more than they work, and one has a long test (early)
 MAX_SECOND_ATTEMPTS = 5  # more are no accident
 # A failure is shown in full, but not a novel.
 MAX_SHOWN = 6000

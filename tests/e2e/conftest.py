@@ -19,6 +19,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "timeout(seconds): longer or shorter than the default")
     config.addinivalue_line("markers", "soak: only with SPANHOUND_SOAK=1")
     config.addinivalue_line("markers", "alone: loads the machine or measures time: no other test runs beside it (run.py)")
+    config.addinivalue_line("markers", "early: takes long, and begins before all others")
     config.addinivalue_line("markers", "xdist_group(name): all of a name run in one worker (pytest-xdist)")
 
 
@@ -32,6 +33,7 @@ def pytest_sessionfinish():
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.get_closest_marker("early"))
     for item in items:
         # Tests that look at one session's result belong together.
         group_of = getattr(item.module, "group_of", None)

@@ -3,8 +3,9 @@
 changes every few seconds, an Agent that is there and is not. Its memory and files stay as they are after the warm-up, its
 account adds up, and nobody it looks at comes to harm.
 
-Only with SPANHOUND_SOAK=1. SPANHOUND_SOAK_SECONDS (3600) and SPANHOUND_SOAK_RATE (20000 requests a second) say how long and
-how hard; what the machine does not manage of the rate is in the report."""
+For three minutes, and not very hard, beside other tests. With SPANHOUND_SOAK=1 for an hour, alone, as hard as it can:
+SPANHOUND_SOAK_SECONDS (3600) and SPANHOUND_SOAK_RATE (20000 requests a second); what the machine does not manage of the rate is
+in the report."""
 import http.server
 import json
 import os
@@ -24,19 +25,21 @@ import harness
 import web
 from harness import wait_for, write
 
-SECONDS = int(os.environ.get("SPANHOUND_SOAK_SECONDS", "3600"))
-RATE = int(os.environ.get("SPANHOUND_SOAK_RATE", "20000"))
+SECONDS = int(os.environ.get("SPANHOUND_SOAK_SECONDS", "3600")) if harness.SOAK else 180
+RATE = int(os.environ.get("SPANHOUND_SOAK_RATE", "20000")) if harness.SOAK else 500
 WARM_UP_S = max(30, min(300, SECONDS // 5))
 SAMPLE_S = 2
 RELOAD_S = 10
 # The Agent is there for so long, then gone for so long.
 AGENT_S = (25, 7)
 # Of the children of one shell: some of the kind that is traced, the others not.
-CHURN = """while :; do echo go | "$0" 1 500 1 >/dev/null & for i in 1 2 3 4 5 6 7 8; do /bin/true; done; wait; done"""
+CHURN = """while :; do echo go | "$0" 1 500 1 >/dev/null & for i in 1 2 3 4 5 6 7 8; do /bin/true; done; wait; sleep "$1"; done"""
+CHURN_PAUSE_S = 0 if harness.SOAK else 0.5
 THINK_MS = 20  # between two requests of one connection
 HOT_RATE = 1000
 # Kernel and allocator have their pages in bursts: less than this per hour is no leak that a week would show.
 MAX_SLOPE_KIB_PER_HOUR = 4096
+MAX_RISE_KIB = 1024 if SECONDS > 600 else 4096  # of a run too short for a slope
 
 
 class CountingAgent:
@@ -195,8 +198,7 @@ def load(background, tmp_path, port):
                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.soak
-@pytest.mark.alone
+@(pytest.mark.alone if harness.SOAK else pytest.mark.early)
 @pytest.mark.timeout(SECONDS + 600)
 def test_everything_at_once(spanhound, background, hot, nginx, agent, tmp_path, record_property):
     copy = os.path.join(tmp_path, "comes-and-goes")
@@ -215,7 +217,7 @@ def test_everything_at_once(spanhound, background, hot, nginx, agent, tmp_path, 
     h.go()
     start = time.monotonic()
     wrk = load(background, tmp_path, nginx.port)
-    churn = background("/bin/sh", "-c", CHURN, copy, start_new_session=True)
+    churn = background("/bin/sh", "-c", CHURN, copy, str(CHURN_PAUSE_S), start_new_session=True)
     samples, rounds, gone = [], [0], [0]
 
     def sample():
@@ -263,7 +265,7 @@ def test_everything_at_once(spanhound, background, hot, nginx, agent, tmp_path, 
     assert set(r.dropped) <= {"agent_backpressure", "export_failed", "detached", "unfinished"}, report
     assert report["reloads_said"] >= 0.8 * rounds[0], s.stderr[-2000:]
     assert max(files[len(files) // 2:]) <= max(files[:len(files) // 2]) + 4, report
-    assert slope * max(SECONDS - WARM_UP_S, 1) / 3600 <= max(MAX_SLOPE_KIB_PER_HOUR * SECONDS / 3600, 1024), report
+    assert slope * max(SECONDS - WARM_UP_S, 1) / 3600 <= max(MAX_SLOPE_KIB_PER_HOUR * SECONDS / 3600, MAX_RISE_KIB), report
     wait_for(lambda: harness.are_gone(objects), "programs, maps and links to be gone")
 
 
