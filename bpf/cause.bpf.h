@@ -59,6 +59,8 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 		e->parent_id = conn->parent_id;
 		e->link = conn->link;
 		exchange_decided(conn->self.trace_lo, e);
+		if (conn->inject & SH_CONN_INJECT_RENAMED)
+			e->hdr.flags |= SH_DATA_RENAMED;
 	} else if (!exchange_make(key, io->direction, io->process, io->whole ? (u64)io->socket.sk : 0, conn, e,
 				  &reason)) {
 		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);

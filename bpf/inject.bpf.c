@@ -47,17 +47,18 @@ static __always_inline bool fits(struct sock *sk, u32 size)
 	return unsent >= 4 * size && room >= 4 * (s64)size;
 }
 
-/* Is this where a request may begin: nothing was written since the last read? */
+/* Is this where a request may begin: nothing was written since the last read? Where one thread reads what another one asked
+ * for, the answer may be read before the exit of the system call that wrote the request: conn->direction is that one's then. */
 static __always_inline bool begins_here(struct sh_conn *conn, u32 seq)
 {
 	bool sent = conn->inject & SH_CONN_INJECT_SENT;
 	/* The same once more: the kernel had taken nothing of it. */
 	bool again = sent && conn->sent_seq == seq;
-	bool begins = (!sent || again) && conn->direction != DIR_WRITE;
+	bool begins = (sent && conn->heard_seq == seq) || ((!sent || again) && conn->direction != DIR_WRITE);
 	conn->inject |= SH_CONN_INJECT_SENT;
 	conn->sent_seq = seq;
 	if (begins && !again)
-		conn->inject &= ~SH_CONN_INJECT_PENDING;
+		conn->inject &= ~(SH_CONN_INJECT_PENDING | SH_CONN_INJECT_RENAMED);
 	return begins;
 }
 
@@ -243,6 +244,7 @@ static __always_inline u32 request_replace(struct sk_msg_md *m, struct inject_sc
 		if (!block_write(m, s, hex + 36, 16))
 			return SH_INJECT_refused;
 	}
+	conn->inject |= SH_CONN_INJECT_RENAMED;
 	return SH_INJECT_replaced;
 }
 
@@ -342,7 +344,8 @@ static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s
 	}
 	bool begins = begins_here(conn, seq);
 	bool knew = conn->inject & (SH_CONN_INJECT_NEXT | SH_CONN_INJECT_LOST);
-	bool next = conn->inject & SH_CONN_INJECT_NEXT && conn->next_seq == seq;
+	s32 left = conn->inject & SH_CONN_INJECT_NEXT ? conn->next_seq - seq : 0;
+	bool next = conn->inject & SH_CONN_INJECT_NEXT && !left;
 	if (data + 4 <= (u8 *)m->data_end)
 		__builtin_memcpy(&first, data, 4);
 	if (learn_wanted(conn) && !conn->learned && learn_is_fresh(sk))
@@ -351,6 +354,8 @@ static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s
 		message_learn(m, s, &r->head, conn, sk, begins, looks_like(first) == LOOKS_REQUEST);
 		return 0;
 	}
+	if (!begins && left > 0)
+		return 0; /* of a body, whatever it looks like */
 	if (looks_like(first) == LOOKS_REQUEST) {
 		reason = begins ? request(m, s, r, conn, sk, key, process)
 			 : next ? SH_INJECT_pipelined

@@ -90,6 +90,13 @@ GLOBAL u32 io_copy(struct io *io, struct data_scratch *s, u32 want)
 	return io->copied;
 }
 
+/* Sequence number behind the last byte that was written, of TCP. */
+static __always_inline u32 io_written(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	return bpf_rdonly_cast ? TYPED(struct tcp_sock, tp)->write_seq : BPF_CORE_READ(tp, write_seq);
+}
+
 /* Sequence number of the first byte of what just passed. */
 static __always_inline u32 io_seq(const struct io *io)
 {

@@ -76,7 +76,8 @@ static __always_inline void io_emit(struct io *io, struct sh_conn *conn, struct 
 	if (!(conn->flags & SH_CONN_FLAG_TOLD))
 		conn_tell(conn, io->socket.sk, io->key);
 	data_emit(s, conn);
-	conn->inject &= ~SH_CONN_INJECT_PENDING;
+	if (io->direction == DIR_WRITE && conn->inject & SH_CONN_INJECT_PENDING)
+		conn->inject &= ~SH_CONN_INJECT_PENDING;
 }
 
 /* Takes note of the message's first four bytes as they come. */
@@ -173,8 +174,8 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 			kind = LOOKS_OTHER;
 	}
 	conn->direction = io->direction;
-	if (io->direction == DIR_READ)
-		conn->inject &= ~SH_CONN_INJECT_SENT;
+	if (settings.inject && io->direction == DIR_READ && io->socket.family != AF_UNIX)
+		conn->heard_seq = io_written(io->socket.sk);
 	if (begins)
 		want = settings.head;
 	if (begins && kind == LOOKS_OTHER)
@@ -204,7 +205,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 			conn->flags |= SH_CONN_FLAG_SERVER;
 		conn->protocol = SH_PROTO_HTTP1;
 		bool last = copied < 10 || s->bytes[9] != '1'; /* 1xx: there is more to come */
-		if (last && io->direction == DIR_READ)
+		if (last && io->direction == DIR_READ && io->socket.family == AF_UNIX)
 			unix_answer_read(conn);
 		if (last && io->direction == DIR_READ && settings.inject)
 			answer_learned(io, conn, begins && copied >= 12);

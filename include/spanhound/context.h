@@ -220,7 +220,10 @@ struct sh_conn {
 	__u32 number; /* records written of it */
 	__u32 first;  /* first bytes of the message under way */
 	__u32 budget; /* bytes of it still to be copied */
-	__u32 asked;  /* of Unix sockets: SH_ASKED; where requests are read: the number of the last one */
+	union {
+		__u32 asked;	 /* of Unix sockets: SH_ASKED; where requests are read: the number of the last one */
+		__u32 heard_seq; /* of TCP: what was written when something was read last, up to here */
+	};
 	__u16 family;
 	__u8 protocol;
 	__u8 direction;	 /* of the message under way: 1 read, 2 written, 0 none yet */
@@ -238,10 +241,11 @@ struct sh_conn {
 /* sh_conn.inject */
 #define SH_CONN_INJECT_ENROLLED (1 << 0) /* is in the map of sockets whose writes we see first */
 #define SH_CONN_INJECT_OFF	(1 << 1) /* for good; to be taken out */
-#define SH_CONN_INJECT_SENT	(1 << 2) /* something was written since the last read: at sent_seq */
+#define SH_CONN_INJECT_SENT	(1 << 2) /* something was written: the last of it at sent_seq */
 #define SH_CONN_INJECT_PENDING	(1 << 3) /* an exchange was begun for the write under way */
 #define SH_CONN_INJECT_NEXT	(1 << 4) /* next_seq is known */
 #define SH_CONN_INJECT_LOST	(1 << 5) /* where the next request begins will never be known */
+#define SH_CONN_INJECT_RENAMED	(1 << 6) /* of the write under way the headers were changed, not added */
 
 /* sh_conn.talk: what is read goes on with what was written last, if that was for one piece of work at a time. UNKNOWN is of
  * those that speak HTTP, too. */

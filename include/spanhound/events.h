@@ -97,6 +97,8 @@ struct sh_ev_conn {
 #define SH_DATA_ERROR	(1 << 5) /* the call failed; len is the errno */
 #define SH_DATA_ROOT	(1 << 6) /* with REQUEST: its span is the first of its trace in this process */
 #define SH_DATA_UNSEEN	(1 << 7) /* the bytes never were in the process's memory (sendfile, splice) */
+#define SH_DATA_RENAMED \
+	(1 << 8) /* with REQUEST: the span that its headers name was the caller's, on the wire they name its own */
 
 /* How the parent of an exchange was found. */
 enum sh_link {

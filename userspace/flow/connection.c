@@ -21,7 +21,7 @@ struct pending {
 	uint32_t tgid, tid;
 	uint32_t number; /* of a Unix socket's requests */
 	uint8_t link;
-	bool root;
+	bool root, renamed;
 	bool read; /* not written: a trace was begun for it */
 	struct joins_decision decision;
 };
@@ -233,6 +233,7 @@ static void exchange_take_ids(struct exchange *x, const struct pending *p)
 	x->parent_id = p->parent_id;
 	x->link = p->link;
 	x->root = p->root;
+	x->renamed = p->renamed;
 	x->tgid = p->tgid;
 	x->tid = p->tid;
 	x->decision = p->decision;
@@ -513,6 +514,7 @@ static void connection_take_request(struct connection *n, const struct sh_ev_dat
 				      .number = e->seq,
 				      .link = e->link,
 				      .root = e->hdr.flags & SH_DATA_ROOT,
+				      .renamed = e->hdr.flags & SH_DATA_RENAMED,
 				      .read = !(e->hdr.flags & SH_DATA_WRITE),
 				      .decision = decision_of(e)};
 	d->has_pending = true;

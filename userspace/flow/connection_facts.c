@@ -52,7 +52,7 @@ static void exchange_extract(struct exchange *x, struct actors *actors, const st
 		return;
 	if (x->facts.server)
 		x->remote = context;
-	else if (!actor_info(actor)->instrumented)
+	else if (!x->renamed && !actor_info(actor)->instrumented)
 		x->named = context;
 }
 

@@ -27,6 +27,7 @@ struct exchange {
 	uint32_t tgid, tid;
 	uint8_t link; /* enum sh_link */
 	bool root;    /* first span of its trace in this process */
+	bool renamed; /* its headers named the caller's span, and name its own where they arrive */
 	bool request_over, answered, unfinished;
 	bool connect_only;			  /* not even a connection came of it */
 	struct joins_decision decision;		  /* of its trace, by the kernel half */
