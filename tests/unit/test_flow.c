@@ -317,11 +317,12 @@ static void own_headers_are_adopted(void **state)
 		}
 }
 
-/* Sent again, or by a process whose tracer reports that span, or for nobody that is known: it keeps its own place. */
+/* Sent again, or by a process whose tracer reports that span, or for nobody that is known, or changed on the wire, whichever of the
+ * two records of a proxy comes first: it keeps its own place. */
 static void not_adopted(void **state)
 {
 	(void)state;
-	for (int how = 0; how < 3; how++) {
+	for (int how = 0; how < 4; how++) {
 		struct world w;
 		world_init(&w, plain);
 		w.process[0]->instrumented = how == 1;
@@ -332,7 +333,8 @@ static void not_adopted(void **state)
 			up.context = front.self;
 		uint64_t first = 0;
 		for (int i = 0; i < 2; i++) {
-			end_write(&up, OWN_HEADER(TRACE_HEADER));
+			struct sh_ev_data *e = end_write(&up, OWN_HEADER(TRACE_HEADER));
+			e->hdr.flags |= how == 3 ? SH_DATA_RENAMED : 0;
 			end_read(&up, OK);
 			first = i ? first : up.self.span_id;
 		}
