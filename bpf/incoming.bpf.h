@@ -10,6 +10,7 @@
 
 /* Each a global function: verified once, on its own, whatever is around it. */
 int request_head(void);
+int request_otherwise(void);
 int request_remote(void);
 int request_carry(void);
 int request_carry_more(void);
@@ -22,92 +23,103 @@ static __always_inline bool wants_remote(const struct io *io, const struct data_
 	       s->event.hdr.flags & SH_DATA_REQUEST;
 }
 
-GLOBAL int request_head(void)
+/* The request's bytes, and what is known of it. */
+static __always_inline bool request_scratch(struct data_scratch **ret_s, struct remote_scratch **ret_r)
 {
 	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
-	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	if (!settings.inject || !s || !r)
+	if (!settings.inject)
+		return false;
+	*ret_s = bpf_map_lookup_elem(&scratch, &zero);
+	*ret_r = bpf_map_lookup_elem(&remote_scratch, &index);
+	return *ret_s && *ret_r;
+}
+
+GLOBAL int request_head(void)
+{
+	struct data_scratch *s;
+	struct remote_scratch *r;
+	if (!request_scratch(&s, &r))
 		return 0;
 	r->head.len = at_most(s->event.copied, SH_MAX_HEAD);
 	sh_head_read(&r->head, s->bytes);
 	return 0;
 }
 
+/* Of a process that reads other styles than most, or in another order: which, and what B3's headers say. */
+GLOBAL int request_otherwise(void)
+{
+	struct data_scratch *s;
+	struct remote_scratch *r;
+	if (!request_scratch(&s, &r))
+		return 0;
+	u32 tgid = s->io.key >> 32;
+	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
+	u32 reads = process ? process->reads : 0;
+	r->reads = reads;
+	sh_head_read_b3(&r->head, s->bytes, reads | reads >> 4 | reads >> 8 | reads >> 12);
+	return 0;
+}
+
 /* The trace that a request continues: of the head that was read. */
 GLOBAL int request_remote(void)
 {
-	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
-	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	if (!settings.inject || !s || !r)
+	struct data_scratch *s;
+	struct remote_scratch *r;
+	if (!request_scratch(&s, &r))
 		return 0;
-	struct sh_head *h = &r->head;
-	u32 reads = s->io.process;
-	if (!(reads & SH_PROCESS_READS_DATADOG))
-		sh_head_ignore_datadog(h);
-	if (!(reads & SH_PROCESS_READS_TRACECONTEXT))
-		sh_head_ignore_tracecontext(h);
-	if (!(reads & SH_PROCESS_READS_BAGGAGE))
-		sh_head_ignore_baggage(h);
-	sh_head_remote(h, s->bytes, &r->remote);
-	bool both = h->at[SH_HEAD_TRACE_ID] && h->at[SH_HEAD_TRACEPARENT];
-	if ((reads & SH_PROCESS_READS_B3 && h->flags & SH_HEAD_B3) || (reads & SH_PROCESS_READS_W3C_FIRST && both))
-		r->remote.unsure = 1;
-	if (!(reads & (SH_PROCESS_READS_DATADOG | SH_PROCESS_READS_TRACECONTEXT | SH_PROCESS_READS_B3)))
-		r->remote.unsure = 0; /* whatever it is */
+	u32 flags = s->io.process;
+	u32 reads = (flags & SH_PROCESS_READS_DATADOG ? SH_STYLE_DATADOG : 0) |
+		    (flags & SH_PROCESS_READS_TRACECONTEXT ? SH_STYLE_TRACECONTEXT << 4 : 0);
+	if (flags & SH_PROCESS_READS_OTHERWISE)
+		reads = r->reads;
+	if (!(flags & SH_PROCESS_READS_BAGGAGE))
+		sh_head_ignore_baggage(&r->head);
+	sh_head_remote(&r->head, s->bytes, reads, &r->remote);
 	return 0;
 }
 
 /* And what it brings along: in two calls, for the stack's sake. */
 GLOBAL int request_carry(void)
 {
-	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
-	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	struct sh_carry *c = bpf_map_lookup_elem(&carry_scratch, &zero);
-	if (!settings.inject || !s || !r || !c)
+	struct data_scratch *s;
+	struct remote_scratch *r;
+	if (!request_scratch(&s, &r))
 		return 0;
-	sh_carry_begin(c);
+	sh_carry_begin(&r->carry);
 	if (r->remote.unsure)
 		return 0;
-	sh_carry_datadog(c, &r->head, s->bytes);
-	sh_carry_tracestate(c, &r->head, s->bytes, &r->remote);
+	sh_carry_datadog(&r->carry, &r->head, s->bytes);
+	sh_carry_tracestate(&r->carry, &r->head, s->bytes, &r->remote);
 	return 0;
 }
 
 GLOBAL int request_carry_more(void)
 {
-	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
-	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	struct sh_carry *c = bpf_map_lookup_elem(&carry_scratch, &zero);
-	if (!settings.inject || !s || !r || !c)
+	struct data_scratch *s;
+	struct remote_scratch *r;
+	if (!request_scratch(&s, &r))
 		return 0;
 	if (!r->remote.unsure)
-		sh_carry_own_member(c, s->bytes, &r->remote);
+		sh_carry_own_member(&r->carry, s->bytes, &r->remote);
 	if (r->head.end && !(r->head.flags & SH_HEAD_STRANGE))
-		sh_carry_baggage(c, &r->head, s->bytes);
+		sh_carry_baggage(&r->carry, &r->head, s->bytes);
 	return 0;
 }
 
 /* What the exchange's ids stand for from here on. */
 GLOBAL int request_keep(struct io *io)
 {
-	u32 index = REMOTE_SCRATCH_EXIT, zero = 0;
-
-	if (!settings.inject || !io)
+	struct data_scratch *s;
+	struct remote_scratch *r;
+	if (!io || !request_scratch(&s, &r))
 		return 0;
 	struct sh_conn *conn = conn_get(&io->socket);
-	struct data_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
-	struct sh_carry *carry = bpf_map_lookup_elem(&carry_scratch, &zero);
-	if (!conn || !s || !r || !carry)
+	if (!conn)
 		return 0;
 	u64 key = conn->self.trace_lo;
-	if (sh_carry_any(carry)) {
+	if (sh_carry_any(&r->carry)) {
 		r->remote.carries = 1;
-		bpf_map_update_elem(&carried, &key, &carry->out, BPF_ANY);
+		bpf_map_update_elem(&carried, &key, &r->carry.out, BPF_ANY);
 	}
 	if (!r->remote.unsure && !r->remote.trace_lo)
 		return 0;

@@ -201,14 +201,14 @@ static __always_inline u64 id_of_length(u64 id, u32 digits)
 	return least + id % (digits == 20 ? 0 - least : 9 * least);
 }
 
-/* Reads what the head says of its trace. */
+/* Reads what the head says of its trace. What does not count is not there from then on. */
 GLOBAL int inject_carried(void)
 {
 	u32 index = REMOTE_SCRATCH_INJECT;
 	struct inject_scratch *s = scratch_get();
 	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
 	if (s && r)
-		sh_head_remote(&r->head, s->bytes, &r->remote);
+		sh_head_remote(&r->head, s->bytes, SH_READS_USUAL, &r->remote);
 	return 0;
 }
 
@@ -221,6 +221,9 @@ static __always_inline u32 request_replace(struct sk_msg_md *m, struct inject_sc
 	u32 decimal = h->at[SH_HEAD_PARENT_ID], hex = h->at[SH_HEAD_TRACEPARENT], len = h->value_len[SH_HEAD_PARENT_ID];
 	inject_carried();
 	const struct sh_remote *out = &r->remote;
+	/* All of them have to name that one span. */
+	if (out->differs || decimal != h->at[SH_HEAD_PARENT_ID] || hex != h->at[SH_HEAD_TRACEPARENT])
+		return SH_INJECT_carries;
 	if (out->unsure || !out->trace_lo || !out->parent_id || (decimal && (len < SHORTEST_ID || len > 20)))
 		return SH_INJECT_carries;
 	if (!inject_exchange(conn, key, process))

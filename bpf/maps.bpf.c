@@ -16,7 +16,6 @@ struct specs_map specs SEC(".maps");
 struct remotes_map remotes SEC(".maps");
 struct remote_scratch_map remote_scratch SEC(".maps");
 struct carried_map carried SEC(".maps");
-struct carry_scratch_map carry_scratch SEC(".maps");
 struct decisions_map decisions SEC(".maps");
 struct rates_map rates SEC(".maps");
 struct inject_sockets_map inject_plain SEC(".maps");

@@ -15,6 +15,8 @@
 struct remote_scratch {
 	struct sh_head head;
 	struct sh_remote remote;
+	u32 reads; /* SH_STYLE_* in the order in which the process reads them, where that is not the usual one */
+	struct sh_carry carry;
 };
 
 enum { REMOTE_SCRATCH_EXIT, REMOTE_SCRATCH_INJECT, REMOTE_SCRATCHES };
@@ -41,13 +43,6 @@ struct carried_map {
 	__type(value, struct sh_carried);
 };
 
-struct carry_scratch_map {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct sh_carry);
-};
-
 /* Traces that were decided about here. Key: trace_lo of the trace as this half began it. What fell out is decided about
  * once more, which gives the same unless the rates have changed. */
 struct decisions_map {
@@ -67,7 +62,6 @@ struct rates_map {
 
 extern struct remotes_map remotes SEC(".maps");
 extern struct carried_map carried SEC(".maps");
-extern struct carry_scratch_map carry_scratch SEC(".maps");
 extern struct decisions_map decisions SEC(".maps");
 extern struct rates_map rates SEC(".maps");
 extern struct remote_scratch_map remote_scratch SEC(".maps");
@@ -81,7 +75,7 @@ static __always_inline bool remote_of(const struct sh_span_context *span, struct
 	ret->parent_id = 0;
 	ret->priority = SH_REMOTE_NO_PRIORITY;
 	ret->sampled = 1;
-	ret->flags = ret->stated = ret->carries = 0;
+	ret->flags = ret->stated = ret->carries = ret->differs = 0;
 	if (!(span->trace_hi & REMOTE_MARK))
 		return true;
 	struct sh_remote *r = bpf_map_lookup_elem(&remotes, &key);

@@ -216,7 +216,10 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 	return true;
 }
 
-/* 1: its record is made, and may have to name another trace before it is emitted. */
+/* The record of a request is made, and may have to name another trace before it is emitted. */
+enum { IO_REQUEST = 1, IO_REQUEST_OTHERWISE /* with SH_PROCESS_READS_OTHERWISE */ };
+
+/* 0, or one of these. */
 GLOBAL int socket_io(struct io *io)
 {
 	u32 zero = 0;
@@ -240,7 +243,7 @@ GLOBAL int socket_io(struct io *io)
 	if (!conn_follow(io, conn, s))
 		return talk_goes_on(io, conn);
 	if (wants_remote(io, s))
-		return 1;
+		return io->process & SH_PROCESS_READS_OTHERWISE ? IO_REQUEST_OTHERWISE : IO_REQUEST;
 	io_emit(io, conn, s);
 	if (conn->first == FOUR('H', 'T', 'T', 'P') && s->event.hdr.flags & SH_DATA_START &&
 	    leaves_http(conn, s->bytes, s->event.copied))
@@ -264,9 +267,12 @@ GLOBAL int socket_emit(struct io *io)
 /* Calls one beside the other: one within the other they would not fit the stack. */
 static __always_inline int socket_pass(struct io *io)
 {
-	if (!socket_io(io))
+	int what = socket_io(io);
+	if (!what)
 		return 0;
 	request_head();
+	if (what == IO_REQUEST_OTHERWISE)
+		request_otherwise();
 	request_remote();
 	request_carry();
 	request_carry_more();

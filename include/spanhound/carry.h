@@ -2,7 +2,7 @@
 #ifndef SPANHOUND_CARRY_H
 #define SPANHOUND_CARRY_H
 
-#include "spanhound/head.h"
+#include "spanhound/remote.h"
 
 /* What a request that was read says beyond ids, for those that are made on its behalf: propagated tags, origin, other vendors'
  * members of tracestate, baggage. One reader for both halves. Each is taken whole or not at all: what is longer than there is

@@ -142,7 +142,8 @@ struct sh_func {
 /* Key: tgid of a chosen process. */
 struct sh_process {
 	__u32 flags;
-	__u32 rates;	/* index of its struct sh_rates */
+	__u16 rates;	/* index of its struct sh_rates */
+	__u16 reads;	/* SH_STYLE_* in the order in which it reads them (head.h), with SH_PROCESS_READS_OTHERWISE */
 	__u64 excludes; /* which of the table's struct sh_exclude are for it */
 };
 
@@ -176,12 +177,11 @@ struct sh_task_work {
 #define SH_PROCESS_INJECT_B3MULTI      (1 << 7)
 #define SH_PROCESS_INJECT_B3	       (1 << 8)
 #define SH_PROCESS_INJECT_BAGGAGE      (1 << 9)
-/* Which headers of those it reads mean something to it. B3 is not read here: what comes with it is not known. */
+/* Which headers of those it reads mean something to it: Datadog's before W3C's, or, OTHERWISE, those of sh_process.reads. */
 #define SH_PROCESS_READS_DATADOG      (1 << 10)
 #define SH_PROCESS_READS_TRACECONTEXT (1 << 11)
 #define SH_PROCESS_READS_BAGGAGE      (1 << 12)
-#define SH_PROCESS_READS_B3	      (1 << 13)
-#define SH_PROCESS_READS_W3C_FIRST    (1 << 14) /* then of both together nothing is known here */
+#define SH_PROCESS_READS_OTHERWISE    (1 << 13)
 
 /* What a process does on a socket that being in a map may change. */
 #define SH_DOES_ASK    (1 << 1) /* FIONREAD */

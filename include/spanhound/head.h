@@ -6,14 +6,14 @@
 
 #include "spanhound/limits.h"
 
-/* The head of an HTTP/1 request: where its lines are, what matters of them to injection, and the trace context it carries.
+/* The head of an HTTP/1 request: where its lines are, and what matters of them to injection and to trace context (remote.h).
  * One reader for both halves, so that they agree; the kernel half needs bpf_loop() (5.17). It understands what programs
  * send and calls everything else strange (folded lines, bare line feeds, headers twice, numbers with signs): of a strange
- * head nothing is known, nor of one that has no end within SH_MAX_HEAD bytes. Where it is sure it agrees with
- * trace/propagation/ under ddtrace's default settings (datadog, tracecontext; continue). */
+ * head nothing is known, nor of one that has no end within SH_MAX_HEAD bytes. */
 
 #define SH_HEAD_LINES 64  /* a power of two; a head of more lines is strange */
-#define SH_HEAD_TAGS  256 /* bytes of x-datadog-tags that are looked at; longer ones are strange */
+#define SH_HEAD_TAGS  256 /* bytes of x-datadog-tags that are looked at */
+#define SH_HEAD_HEX   128 /* bytes of a B3 header that are looked at */
 /* Readable bytes behind the buffer's first SH_MAX_HEAD: names are compared without looking for their end. */
 #define SH_HEAD_SLACK 64
 
@@ -28,6 +28,11 @@ enum sh_head_name {
 	SH_HEAD_ORIGIN,
 	SH_HEAD_STATE,
 	SH_HEAD_BAGGAGE,
+	SH_HEAD_B3,
+	SH_HEAD_B3_TRACE_ID,
+	SH_HEAD_B3_SPAN_ID,
+	SH_HEAD_B3_SAMPLED,
+	SH_HEAD_B3_FLAGS,
 	SH_HEAD_NAMES
 };
 
@@ -37,7 +42,36 @@ enum sh_head_name {
 #define SH_HEAD_CHUNKED	   (1 << 2) /* some transfer encoding */
 #define SH_HEAD_UPGRADE	   (1 << 3)
 #define SH_HEAD_TRACESTATE (1 << 4)
-#define SH_HEAD_B3	   (1 << 5)
+
+/* Styles of trace context. Which a process reads, and in which order: four bits each, the first in the lowest. */
+#define SH_STYLE_DATADOG      1
+#define SH_STYLE_TRACECONTEXT 2
+#define SH_STYLE_B3MULTI      4
+#define SH_STYLE_B3	      8
+#define SH_STYLES	      4
+#define SH_READS_USUAL	      (SH_STYLE_DATADOG | SH_STYLE_TRACECONTEXT << 4)
+
+enum sh_found_state { SH_FOUND_NOTHING, SH_FOUND_CONTEXT, SH_FOUND_UNSURE };
+
+/* What the headers of one style say. */
+struct sh_found {
+	__u64 hi, lo, parent; /* hi and lo 0: of no trace */
+	__s8 priority;	      /* or SH_REMOTE_NO_PRIORITY */
+	__u8 flags;	      /* of traceparent */
+	__u8 state;	      /* enum sh_found_state */
+	__u8 pad[5];
+};
+
+/* A number in hex as it is read. */
+struct sh_hex {
+	__u64 hi, lo;
+	__u32 len;
+	__u32 is; /* SH_NUMBER_* */
+};
+
+#define SH_NUMBER_DOUBTFUL (1 << 0) /* Python's int() may take it for one, unless it is NONE, too */
+#define SH_NUMBER_NONE	   (1 << 1)
+#define SH_NUMBER_BIG	   (1 << 2) /* has no room */
 
 struct sh_head {
 	__u32 len;	 /* bytes there are */
@@ -51,27 +85,16 @@ struct sh_head {
 	__u64 length;					   /* of the body: Content-Length */
 	/* Of x-datadog-tags. */
 	__u32 item, equals; /* where the tag begins, and behind its first '=' (0: not yet) */
-	__u32 tid_at;
+	__u32 tid_at, tags_bad;
 	/* The number being read. */
 	__u64 number, number_bad;
 	__u32 number_at, number_len;
+	/* The B3 header being read: its trace id and span id, and of the third part how long it is and its last byte. */
+	struct sh_hex hex[2];
+	__u32 part, splits, sampled_len, sampled;
+	struct sh_found found[SH_STYLES];
 	__u16 host_at, host_len; /* of Host; 0: there is none, an empty one, or there are several */
 	__u32 host_cnt;
-};
-
-#define SH_REMOTE_NO_PRIORITY 127
-
-/* Whose span a request says to be caused by. */
-struct sh_remote {
-	__u64 trace_hi, trace_lo; /* both 0: nothing is said */
-	__u64 parent_id;	  /* of x-datadog-parent-id and of traceparent where both are there they are equal */
-	__s8 priority;		  /* or SH_REMOTE_NO_PRIORITY */
-	__u8 sampled;		  /* flag of traceparent; 1 if there is none */
-	__u8 unsure;		  /* cannot be told: nothing else counts */
-	__u8 flags;		  /* of traceparent */
-	__u8 stated;		  /* the priority is what tracestate and `sampled` say together: carry.h */
-	__u8 carries;		  /* more than ids came along: carry.h */
-	__u8 pad[2];
 };
 
 #if defined(__bpf__)
@@ -155,6 +178,13 @@ static inline __u64 sh_hex_print8(__u32 value)
 	return __builtin_bswap64(n + SH_EACH('0') + alpha * ('a' - '0' - 10));
 }
 
+/* What a number with this byte in it is, which is no digit. */
+static inline __u32 sh_number_is(__u8 c)
+{
+	__u8 lower = c | 0x20;
+	return c <= ' ' || c == '+' || c == '-' || c == '_' || lower == 'x' ? SH_NUMBER_DOUBTFUL : SH_NUMBER_NONE;
+}
+
 /* One digit of the number at h->number_at. */
 SH_STEP sh_head_digit(__u32 i, void *arg)
 {
@@ -165,12 +195,14 @@ SH_STEP sh_head_digit(__u32 i, void *arg)
 	__u64 digit = (__u64)l->bytes[sh_within(h->number_at + i)] - '0';
 	__u64 before = h->number;
 	h->number = before * 10 + digit;
-	if (digit > 9 || before > 1844674407370955161ULL || h->number < digit)
-		h->number_bad = 1;
+	if (digit > 9)
+		h->number_bad |= sh_number_is(l->bytes[sh_within(h->number_at + i)]);
+	else if (before > 1844674407370955161ULL || h->number < digit)
+		h->number_bad |= SH_NUMBER_BIG;
 	return 0;
 }
 
-/* Decimal digits alone, that fit. */
+/* Decimal digits alone. Sets SH_NUMBER_* in *bad where they are none, or do not fit. */
 static inline __u64 sh_head_decimal(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 len, __u64 *bad)
 {
 	struct sh_head_loop l = {.h = h, .bytes = bytes};
@@ -180,7 +212,7 @@ static inline __u64 sh_head_decimal(struct sh_head *h, const __u8 *bytes, __u32 
 	SH_LOOP(20, sh_head_digit, &l);
 	*bad |= h->number_bad;
 	if (!len || len > 20)
-		*bad = 1;
+		*bad |= SH_NUMBER_DOUBTFUL;
 	return h->number;
 }
 
@@ -276,6 +308,26 @@ static inline void sh_head_datadog(struct sh_head *h, const __u8 *bytes, __u32 a
 		h->flags |= SH_HEAD_STRANGE;
 }
 
+/* x-b3-... */
+static inline void sh_head_b3(struct sh_head *h, const __u8 *bytes, __u32 at, __u32 end)
+{
+	__u64 word = sh_lower(sh_word(bytes + sh_within(at) + 5));
+	__u32 name = SH_HEAD_NAMES, skip = 13;
+	h->flags |= SH_HEAD_CARRIES;
+	if (word == SH_EIGHT("traceid:")) {
+		name = SH_HEAD_B3_TRACE_ID;
+	} else if ((word & 0xffffffffffffff) == (SH_EIGHT("spanid: ") & 0xffffffffffffff)) {
+		name = SH_HEAD_B3_SPAN_ID;
+		skip = 12;
+	} else if (word == SH_EIGHT("sampled:")) {
+		name = SH_HEAD_B3_SAMPLED;
+	} else if ((word & 0xffffffffffff) == (SH_EIGHT("flags:  ") & 0xffffffffffff)) {
+		name = SH_HEAD_B3_FLAGS;
+		skip = 11;
+	}
+	sh_head_soft(h, bytes, name, at + skip, end);
+}
+
 SH_STEP sh_head_line(__u32 i, void *arg)
 {
 	struct sh_head_loop *l = (struct sh_head_loop *)arg;
@@ -318,9 +370,11 @@ SH_STEP sh_head_line(__u32 i, void *arg)
 			h->odd |= 1u << SH_HEAD_STATE;
 	} else if (first == SH_EIGHT("baggage:")) {
 		sh_head_soft(h, bytes, SH_HEAD_BAGGAGE, at + 8, end);
-	} else if ((first & 0xffffffffff) == (SH_EIGHT("x-b3-   ") & 0xffffffffff) ||
-		   (first & 0xffffff) == (SH_EIGHT("b3:     ") & 0xffffff)) {
-		h->flags |= SH_HEAD_CARRIES | SH_HEAD_B3;
+	} else if ((first & 0xffffffffff) == (SH_EIGHT("x-b3-   ") & 0xffffffffff)) {
+		sh_head_b3(h, bytes, at, end);
+	} else if ((first & 0xffffff) == (SH_EIGHT("b3:     ") & 0xffffff)) {
+		h->flags |= SH_HEAD_CARRIES;
+		sh_head_soft(h, bytes, SH_HEAD_B3, at + 3, end);
 	} else if (first == SH_EIGHT("content-")) {
 		if ((second & 0xffffffffffffff) == (SH_EIGHT("length: ") & 0xffffffffffffff))
 			sh_head_value(h, bytes, SH_HEAD_LENGTH, at + 15, end);
@@ -360,144 +414,6 @@ static inline void sh_head_read(struct sh_head *h, const __u8 *bytes)
 		if (bad)
 			h->flags |= SH_HEAD_STRANGE;
 	}
-}
-
-/* --- trace context ------------------------------------------------------------------------------------------------ */
-
-/* A byte of x-datadog-tags: "k=v,k=v". Finds the value of _dd.p.tid. */
-SH_STEP sh_head_tag(__u32 i, void *arg)
-{
-	struct sh_head_loop *l = (struct sh_head_loop *)arg;
-	struct sh_head *h = l->h;
-	__u32 at = h->at[SH_HEAD_DATADOG_TAGS], len = h->value_len[SH_HEAD_DATADOG_TAGS];
-	if (i >= SH_HEAD_TAGS || i > len || at >= SH_MAX_HEAD - SH_HEAD_TAGS)
-		return 1;
-	__u8 c = i == len ? ',' : l->bytes[sh_within(at + i)];
-	if (c <= ' ' || c >= 0x7f)
-		h->flags |= SH_HEAD_STRANGE;
-	if (c == ',') {
-		if (!h->equals || h->equals == i)
-			h->flags |= SH_HEAD_STRANGE;
-		h->item = i + 1;
-		h->equals = 0;
-	} else if (c == '=' && !h->equals) {
-		__u32 item = h->item;
-		if (item >= i || item >= SH_HEAD_TAGS) {
-			h->flags |= SH_HEAD_STRANGE;
-			return 1;
-		}
-		h->equals = i + 1;
-		if (i - item == 9 && sh_word(l->bytes + sh_within(at + item)) == SH_EIGHT("_dd.p.ti") &&
-		    l->bytes[sh_within(at + item + 8)] == 'd') {
-			if (h->tid_at)
-				h->flags |= SH_HEAD_STRANGE;
-			h->tid_at = at + i + 1;
-		}
-	}
-	return 0;
-}
-
-static inline void sh_remote_datadog(struct sh_head *h, const __u8 *bytes, struct sh_remote *r)
-{
-	struct sh_head_loop l = {.h = h, .bytes = bytes};
-	__u64 bad = 0;
-	__u32 id = h->at[SH_HEAD_TRACE_ID], parent = h->at[SH_HEAD_PARENT_ID], priority = h->at[SH_HEAD_PRIORITY];
-	if (id < SH_MAX_HEAD)
-		r->trace_lo = sh_head_decimal(h, bytes, id, h->value_len[SH_HEAD_TRACE_ID], &bad);
-	if (parent && parent < SH_MAX_HEAD)
-		r->parent_id = sh_head_decimal(h, bytes, parent, h->value_len[SH_HEAD_PARENT_ID], &bad);
-	if (priority && priority < SH_MAX_HEAD) {
-		__u32 negative = bytes[sh_within(priority)] == '-';
-		__u8 digit = bytes[sh_within(priority + negative)] - '0';
-		bad |= (h->value_len[SH_HEAD_PRIORITY] ^ (1 + negative)) | (__u64)(9 - (__u64)digit) >> 63;
-		r->priority = (__s8)(negative ? -digit : digit);
-	}
-	h->item = h->equals = h->tid_at = 0;
-	if (h->at[SH_HEAD_DATADOG_TAGS]) {
-		if (h->value_len[SH_HEAD_DATADOG_TAGS] >= SH_HEAD_TAGS ||
-		    h->at[SH_HEAD_DATADOG_TAGS] >= SH_MAX_HEAD - SH_HEAD_TAGS)
-			bad = 1;
-		SH_LOOP(SH_HEAD_TAGS, sh_head_tag, &l);
-	}
-	__u32 tid = h->tid_at;
-	if (tid && tid < SH_MAX_HEAD) {
-		__u8 after = bytes[sh_within(tid + 16)];
-		r->trace_hi = sh_hex_parse16(bytes + sh_within(tid), &bad);
-		bad |= (__u64)(after ^ ',') * (after ^ '\r');
-		if (!r->trace_hi)
-			bad = 1;
-	}
-	if (bad || !r->trace_lo || h->flags & SH_HEAD_STRANGE)
-		r->unsure = 1;
-}
-
-static inline void sh_remote_traceparent(const struct sh_head *h, const __u8 *bytes, struct sh_remote *r, __u32 alone)
-{
-	__u32 at = h->at[SH_HEAD_TRACEPARENT];
-	__u64 bad = 0;
-	if (at >= SH_MAX_HEAD || h->value_len[SH_HEAD_TRACEPARENT] != 55) {
-		r->unsure = 1;
-		return;
-	}
-	const __u8 *p = bytes + sh_within(at);
-	__u64 hi = sh_hex_parse16(p + 3, &bad), lo = sh_hex_parse16(p + 19, &bad),
-	      parent = sh_hex_parse16(p + 36, &bad);
-	__u64 last = SH_EIGHT("000000  ") & 0xffffffffffff;
-	__u32 flags = sh_hex_parse8((sh_word(p + 53) & 0xffff) << 48 | last, &bad);
-	bad |= (p[0] ^ '0') | (p[1] ^ '0') | (p[2] ^ '-') | (p[35] ^ '-') | (p[52] ^ '-');
-	if (!alone)
-		bad |= (hi ^ r->trace_hi) | (lo ^ r->trace_lo) | (parent ^ r->parent_id);
-	if (!lo || !parent)
-		bad = 1;
-	r->trace_hi = hi;
-	r->trace_lo = lo;
-	r->parent_id = parent;
-	r->sampled = flags & 1;
-	r->flags = (__u8)flags;
-	if (alone) {
-		r->priority = (__s8)r->sampled;
-		r->stated = h->flags & SH_HEAD_TRACESTATE ? 1 : 0;
-	}
-	if (bad)
-		r->unsure = 1;
-}
-
-/* Headers of a style that nobody reads might as well not be there. */
-static inline void sh_head_ignore_datadog(struct sh_head *h)
-{
-	h->at[SH_HEAD_TRACE_ID] = h->at[SH_HEAD_PARENT_ID] = h->at[SH_HEAD_PRIORITY] = 0;
-	h->at[SH_HEAD_DATADOG_TAGS] = h->at[SH_HEAD_ORIGIN] = 0;
-	h->odd &= ~(1u << SH_HEAD_ORIGIN);
-}
-
-static inline void sh_head_ignore_tracecontext(struct sh_head *h)
-{
-	h->at[SH_HEAD_TRACEPARENT] = h->at[SH_HEAD_STATE] = 0;
-	h->odd &= ~(1u << SH_HEAD_STATE);
-	h->flags &= ~(__u32)SH_HEAD_TRACESTATE;
-}
-
-static inline void sh_head_ignore_baggage(struct sh_head *h)
-{
-	h->at[SH_HEAD_BAGGAGE] = 0;
-	h->odd &= ~(1u << SH_HEAD_BAGGAGE);
-}
-
-/* What the head says, after sh_head_read(). */
-static inline void sh_head_remote(struct sh_head *h, const __u8 *bytes, struct sh_remote *r)
-{
-	__builtin_memset(r, 0, sizeof(*r));
-	r->priority = SH_REMOTE_NO_PRIORITY;
-	r->sampled = 1;
-	if (!h->end || h->flags & SH_HEAD_STRANGE) {
-		r->unsure = 1;
-		return;
-	}
-	__u32 datadog = h->at[SH_HEAD_TRACE_ID];
-	if (datadog)
-		sh_remote_datadog(h, bytes, r);
-	if (h->at[SH_HEAD_TRACEPARENT])
-		sh_remote_traceparent(h, bytes, r, !datadog);
 }
 
 #endif

@@ -389,7 +389,7 @@ def test_unsure(spanhound, background, receiver):
     server = Client(background, GATEWAY, r.port).go()
     port = int(server.line())
     s = spanhound("--pid", server.pid, "--inject")
-    for headers in ("x-datadog-trace-id: +5\r\n", "traceparent: 00-" + "1" * 32 + "-" + "2" * 16 + "-01\r\nx-datadog-trace-id: 5\r\n",
+    for headers in ("x-datadog-trace-id: +5\r\n", "x-datadog-trace-id: 5\r\nx-datadog-tags: _dd.p.tid=5\r\n",
                     "A: " + "x" * 3000 + "\r\n"):
         with socket.create_connection(("127.0.0.1", port)) as c:
             c.sendall(f"GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode())

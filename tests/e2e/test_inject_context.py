@@ -106,7 +106,7 @@ def head_of(chunk):
     return next(x for x in chunk if "_sampling_priority_v1" in x.get("metrics", {}))
 
 
-READERS = ["", "tracecontext", "tracecontext,datadog", "b3,b3multi,datadog", "ignore"]
+READERS = ["", "b3,b3multi,datadog", "ignore"]
 B3 = f"b3: {TRACE}-{PARENT:016x}-1\r\n"
 
 
@@ -136,9 +136,65 @@ def test_readers(spanhound, background, receiver):
                 assert (m[1].decode(), int(m[2], 16)) == (span["trace_id_128"], span["span_id"]), (how, i)
             else:
                 assert b"x-datadog" not in stream
-    # Of the malformed and of the contradicting, and where B3 would be read.
+    # Of the malformed, where nothing better comes first.
     assert inject["reasons"]["unsure"] == missing and inject["reasons"]["done"] == len(heads) * len(servers) - missing
-    assert missing < len(servers) * 3, inject
+    assert missing == 2, inject
+
+
+LATER = f"traceparent: 00-{TRACE}-00000000000000aa-01\r\n"  # the next hop's
+ELSEWHERE = f"traceparent: 00-{'5' * 32}-00000000000000aa-01\r\n"
+B3_64 = f"b3: {TRACE[16:].upper()}-{PARENT:x}-d-05e3ac9a4f6e3b90\r\n"
+B3MULTI = f"X-B3-TraceId: {TRACE}\r\nX-B3-ParentSpanId: 05e3ac9a4f6e3b90\r\nX-B3-SpanId: {PARENT:016x}\r\nX-B3-Sampled: "
+STATE = "tracestate: dd=s:2;o:rum;t.dm:-4,vendor=one\r\n"
+# What a process reads; what comes in; whose trace that is (None: its own) below which span, and the priority (None: decided here); what
+# goes out beside the ids, and what not.
+READ = [
+    ("b3", B3, (TRACE, PARENT, 1), [], []),
+    ("b3", B3_64, ("0" * 16 + TRACE[16:], PARENT, 2), [], []),
+    ("b3", DATADOG.replace(TRACE[:16], "5" * 16) + W3C + B3, (TRACE, PARENT, 1), [], ["synthetics", "_dd.p.usr.id"]),
+    ("b3", "b3: 0\r\n", (None, 0, None), [], []),
+    ("b3", "b3: 463ac35c9f6413ag-1-1\r\n" + DATADOG, (None, 0, None), [], ["synthetics"]),
+    ("b3multi", B3MULTI + "0\r\n", (TRACE, PARENT, 0), [], []),
+    ("b3multi", B3MULTI + "1\r\nX-B3-Flags: 1\r\nbaggage: user.id=a\r\n", (TRACE, PARENT, 2), [], ["baggage"]),
+    ("b3multi,b3,tracecontext,baggage", LATER + STATE + B3MULTI + "1\r\nbaggage: user.id=a\r\n", (TRACE, 0xaa, 1),
+     [",vendor=one\r\n", "baggage: user.id=a\r\n"], ["rum"]),
+    ("b3multi,b3,tracecontext,baggage", ELSEWHERE + STATE + B3, (TRACE, PARENT, 1), [], ["vendor"]),
+    ("tracecontext,datadog", DATADOG + LATER + STATE, (TRACE, 0xaa, 2), ["x-datadog-origin: rum\r\n", ",vendor=one\r\n"], ["_dd.p.usr.id"]),
+    ("tracecontext,datadog", DATADOG + ELSEWHERE, ("5" * 32, 0xaa, 1), [], ["synthetics"]),
+    ("tracecontext,datadog", DATADOG + "traceparent: ff" + LATER[15:], (TRACE, PARENT, 2), ["synthetics", "_dd.p.usr.id=YQ=="], []),
+    ("", DATADOG + LATER + STATE, (TRACE, 0xaa, 2), ["synthetics", ",vendor=one\r\n"], ["rum"]),
+    ("", DATADOG + ELSEWHERE + STATE, (TRACE, PARENT, 2), ["synthetics"], ["vendor"]),
+    ("first:b3,datadog", DATADOG, (None, 0, None), [], ["synthetics"]),
+    ("first:b3,datadog", DATADOG + B3, (TRACE, PARENT, 1), [], ["synthetics"]),
+]
+
+
+def test_read(spanhound, background, receiver):
+    """In every style, in the order the process says: what is asked for belongs to the trace that came in, as it is reported."""
+    servers = {}
+    for how in dict.fromkeys(how for how, *_ in READ):
+        r, (first, _, styles) = receiver(), how.rpartition(":")
+        env = {"DD_TRACE_PROPAGATION_STYLE_EXTRACT": styles, "DD_TRACE_PROPAGATION_EXTRACT_FIRST": str(first == "first")} if styles else None
+        servers[how] = r, Client(background, GATEWAY, r.port, env=env).go()
+    s = spanhound("--pid", ",".join(str(c.pid) for _, c in servers.values()), "--inject")
+    ports = {how: int(c.line()) for how, (_, c) in servers.items()}
+    for i, (how, headers, *_) in enumerate(READ):
+        ask(ports[how], f"/{i}", headers)
+    result = s.stop()
+    inject = need_inject(result)
+    assert inject["reasons"] == {"done": len(READ)}
+    asked = {x["meta"]["http.url"].rpartition("/")[2]: x for x in clients(result)}
+    served = {x["span_id"]: x for x in result.spans if x["meta"].get("span.kind") == "server"}
+    sent = {re.match(rb"GET /inner/([0-9]+)", bytes(stream))[1].decode(): stream for r, _ in servers.values() for stream in r.streams}
+    for i, (how, _, (trace, parent, priority), there, absent) in enumerate(READ):
+        span, text = asked[str(i)], bytes(sent[str(i)]).decode()
+        server = served[span["parent_id"]]
+        m = re.search(r"x-datadog-sampling-priority: (-?[0-9])\r\n", text)
+        assert f"traceparent: 00-{span['trace_id_128']}-{span['span_id']:016x}-0" in text, i
+        assert server["trace_id_128"] == span["trace_id_128"] and server["parent_id"] == parent, i
+        assert trace in (None, span["trace_id_128"]) and (trace or span["trace_id_128"] not in (TRACE, "5" * 32)), i
+        assert int(m[1]) == (1 if priority is None else priority), i
+        assert all(x in text for x in there) and not any(x in text for x in absent), (i, text)
 
 
 def told(stream):

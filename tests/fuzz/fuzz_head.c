@@ -54,7 +54,16 @@ static const char *const parts[] = {
 	"0af7651916cd43dd",
 	"6b01f95000000000",
 	"b3: 0\r\n",
+	"b3:",
+	"B3: 0af7651916cd43dd-b7ad6b7169203331-d\r\n",
 	"x-b3-traceid: 0af7651916cd43dd\r\n",
+	"X-B3-TraceId: ",
+	"x-b3-spanid:b7ad6b7169203331\r\n",
+	"X-B3-Sampled: 1\r\n",
+	"x-b3-flags: 1\r\n",
+	"x",
+	"_",
+	"F",
 	"User-Agent: curl/7.88.1\r\nAccept: */*\r\n",
 	"A: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\n",
 	"Cookie: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n",
@@ -80,9 +89,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		memcpy(text, data + 1, len);
 	char *exact = realloc(text, len ? len : 1);
-	const char *wrong = head_check(&checker, exact, len);
+	__u64 order = data[0] >> 1;
+	__u32 reads = head_any_reads(&order);
+	const char *wrong = head_check(&checker, exact, len, reads);
 	if (wrong) {
-		fprintf(stderr, "%s:\n%.*s\n", wrong, (int)len, exact);
+		fprintf(stderr, "%s, of who reads %x:\n%.*s\n", wrong, reads, (int)len, exact);
 		abort();
 	}
 	free(exact);

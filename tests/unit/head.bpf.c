@@ -19,7 +19,9 @@ SEC("syscall") int head_read(void *ctx)
 	if (!c || c->head.len > SH_MAX_HEAD)
 		return 1;
 	sh_head_read(&c->head, c->bytes);
-	sh_head_remote(&c->head, c->bytes, &c->remote);
+	if (c->reads != SH_READS_USUAL)
+		sh_head_read_b3(&c->head, c->bytes, SH_STYLE_B3MULTI | SH_STYLE_B3);
+	sh_head_remote(&c->head, c->bytes, c->reads, &c->remote);
 	sh_carry_read(&c->carry, &c->head, c->bytes, &c->remote);
 	return 0;
 }

@@ -9,6 +9,7 @@ struct head_case {
 	struct sh_head head;
 	struct sh_remote remote;
 	struct sh_carry carry;
+	__u32 reads, pad;
 	__u8 bytes[SH_MAX_HEAD + SH_HEAD_SLACK];
 };
 

@@ -25,11 +25,14 @@ static inline void head_put(struct head_case *c, const char *text, size_t len, c
 	c->head.len = (__u32)len;
 }
 
-static inline void head_read(struct head_case *c, const char *text, size_t len, const char *behind)
+static inline void head_read(struct head_case *c, const char *text, size_t len, const char *behind, __u32 reads)
 {
 	head_put(c, text, len, behind);
+	c->reads = reads;
 	sh_head_read(&c->head, c->bytes);
-	sh_head_remote(&c->head, c->bytes, &c->remote);
+	if (reads != SH_READS_USUAL)
+		sh_head_read_b3(&c->head, c->bytes, SH_STYLE_B3MULTI | SH_STYLE_B3);
+	sh_head_remote(&c->head, c->bytes, reads, &c->remote);
 	sh_carry_read(&c->carry, &c->head, c->bytes, &c->remote);
 }
 
@@ -62,6 +65,78 @@ static inline void head_make_state(__u64 *rng, char *text, size_t room, size_t *
 	*len += (size_t)snprintf(text + *len, room - *len, "\r\n");
 }
 
+static inline void head_make_b3(__u64 *rng, char *text, size_t room, size_t *ret_len, uint64_t hi, uint64_t lo,
+				uint64_t span)
+{
+	static const char *const odd[] = {"0",
+					  "1",
+					  "d",
+					  "",
+					  "-",
+					  "--",
+					  "xyz-1-1",
+					  "0x5-1-1",
+					  "f_f-1-0",
+					  "+1-5",
+					  "-1-5",
+					  "5-5-1-5-5",
+					  "5-",
+					  "5-x-1",
+					  "0-5-1",
+					  "g",
+					  "1111111111111111-12345678901234567-1",
+					  "000000000000000000000000000000005-5-d",
+					  "100000000000000000000000000000005-5-d"};
+	size_t len = *ret_len;
+	bool upper = !head_below(rng, 6);
+	char trace[33], parent[17];
+	int n = hi && head_below(rng, 8) ? snprintf(trace, sizeof(trace), upper ? "%016" PRIX64 : "%016" PRIx64, hi)
+					 : 0;
+	snprintf(trace + n, sizeof(trace) - (size_t)n, upper ? "%016" PRIX64 : "%016" PRIx64, lo);
+	snprintf(parent, sizeof(parent), head_below(rng, 8) ? "%016" PRIx64 : "%" PRIx64, span);
+#define ADD(...) len += (size_t)snprintf(text + len, room - len, __VA_ARGS__)
+	static const char *const sampled[] = {"0", "1", "1", "d", "true", "01", "2"};
+	if (head_below(rng, 2)) {
+		if (head_below(rng, 4))
+			ADD("%s: %s-%s", head_below(rng, 4) ? "b3" : "B3", trace, parent);
+		else
+			ADD("b3: %s", odd[head_below(rng, sizeof(odd) / sizeof(odd[0]))]);
+		if (head_below(rng, 3))
+			ADD("-%s", sampled[head_below(rng, 7)]);
+		if (!head_below(rng, 4))
+			ADD("-%016" PRIx64, span + 1);
+		ADD("\r\n");
+	} else {
+		if (head_below(rng, 16))
+			ADD("X-B3-TraceId: %s\r\n", head_below(rng, 8) ? trace : odd[head_below(rng, 16)]);
+		if (head_below(rng, 8))
+			ADD("x-b3-spanid:%s\r\n", head_below(rng, 8) ? parent : odd[head_below(rng, 16)]);
+		if (head_below(rng, 2))
+			ADD("X-B3-Sampled: %s\r\n", sampled[head_below(rng, 7)]);
+		if (!head_below(rng, 4))
+			ADD("X-B3-Flags: %s\r\nX-B3-ParentSpanId: 1\r\n", sampled[head_below(rng, 7)]);
+	}
+#undef ADD
+	*ret_len = len;
+}
+
+/* Any list of styles to be read; the usual one mostly. */
+static inline __u32 head_any_reads(__u64 *rng)
+{
+	__u32 reads = 0, seen = 0;
+	if (head_below(rng, 2))
+		return SH_READS_USUAL;
+	for (unsigned n = (unsigned)head_below(rng, SH_STYLES + 1), shift = 0; n; n--) {
+		__u32 style = 1u << head_below(rng, SH_STYLES);
+		if (seen & style)
+			continue;
+		seen |= style;
+		reads |= style << shift;
+		shift += 4;
+	}
+	return reads;
+}
+
 /* Mostly right headers; some are damaged. */
 static inline void head_make(__u64 *rng, char *text, size_t room)
 {
@@ -72,9 +147,11 @@ static inline void head_make(__u64 *rng, char *text, size_t room)
 		 span = sh_next_id(rng);
 	size_t len = (size_t)snprintf(text, room, "GET /%" PRIu64 " HTTP/1.1\r\nHost: a\r\n", head_below(rng, 1000));
 #define ADD(...) len += (size_t)snprintf(text + len, room - len, __VA_ARGS__)
-	for (int n = 0; n < 2; n++) {
+	for (unsigned n = 2 + (unsigned)head_below(rng, 2); n; n--) {
 		bool datadog = head_below(rng, 2);
-		if (datadog && head_below(rng, 4)) {
+		if (!head_below(rng, 4)) {
+			head_make_b3(rng, text, room, &len, hi, lo, span);
+		} else if (datadog && head_below(rng, 4)) {
 			ADD("X-Datadog-Trace-Id: %" PRIu64 "\r\n", lo);
 			if (head_below(rng, 8))
 				ADD("x-datadog-parent-id:%" PRIu64 "\r\n", span);
@@ -99,6 +176,10 @@ static inline void head_make(__u64 *rng, char *text, size_t room)
 		}
 		if (!head_below(rng, 3))
 			lo += head_below(rng, 2);
+		if (!head_below(rng, 4))
+			span += head_below(rng, 2);
+		if (!head_below(rng, 8))
+			hi = 0;
 	}
 	ADD("\r\n");
 #undef ADD
@@ -114,13 +195,34 @@ static inline void head_make(__u64 *rng, char *text, size_t room)
 
 /* --- what the user half makes of them ------------------------------------------------------------------------------ */
 
+static inline struct sv head_styles(void *arg, const char *name)
+{
+	return strcmp(name, "DD_TRACE_PROPAGATION_STYLE_EXTRACT") ? SV_NULL : sbuf_sv(arg);
+}
+
+/* The settings of a process that reads those styles. */
+static inline void head_settings(__u32 reads, struct propagation_settings *settings)
+{
+	struct sbuf list = {0};
+	for (; reads; reads >>= 4)
+		sbuf_adds(&list, (reads & 15) == SH_STYLE_DATADOG	 ? "datadog,"
+				 : (reads & 15) == SH_STYLE_TRACECONTEXT ? "tracecontext,"
+				 : (reads & 15) == SH_STYLE_B3MULTI	 ? "b3multi,"
+				 : (reads & 15) == SH_STYLE_B3		 ? "b3,"
+									 : "");
+	sbuf_adds(&list, "baggage");
+	propagation_settings_read(settings, head_styles, &list, NULL);
+	sbuf_release(&list);
+}
+
 /* Of text that is a whole head. */
-static inline void head_extract(struct arena *a, const char *text, size_t len, struct propagation_context *ctx)
+static inline void head_extract(struct arena *a, const char *text, size_t len, __u32 reads,
+				struct propagation_context *ctx)
 {
 	struct propagation_settings settings;
 	struct propagation_headers headers = {0};
 	const char *last = text + len, *line = memchr(text, '\n', len);
-	propagation_settings_init(&settings);
+	head_settings(reads, &settings);
 	while (line && ++line + 1 < last && memcmp(line, "\r\n", 2)) {
 		const char *end = memchr(line, '\n', (size_t)(last - line));
 		const char *colon = end ? memchr(line, ':', (size_t)(end - line)) : NULL;
@@ -153,6 +255,7 @@ enum { HEAD_CARRIERS = 14, HEAD_CODING = 14, HEAD_NAMES = 15 };
 static inline const char *head_check_values(const struct sh_head *h, const char *text, const struct http1_head *u)
 {
 	bool carries = false;
+	_Static_assert((int)HEAD_CODING == (int)SH_HEAD_NAMES, "the names, and no others");
 	for (int i = 0; i < SH_HEAD_NAMES; i++) {
 		bool present = u->present >> i & 1;
 		if (h->odd >> i & 1 && present && !h->at[i])
@@ -243,7 +346,7 @@ static inline bool head_tags_say(struct arena *a, const struct propagation_conte
 	sbuf_addf(&head, "GET / HTTP/1.1\r\n");
 	sbuf_addf(&head, format, (int)text.len, text.len ? text.data : "");
 	sbuf_adds(&head, "\r\n\r\n");
-	head_extract(a, sbuf_str(&head), head.len, &told);
+	head_extract(a, sbuf_str(&head), head.len, SH_READS_USUAL, &told);
 	sbuf_release(&head);
 	if (!in_state)
 		return head_same_tags(&told, ctx);
@@ -255,7 +358,7 @@ static inline bool head_tags_say(struct arena *a, const struct propagation_conte
 	sbuf_adds(&head, "GET / HTTP/1.1\r\n");
 	propagation_inject(&settings, ctx, 5, &head);
 	sbuf_adds(&head, "\r\n");
-	head_extract(a, sbuf_str(&head), head.len, &again);
+	head_extract(a, sbuf_str(&head), head.len, SH_READS_USUAL, &again);
 	sbuf_release(&head);
 	return head_same_tags(&told, &again);
 }
@@ -292,7 +395,12 @@ static inline const char *head_check_remote(const struct head_case *c, const cha
 	const char *wrong = NULL;
 	if (r->unsure)
 		return NULL;
-	head_extract(&a, text, len, &ctx);
+	head_extract(&a, text, len, c->reads, &ctx);
+	if (!ctx.trace_hi && !ctx.trace_lo) { /* what else is said is of no trace */
+		ctx.span_id = 0;
+		ctx.priority = PROPAGATION_PRIORITY_NONE;
+		ctx.flags = 0;
+	}
 	if (r->trace_lo != ctx.trace_lo || r->trace_hi != ctx.trace_hi || r->parent_id != ctx.span_id ||
 	    (r->priority == SH_REMOTE_NO_PRIORITY ? PROPAGATION_PRIORITY_NONE : r->priority) != ctx.priority ||
 	    (r->flags & 2) != (ctx.flags & 2))
@@ -329,7 +437,8 @@ static inline bool head_same(const struct head_case *a, const struct head_case *
 struct head_checker {
 	struct http1_shared shared; /* wants head_names, in their order */
 	struct head_case one, other;
-	uint64_t sure, told; /* heads that were understood; that name a trace */
+	struct head_case plain;	     /* whatever counts */
+	uint64_t sure, told, unsure; /* heads that were understood; that name a trace; whose trace cannot be told */
 };
 
 static inline void head_checker_init(struct head_checker *k)
@@ -342,7 +451,7 @@ static inline void head_checker_init(struct head_checker *k)
 
 static inline const char *head_check_request(struct head_checker *k, const char *text)
 {
-	const struct head_case *c = &k->one;
+	const struct head_case *c = &k->plain;
 	struct http1 p;
 	struct http1_head u;
 	const char *wrong = NULL;
@@ -362,19 +471,22 @@ static inline const char *head_check_request(struct head_checker *k, const char 
 	return wrong;
 }
 
-/* NULL, or on what they do not agree. `text` has `len` bytes, at most SH_MAX_HEAD. */
-static inline const char *head_check(struct head_checker *k, const char *text, size_t len)
+/* NULL, or on what they do not agree. `text` has `len` bytes, at most SH_MAX_HEAD; read by a process of those styles. */
+static inline const char *head_check(struct head_checker *k, const char *text, size_t len, __u32 reads)
 {
 	static const char *const behind[] = {"", "\r\n\r\n", "\r\nx-datadog-trace-id: 1\r\n", "0", ":", "-", "\xff"};
 	const struct head_case *c = &k->one;
-	head_read(&k->one, text, len, behind[0]);
-	head_read(&k->other, text, len, behind[1 + len % (sizeof(behind) / sizeof(behind[0]) - 1)]);
+	head_read(&k->one, text, len, behind[0], reads);
+	head_read(&k->other, text, len, behind[1 + len % (sizeof(behind) / sizeof(behind[0]) - 1)], reads);
+	head_put(&k->plain, text, len, behind[0]);
+	sh_head_read(&k->plain.head, k->plain.bytes);
 	if (!head_same(&k->one, &k->other))
 		return "what is behind it matters";
 	if (c->head.end > len || c->head.first_end > len)
 		return "beyond the head";
 	if (!c->head.end || c->head.flags & SH_HEAD_STRANGE)
-		return c->remote.unsure ? NULL : "sure of a strange head";
+		return c->remote.unsure || !reads ? NULL : "sure of a strange head";
+	k->unsure += c->remote.unsure;
 	k->told += !c->remote.unsure && (c->remote.trace_lo | c->remote.trace_hi);
 	/* Line breaks before a request are none of it: no such bytes are taken for one by the kernel half. */
 	if (text[0] == '\r' || text[0] == '\n')

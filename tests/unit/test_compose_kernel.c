@@ -258,14 +258,15 @@ static void test_continued(void **state)
 	assert_int_equal(early_start(&e, table, SH_MAX_RATES), 0);
 	for (int i = 0; i < 3 * CONTEXTS; i++) {
 		head_make(&rng, text, sizeof(text));
-		head_read(&c, text, strlen(text), "");
+		__u32 reads = head_any_reads(&rng);
+		head_read(&c, text, strlen(text), "", reads);
 		if (c.remote.unsure || !c.remote.trace_lo)
 			continue;
 		struct expected x;
 		struct sbuf got = {0}, want = {0};
 		uint32_t process = (uint32_t)head_below(&rng, 1u << 10);
 		expect_begin(&x, process);
-		head_extract(&x.arena, text, strlen(text), &x.ctx);
+		head_extract(&x.arena, text, strlen(text), reads, &x.ctx);
 		if (x.ctx.priority == PROPAGATION_PRIORITY_NONE) {
 			x.ctx.tag_cnt = c.carry.out.has_dm ? 0 : x.ctx.tag_cnt;
 			expect_decision(&x, &table[0], SH_ROOT_SERVER);

@@ -65,6 +65,9 @@ void injection_explain(const struct injection_choice *c, const struct inject_sta
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
 			 struct proc *p, const struct process_info *info);
 
+/* sh_process.reads, where its flags have SH_PROCESS_READS_OTHERWISE. */
+uint16_t injection_reads(const struct process_info *info);
+
 /* The connections that a process chosen with these flags has already; after kernel_choose_process(). What is not enrolled is
  * counted by reason; that descriptors are withheld is said, once. */
 void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint32_t flags);

@@ -67,7 +67,9 @@ static struct sh_process process_as(struct session *s, const struct proc *p, uin
 	if (process)
 		injection_exclude(&s->injection, s->kernel, process->spec, &as);
 	if (process && flags & SH_PROCESS_INJECT)
-		as.rates = early_index(&s->early, process->info);
+		as.rates = (uint16_t)early_index(&s->early, process->info);
+	if (process && flags & SH_PROCESS_READS_OTHERWISE)
+		as.reads = injection_reads(process->info);
 	return as;
 }
 
