@@ -92,6 +92,21 @@ static inline void sh_carry_text(struct sh_carry *c, __u32 at, __u32 len)
 
 enum { SH_ITEM_OTHER, SH_ITEM_TAG, SH_ITEM_PRIORITY, SH_ITEM_ORIGIN };
 
+/* Between tags, in both forms. */
+static inline void sh_carry_separate(struct sh_carry *c)
+{
+	if (!c->out.tags_len)
+		return;
+	SH_PUT(c, tags, ',');
+	SH_PUT(c, items, ';');
+}
+
+/* A key that has its prefix twice: the user half rewrites both. */
+static inline __u32 sh_carry_is_prefix(const __u8 *p)
+{
+	return p[0] == '_' && (sh_word(p) & 0xffffffffffff) == (SH_EIGHT("_dd.p.  ") & 0xffffffffffff);
+}
+
 /* --- x-datadog-tags ----------------------------------------------------------------------------------------------- */
 
 /* "-N" at `p`, a decision maker as there are any: below 100. Behind it there is the item's end, a comma or `end`. */
@@ -117,10 +132,7 @@ static inline void sh_carry_tag(struct sh_carry *c, const __u8 *p)
 		c->out.has_dm = 1;
 		c->bad |= !sh_carry_is_maker(p + 9, ',');
 	}
-	if (c->out.tags_len) {
-		SH_PUT(c, tags, ',');
-		SH_PUT(c, items, ';');
-	}
+	sh_carry_separate(c);
 	SH_PUT(c, items, 't');
 	SH_PUT(c, items, '.');
 }
@@ -147,6 +159,8 @@ SH_STEP sh_carry_tags_byte(__u32 i, void *arg)
 		return 0;
 	if (c->equals)
 		byte = byte == '=' ? '~' : byte == ';' || byte == '~' ? '_' : byte;
+	else if (sh_carry_is_prefix(p))
+		c->bad = 1;
 	if (byte == '=' && !c->equals) {
 		c->equals = i + 1;
 		byte = ':';
@@ -277,10 +291,7 @@ static inline void sh_carry_dd_item(struct sh_carry *c, const __u8 *p)
 			c->out.has_dm = 1;
 			c->bad_tags |= !sh_carry_is_maker(p + 5, ';');
 		}
-		if (c->out.tags_len) {
-			SH_PUT(c, tags, ',');
-			SH_PUT(c, items, ';');
-		}
+		sh_carry_separate(c);
 		SH_PUT(c, tags, '_');
 		SH_PUT(c, tags, 'd');
 		SH_PUT(c, tags, 'd');
@@ -290,7 +301,7 @@ static inline void sh_carry_dd_item(struct sh_carry *c, const __u8 *p)
 	}
 }
 
-static inline void sh_carry_dd_key(struct sh_carry *c, __u8 byte, __u32 i)
+static inline void sh_carry_dd_key(struct sh_carry *c, const __u8 *p, __u8 byte, __u32 i)
 {
 	if (byte == ':')
 		c->equals = i + 1;
@@ -299,7 +310,7 @@ static inline void sh_carry_dd_key(struct sh_carry *c, __u8 byte, __u32 i)
 	SH_PUT(c, items, byte);
 	if (i - c->item < 2) /* t. */
 		return;
-	c->bad_tags |= byte == '=' || byte == ' ';
+	c->bad_tags |= byte == '=' || byte == ' ' || sh_carry_is_prefix(p);
 	SH_PUT(c, tags, byte == ':' ? '=' : byte);
 }
 
@@ -343,7 +354,7 @@ SH_STEP sh_carry_dd_byte(__u32 i, void *arg)
 	if (c->equals)
 		sh_carry_dd_value(c, byte);
 	else
-		sh_carry_dd_key(c, byte, i);
+		sh_carry_dd_key(c, p, byte, i);
 	return 0;
 }
 

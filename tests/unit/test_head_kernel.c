@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "head_help.h"
+#include "propagation_vectors.h"
 
 #define HEADS 20000
 
@@ -111,6 +112,22 @@ static void seeds(void **state)
 	assert_true(cnt >= 5);
 }
 
+/* What the suites of others ask for. */
+static void vectors(void **state)
+{
+	struct vectors all;
+	struct vector *v;
+	(void)state;
+	need_program();
+	vectors_open(&all);
+	while ((v = vectors_next(&all))) {
+		struct propagation_settings settings;
+		vector_settings(v, &settings);
+		same_by(sbuf_str(&v->head), v->head.len, propagation_reads(&settings));
+	}
+	vectors_close(&all);
+}
+
 static const char whole[] =
 	"GET / HTTP/1.1\r\nx-datadog-trace-id: 11803532876627986230\r\nx-datadog-parent-id: 67667974448284343\r\n"
 	"x-datadog-tags: _dd.p.tid=6b01f95000000000\r\nContent-Length: 18446744073709551615\r\n\r\nhello, hello";
@@ -162,6 +179,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(seeds),
+		cmocka_unit_test(vectors),
 		cmocka_unit_test(bounds),
 		cmocka_unit_test(random_heads),
 	};

@@ -63,36 +63,13 @@ static uint32_t write_flags(const struct propagation_settings *s)
 	return flags;
 }
 
-/* Styles as the kernel half tries them: SH_STYLE_*, the first in the lowest bits. */
-static uint16_t read_order(const struct propagation_settings *s)
-{
-	static const uint16_t style_of[PROPAGATION_STYLE_CNT] = {[PROPAGATION_STYLE_datadog] = SH_STYLE_DATADOG,
-								 [PROPAGATION_STYLE_b3multi] = SH_STYLE_B3MULTI,
-								 [PROPAGATION_STYLE_b3] = SH_STYLE_B3,
-								 [PROPAGATION_STYLE_tracecontext] =
-									 SH_STYLE_TRACECONTEXT};
-	/* "First" is the first of the list, whatever it is. */
-	unsigned cnt = s->extract_first && s->extract_cnt ? 1 : s->extract_cnt, order = 0, seen = 0;
-	if (s->behavior != PROPAGATION_CONTINUE) /* a trace of its own, whatever comes in */
-		return 0;
-	for (unsigned i = 0, shift = 0; i < cnt; i++) {
-		unsigned style = style_of[s->extract[i]];
-		if (seen & style || !style)
-			continue;
-		seen |= style;
-		order |= style << shift;
-		shift += 4;
-	}
-	return (uint16_t)order;
-}
-
 static uint32_t read_flags(const struct propagation_settings *s)
 {
 	uint32_t flags = 0;
 	for (unsigned i = 0; i < s->extract_cnt; i++)
 		if (s->extract[i] == PROPAGATION_STYLE_baggage && s->behavior != PROPAGATION_IGNORE)
 			flags |= SH_PROCESS_READS_BAGGAGE;
-	switch (read_order(s)) {
+	switch (propagation_reads(s)) {
 	case 0:
 		return flags;
 	case SH_STYLE_DATADOG:
@@ -126,7 +103,7 @@ static uint32_t style_flags(const struct process_info *info)
 uint16_t injection_reads(const struct process_info *info)
 {
 	struct request_settings *settings = request_settings_new(info->settings, NULL, NULL);
-	uint16_t order = settings ? read_order(&settings->propagation) : 0;
+	uint16_t order = settings ? propagation_reads(&settings->propagation) : 0;
 	request_settings_unref(settings);
 	return order;
 }

@@ -3,6 +3,7 @@
 
 #include <strings.h>
 
+#include "spanhound/head.h"
 #include "trace/propagation/style.h"
 
 static const struct sv style_words[] = {
@@ -162,4 +163,26 @@ void propagation_settings_read(struct propagation_settings *s, propagation_geten
 		s->tags_max = n.negative ? 0 : (uint32_t)lenient_priority(&n);
 	else if (v.data)
 		warn_value(warn, "DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH", v, "a number");
+}
+
+uint16_t propagation_reads(const struct propagation_settings *s)
+{
+	static const uint16_t style_of[PROPAGATION_STYLE_CNT] = {[PROPAGATION_STYLE_datadog] = SH_STYLE_DATADOG,
+								 [PROPAGATION_STYLE_b3multi] = SH_STYLE_B3MULTI,
+								 [PROPAGATION_STYLE_b3] = SH_STYLE_B3,
+								 [PROPAGATION_STYLE_tracecontext] =
+									 SH_STYLE_TRACECONTEXT};
+	/* "First" is the first of the list, whatever it is. */
+	unsigned cnt = s->extract_first && s->extract_cnt ? 1 : s->extract_cnt, order = 0, seen = 0;
+	if (s->behavior != PROPAGATION_CONTINUE)
+		return 0;
+	for (unsigned i = 0, shift = 0; i < cnt; i++) {
+		unsigned style = style_of[s->extract[i]];
+		if (seen & style || !style)
+			continue;
+		seen |= style;
+		order |= style << shift;
+		shift += 4;
+	}
+	return (uint16_t)order;
 }

@@ -58,6 +58,9 @@ void propagation_settings_init(struct propagation_settings *s);
  *   DD_TRACE_PROPAGATION_EXTRACT_FIRST, DD_TRACE_PROPAGATION_BEHAVIOR_EXTRACT, DD_TRACE_X_DATADOG_TAGS_MAX_LENGTH,
  *   DD_TRACE_BAGGAGE_TAG_KEYS, DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED */
 void propagation_settings_read(struct propagation_settings *s, propagation_getenv get, void *arg, struct sbuf *warn);
+/* The styles whose headers say whose trace a request belongs to, in the order to try: SH_STYLE_* (spanhound/head.h), as the kernel
+ * half takes them. Each once; 0: none, it starts a trace of its own. */
+uint16_t propagation_reads(const struct propagation_settings *s);
 /* The word for a style, as in the settings and in span links. */
 struct sv propagation_style_name(unsigned style);
 
