@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trace context on connections that were there before spanhound: they may be in the middle of anything."""
+import ctypes
 import hashlib
 import os
 import re
@@ -23,8 +24,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 class Script:
     """One connection: receives so many bytes, answers with these; at the end whatever still comes."""
 
-    def __init__(self, steps):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, steps, listener=None):
+        self.listener = listener or socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.stream = bytearray()
         self.errors = []
@@ -131,9 +132,9 @@ CASES = {
 }
 
 
-def run_case(background, steps, servers, *options):
-    script = Script(servers)
-    c = Client(background, RAW, script.port, repr(steps), *options).go()
+def run_case(background, steps, servers, *options, listener=None, prefix=()):
+    script = Script(servers, listener)
+    c = Client(background, RAW, script.port, repr(steps), *options, prefix=prefix).go()
     wait_for(lambda: c.line() == "there", "the program to get there")
     return script, c
 
@@ -240,6 +241,41 @@ def test_unread_verdict(spanhound, background, tmp_path):
         pytest.skip("this kernel has no need of the mode, and no way into it")
     assert inject["reasons"]["unread"] == 1
     assert inject["older"] == 1 and headed(bytes(b[0].stream)) == [3] and inject["reasons"]["waits"] == 1
+
+
+def listener_in(path):
+    """A socket belongs to the network namespace of the thread that makes it."""
+    made = []
+
+    def make():
+        with open(path, encoding="utf-8") as f:
+            if ctypes.CDLL(None, use_errno=True).setns(f.fileno(), 0):
+                made.append(OSError(ctypes.get_errno(), "setns"))
+            else:
+                made.append(socket.create_server(("127.0.0.1", 0)))
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]
+
+
+@pytest.mark.parametrize("mode", ["auto", "verdict"])
+def test_another_network_namespace(spanhound, background, tmp_path, mode):
+    """As a container's connections are."""
+    holder = background("unshare", "--net", "sh", "-c", "ip link set lo up && exec sleep 1000")
+    wait_for(lambda: os.readlink(f"/proc/{holder.pid}/exe").endswith("sleep"), "the namespace")
+    net = f"/proc/{holder.pid}/ns/net"
+    assert os.readlink(net) != os.readlink("/proc/self/ns/net")
+    script, c = run_case(background, *CASES["idle"][:2], "nonblocking", listener=listener_in(net), prefix=["nsenter", f"--net={net}"])
+    s = spanhound(*in_mode(tmp_path, mode), "--pid", c.pid)
+    c.go()
+    finish_case("idle", script, c, CASES["idle"][0])
+    inject = need_inject(s.stop())
+    if inject["reasons"].get("unfit"):
+        pytest.skip("this kernel has no need of the mode, and no way into it")
+    assert inject["older"] == 1 and headed(bytes(script.stream)) == CASES["idle"][2], inject
 
 
 KEPT = """

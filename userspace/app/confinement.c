@@ -18,8 +18,9 @@ const struct privilege privileges[] = {
 	{CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE", "opening deleted or foreign executables (map_files)",
 	 always},
 	{CAP_NET_ADMIN, "CAP_NET_ADMIN", "putting trace context into requests (--inject)", NULL},
-	{CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "links by perf events, where the kernel asks it for uprobes",
-	 "when no probe can be attached without"},
+	{CAP_SYS_ADMIN, "CAP_SYS_ADMIN",
+	 "links by perf events, where the kernel asks it for uprobes; {inject: verdict} for connections of other network namespaces",
+	 "when no probe can be attached without, or {inject: verdict} is asked for"},
 	{CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE", "locked memory on kernels before 5.11; not needed otherwise",
 	 "when links are perf events"},
 };
@@ -74,15 +75,18 @@ static uint64_t kept_always(void)
 	return keep;
 }
 
-static uint64_t choose(enum link_kind link, bool has_child)
+static uint64_t choose(const struct confinement_needs *needs)
 {
 	uint64_t admin = CAPABILITY_BIT(CAP_SYS_ADMIN), keep = kept_always(), held = confine_capabilities_held();
 	const char *path;
-	if (link == LINK_PERF)
+	if (needs->link == LINK_PERF)
 		keep |= CAPABILITY_BIT(CAP_SYS_RESOURCE);
-	if (has_child)
+	if (needs->has_child)
 		keep |= CAPABILITY_BIT(CAP_KILL);
-	if (held & admin && !can_attach_with(keep, link)) {
+	if (held & admin && needs->enters_networks) {
+		log_debug("CAP_SYS_ADMIN stays: connections in other network namespaces are enrolled with it");
+		keep |= admin;
+	} else if (held & admin && !can_attach_with(keep, needs->link)) {
 		log_debug("CAP_SYS_ADMIN stays: no probe can be attached without it");
 		keep |= admin;
 	}
@@ -116,7 +120,7 @@ static void add_names(uint64_t set, struct sbuf *out)
 	}
 }
 
-void confinement_enter(enum link_kind link, bool has_child, bool asked)
+void confinement_enter(const struct confinement_needs *needs, bool asked)
 {
 	struct sbuf names = {0}, err = {0};
 	unsigned chosen = confine_chosen(), taken;
@@ -125,7 +129,7 @@ void confinement_enter(enum link_kind link, bool has_child, bool asked)
 		return;
 	}
 	/* Only what is asked of the kernel is paid for. */
-	uint64_t keep = chosen & CONFINE_CAPABILITIES ? choose(link, has_child) : 0;
+	uint64_t keep = chosen & CONFINE_CAPABILITIES ? choose(needs) : 0;
 	confine_main(keep, &taken, &err);
 	if (taken & CONFINE_CAPABILITIES) {
 		add_names(confine_capabilities_held(), &names);

@@ -167,6 +167,14 @@ bool injection_wanted(bool asked, struct target_propagation all, const struct ta
 	return wanted;
 }
 
+bool injection_enters(struct target_propagation all, const struct target_spec *targets, size_t cnt)
+{
+	bool enters = all.inject == TARGET_INJECT_VERDICT;
+	for (size_t i = 0; i < cnt; i++)
+		enters |= targets[i].propagation.inject == TARGET_INJECT_VERDICT;
+	return enters;
+}
+
 /* A verdict program that was asked for is not for who is known to hang with it. */
 static int choose(const struct inject_status *status, enum target_inject how, uint32_t does, bool is_known)
 {

@@ -30,6 +30,9 @@ struct injection {
 /* Whether anybody may get headers: `asked` on the command line, or by the list for all targets or one of them. */
 bool injection_wanted(bool asked, struct target_propagation all, const struct target_spec *targets, size_t cnt);
 
+/* Whether connections are enrolled that have to be met in their own network namespace. */
+bool injection_enters(struct target_propagation all, const struct target_spec *targets, size_t cnt);
+
 /* What holds for all targets; once the programs are loaded. */
 void injection_begin(struct injection *i, struct kernel *k, const struct target_propagation *all);
 

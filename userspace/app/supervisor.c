@@ -368,8 +368,11 @@ enum session_end session_run(struct session *s, pid_t child, int release_fd, int
 	kernel_shared(s->kernel)->watch_exec = s->options.list->targets.cnt > 0;
 	int rc = kernel_attach_process_events(s->kernel, &err);
 	/* Nothing has been looked at yet that somebody else wrote; run's child was born before. */
+	struct confinement_needs needs = {s->link, s->options.has_child,
+					  injection_enters(s->options.list->propagation, s->options.list->targets.data,
+							   s->options.list->targets.cnt)};
 	if (rc == 0)
-		confinement_enter(s->link, s->options.has_child, s->options.confine_asked);
+		confinement_enter(&needs, s->options.confine_asked);
 	if (rc < 0 || consumer_start(s, &err) < 0) {
 		log_error("%s", sbuf_str(&err));
 		sbuf_release(&err);
