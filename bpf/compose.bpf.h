@@ -220,6 +220,13 @@ GLOBAL int compose_datadog(u32 process, u64 id)
 	return 0;
 }
 
+/* The decision as B3 says it; 0: there is none. */
+static __always_inline char b3_state(const struct inject_scratch *s)
+{
+	__s8 priority = s->remote.priority;
+	return priority == SH_REMOTE_NO_PRIORITY ? 0 : priority > 1 ? 'd' : priority == 1 ? '1' : '0';
+}
+
 GLOBAL int compose_b3multi(u32 process, u64 id)
 {
 	struct inject_scratch *s = scratch_get();
@@ -231,15 +238,14 @@ GLOBAL int compose_b3multi(u32 process, u64 id)
 	block_hex(s, s->remote.trace_lo);
 	block_text(s, "\r\nx-b3-spanid: ");
 	block_hex(s, id);
-	__s8 priority = s->remote.priority;
-	if (priority == SH_REMOTE_NO_PRIORITY)
-		block_text(s, "\r\n");
-	else if (priority > 1)
-		block_text(s, "\r\nx-b3-flags: 1\r\n");
-	else if (priority == 1)
-		block_text(s, "\r\nx-b3-sampled: 1\r\n");
-	else
-		block_text(s, "\r\nx-b3-sampled: 0\r\n");
+	char state = b3_state(s);
+	if (state == 'd') {
+		block_text(s, "\r\nx-b3-flags: 1");
+	} else if (state) {
+		block_text(s, "\r\nx-b3-sampled: ");
+		block_add(s, &state, 1);
+	}
+	block_text(s, "\r\n");
 	return 0;
 }
 
@@ -254,15 +260,12 @@ GLOBAL int compose_b3(u32 process, u64 id)
 	block_hex(s, s->remote.trace_lo);
 	block_text(s, "-");
 	block_hex(s, id);
-	__s8 priority = s->remote.priority;
-	if (priority == SH_REMOTE_NO_PRIORITY)
-		block_text(s, "\r\n");
-	else if (priority > 1)
-		block_text(s, "-d\r\n");
-	else if (priority == 1)
-		block_text(s, "-1\r\n");
-	else
-		block_text(s, "-0\r\n");
+	char state = b3_state(s);
+	if (state) {
+		block_text(s, "-");
+		block_add(s, &state, 1);
+	}
+	block_text(s, "\r\n");
 	return 0;
 }
 

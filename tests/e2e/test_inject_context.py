@@ -153,6 +153,7 @@ READ = [
     ("b3", B3_64, ("0" * 16 + TRACE[16:], PARENT, 2), [], []),
     ("b3", DATADOG.replace(TRACE[:16], "5" * 16) + W3C + B3, (TRACE, PARENT, 1), [], ["synthetics", "_dd.p.usr.id"]),
     ("b3", "b3: 0\r\n", (None, 0, None), [], []),
+    ("b3multi,b3,tracecontext,baggage", "b3: 0-5-0\r\nbaggage: user.id=a\r\n", (None, 0, None), ["baggage: user.id=a\r\n"], []),
     ("b3", "b3: 463ac35c9f6413ag-1-1\r\n" + DATADOG, (None, 0, None), [], ["synthetics"]),
     ("b3multi", B3MULTI + "0\r\n", (TRACE, PARENT, 0), [], []),
     ("b3multi", B3MULTI + "1\r\nX-B3-Flags: 1\r\nbaggage: user.id=a\r\n", (TRACE, PARENT, 2), [], ["baggage"]),

@@ -189,10 +189,51 @@ static void test_usual(void **state)
 	assert_int_equal(c.remote.priority, 0);
 }
 
+#define W3C(trace, span) "traceparent: 00-000000000000000000000000000000" trace "-00000000000000" span "-01\r\n"
+
+/* What does not count is not there any more; that two styles name two spans of one trace is said. */
+static void test_counts(void **state)
+{
+	static const struct {
+		const char *headers;
+		__u32 reads, datadog, w3c, parent, differs;
+	} cases[] = {
+		{"x-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("05", "06"), SH_READS_USUAL, 1, 1, 6, 0},
+		{"x-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("05", "07"), SH_READS_USUAL, 1, 1, 7, 1},
+		{"x-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("08", "07"), SH_READS_USUAL, 1, 0, 6, 0},
+		{"x-datadog-trace-id: 0\r\nx-datadog-parent-id: 6\r\n" W3C("08", "07"), SH_READS_USUAL, 0, 1, 7, 0},
+		{"x-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("05", "07"), SH_STYLE_DATADOG, 1, 0, 6, 0},
+		{"x-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("05", "07"), SH_STYLE_TRACECONTEXT, 0, 1, 7,
+		 0},
+		{"x-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("05", "07"),
+		 SH_STYLE_TRACECONTEXT | SH_STYLE_DATADOG << 4, 0, 1, 7, 0},
+		{"b3: 5-9-1\r\nx-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("05", "09"),
+		 SH_STYLE_B3 | SH_STYLE_DATADOG << 4 | SH_STYLE_TRACECONTEXT << 8, 0, 1, 9, 0},
+		{"b3: 5-9-1\r\nx-datadog-trace-id: 5\r\nx-datadog-parent-id: 6\r\n" W3C("05", "09"), 0, 0, 0, 0, 0},
+	};
+	struct head_case c;
+	char text[512];
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "GET / HTTP/1.1\r\n%s\r\n", cases[i].headers);
+		head_read(&c, text, strlen(text), "", cases[i].reads);
+		assert_int_equal(c.remote.unsure, 0);
+		assert_int_equal(c.head.at[SH_HEAD_TRACE_ID] != 0, cases[i].datadog);
+		assert_int_equal(c.head.at[SH_HEAD_PARENT_ID] != 0, cases[i].datadog);
+		assert_int_equal(c.head.at[SH_HEAD_TRACEPARENT] != 0, cases[i].w3c);
+		assert_int_equal(c.remote.parent_id, cases[i].parent);
+		assert_int_equal(c.remote.differs, cases[i].differs);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines),   cmocka_unit_test(test_bounds),
-					   cmocka_unit_test(test_numbers), cmocka_unit_test(test_agrees),
-					   cmocka_unit_test(test_usual),   cmocka_unit_test(test_control_characters)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines),
+					   cmocka_unit_test(test_bounds),
+					   cmocka_unit_test(test_numbers),
+					   cmocka_unit_test(test_agrees),
+					   cmocka_unit_test(test_usual),
+					   cmocka_unit_test(test_counts),
+					   cmocka_unit_test(test_control_characters)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

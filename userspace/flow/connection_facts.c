@@ -50,6 +50,8 @@ static void exchange_extract(struct exchange *x, struct actors *actors, const st
 	struct propagation_context *context = actor ? arena_alloc(&x->arena, sizeof(*context)) : NULL;
 	if (!context || propagation_extract(&actor_requests(actor)->propagation, headers, &x->arena, context) <= 0)
 		return;
+	if (!context->trace_lo) /* no parent in a trace that is another's */
+		context->span_id = 0;
 	if (x->facts.server)
 		x->remote = context;
 	else if (!x->renamed && !actor_info(actor)->instrumented)
