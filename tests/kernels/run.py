@@ -44,7 +44,7 @@ TESTS = ["test_kernel.py", "test_inject.py", "test_inject_context.py", "test_inj
 SELECT = """
     test_kernel
     or test_inject and (test_keepalive or test_continues or test_left_alone or test_middle)
-    or test_inject_context and test_read and not test_readers
+    or test_inject_context and test_read and b3
     or test_run and (first_instruction and o2 or killed_by)
     or test_probe_list and (test_strings or test_structs or test_return_values)
     or test_ground_truth and (test_calls_built and nopie or test_exceptions_built and cet or exception_types
