@@ -226,9 +226,9 @@ static void test_own(void **state)
 		struct expected x;
 		uint32_t process = (uint32_t)head_below(&rng, 1u << 10), link = links[head_below(&rng, 6)],
 			 rates = i & 1 ? index : 0;
-		enum sh_root root = !link			 ? SH_ROOT_CLIENT
-				    : link <= SH_LINK_CONNECTION ? SH_ROOT_SERVER
-								 : SH_ROOT_OTHER;
+		bool served = link <= SH_LINK_CONNECTION ||
+			      (link == SH_LINK_HANDOFF && process & SH_PROCESS_TASKS); /* among goroutines */
+		enum sh_root root = !link ? SH_ROOT_CLIENT : served ? SH_ROOT_SERVER : SH_ROOT_OTHER;
 		expect_begin(&x, process);
 		x.ctx.trace_hi = r.trace_hi;
 		x.ctx.trace_lo = r.trace_lo;
