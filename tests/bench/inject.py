@@ -1,14 +1,108 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that are there already: how long until all are enrolled, and what their program notices of it."""
+"""Trace context in requests: what it costs a proxy and those who wait for it. Connections that are there already: how long until
+all are enrolled, and what their program notices of it."""
+import contextlib
 import os
+import re
 import subprocess
 import time
 
-from harness import Figure, PATIENCE_S, Series, Spanhound, TARGET_CPU, on_cpu
-from web import NGINX_PORT, nginx
+from harness import Figure, PATIENCE_S, Series, Spanhound, TARGET_CPU, TRACER_CPU, on_cpu
+from web import ANY_CPU, NGINX_PORT, Server, ask, cpu_ticks, nginx
 
 CONNECTIONS = 10000
 RATE = 2000
+PROXY_RATE = 5000
+PROXY_PORTS = (18093, 18094)
+PROXY = """worker_processes 1;
+daemon off;
+pid {tmp}/proxy-{port}.pid;
+error_log {tmp}/proxy-{port}.log;
+events {{ worker_connections 2000; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600;
+  upstream next {{ server 127.0.0.1:{next_port}; keepalive 128; keepalive_requests 1000000000; }}
+  server {{ listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://next; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}
+"""
+# nginx asks how much there is to be read: kernels that answer that wrongly otherwise do so with a verdict program, at a higher price.
+KINDS = {"untraced": None, "captured": "off", "injected": "verdict"}
+
+
+@contextlib.contextmanager
+def proxies(bench):
+    """A proxy in front of a proxy in front of a server; the workers of the two. The second one gets the headers of the first, hands them
+    on, and has its own span put in their place."""
+    with contextlib.ExitStack() as all_of_them:
+        all_of_them.enter_context(nginx(bench))
+        next_port, workers = NGINX_PORT, []
+        for port in PROXY_PORTS:
+            config = bench.file(f"proxy-{port}.conf", PROXY.format(tmp=bench.tmp, port=port, next_port=next_port))
+            server = all_of_them.enter_context(Server(["nginx", "-c", config], port))
+            workers.append(server.worker)
+            next_port = port
+        yield workers
+
+
+@contextlib.contextmanager
+def traced(bench, kind, pids, **options):
+    """Its summary, once it is over; empty where nothing is traced."""
+    summary = {}
+    if KINDS[kind] is None:
+        yield summary
+        return
+    path = bench.file(f"inject-{kind}.yaml", f"propagation: {{inject: {KINDS[kind]}}}\n")
+    s = Spanhound(bench, "-c", path, "-p", ",".join(map(str, pids)), "-e", "json:/dev/null", **options)
+    try:
+        yield summary
+    finally:
+        summary.update(s.stop())
+
+
+def account(summary):
+    return f"reasons {summary['inject']['reasons']}; seen {summary['seen']}, dropped {summary['dropped'] or 0}"
+
+
+def throughput(bench, quick=False):
+    """Both proxies at full speed, on one core."""
+    rounds, seconds = (2, 2) if quick else (8, 4)
+    rate, cpu = {k: Series() for k in KINDS}, {k: Series() for k in KINDS}
+    with proxies(bench) as workers:
+        for _ in range(rounds):
+            for kind in KINDS:
+                with traced(bench, kind, workers) as summary:
+                    before = sum(map(cpu_ticks, workers))
+                    out = subprocess.run(["wrk", "-t1", "-c32", f"-d{seconds}s", f"http://127.0.0.1:{PROXY_PORTS[1]}/"],
+                                         capture_output=True, text=True, check=True, preexec_fn=on_cpu(TRACER_CPU)).stdout
+                    requests = int(re.search(r"(\d+) requests in", out).group(1))
+                    cpu[kind].values.append((sum(map(cpu_ticks, workers)) - before) / requests)
+                    rate[kind].values.append(float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)))
+    ratio = rate["injected"].median / rate["captured"].median
+    return [Figure("two nginx proxies, 32 connections, headers on both hops: requests/s / captured without", f"{ratio:.2f}", ">= 0.88",
+                   ratio >= 0.88,
+                   [f"median of {rounds} rounds: " + ", ".join(f"{k} {s.median:,.0f}" for k, s in rate.items()) + " requests/s",
+                    "CPU of both proxies for each request: " + ", ".join(f"{k} {s.median:,.0f} ns" for k, s in cpu.items()) +
+                    f": injected / captured {cpu['injected'].median / cpu['captured'].median:.2f} x", account(summary)])]
+
+
+def latency(bench, quick=False):
+    """The same, at 5,000 requests a second."""
+    rounds, seconds = (2, 2) if quick else (6, 5)
+    p99, longest = {k: Series() for k in KINDS}, {k: Series() for k in KINDS}
+    with proxies(bench) as workers:
+        for _ in range(rounds):
+            for kind in KINDS:
+                with traced(bench, kind, workers, cpus=ANY_CPU) as summary:
+                    *_, high, worst = ask(bench, 64, PROXY_RATE, seconds, PROXY_PORTS[1])
+                    p99[kind].values.append(high)
+                    longest[kind].values.append(worst)
+    added = (p99["injected"].least - p99["untraced"].least) / 1000
+    worst = longest["injected"].least / 1e6
+    return [Figure(f"the same at {PROXY_RATE:,} requests/s: added p99", f"{added:.0f} us", "<= 60 us", added <= 60,
+                   [f"against untraced; least of {rounds} rounds: " + ", ".join(f"{k} {s.least / 1000:.0f} us" for k, s in p99.items()) +
+                    "; median: " + ", ".join(f"{k} {s.median / 1000:.0f} us" for k, s in p99.items()), account(summary)]),
+            Figure("the same: the longest answer", f"{worst:.1f} ms", "< 40 ms", worst < 40,
+                   [f"least of {rounds} rounds: " + ", ".join(f"{k} {s.least / 1e6:.1f} ms" for k, s in longest.items()) +
+                    "; of all: " + ", ".join(f"{k} {s.at(1) / 1e6:.1f} ms" for k, s in longest.items())])]
 
 
 def asked_while(bench, mode, seconds):

@@ -44,6 +44,8 @@ SECTIONS = {
     "million": web.million,
     "bystander": web.bystander,
     "enrol": inject.enrol,
+    "proxy": inject.throughput,
+    "proxylatency": inject.latency,
     "encode": userspace.encode,
     "obfuscate": userspace.obfuscate,
 }
