@@ -89,11 +89,16 @@ GLOBAL int compose_decide(u64 key, u32 root)
 
 /* --- pieces ------------------------------------------------------------------------------------------------------- */
 
+/* `len` is known to the compiler: words, and the bytes that are left. */
 static __always_inline void block_add(struct inject_scratch *s, const char *text, u32 len)
 {
-	u32 at = s->block_len;
+	u32 at = s->block_len, i = 0;
 	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX);
-	for (u32 i = 0; i < len; i++)
+#pragma unroll
+	for (; i + 8 <= len; i += 8)
+		*(u64 *)(s->block + at + i) = sh_word((const u8 *)text + i);
+#pragma unroll
+	for (; i < len; i++)
 		s->block[at + i] = text[i];
 	s->block_len = at + len;
 }
@@ -114,39 +119,43 @@ static __always_inline void block_hex(struct inject_scratch *s, u64 value)
 {
 	u32 at = s->block_len;
 	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX);
-	u64 hi = sh_hex_print8(value >> 32), lo = sh_hex_print8(value);
-	__builtin_memcpy(s->block + at, &hi, 8);
-	__builtin_memcpy(s->block + at + 8, &lo, 8);
+	*(u64 *)(s->block + at) = sh_hex_print8(value >> 32);
+	*(u64 *)(s->block + at + 8) = sh_hex_print8(value);
 	s->block_len = at + 16;
 }
 
-struct digits {
-	struct inject_scratch *s;
-};
-
-/* The last digit of what is left of the number. */
-static long block_digit(u32 i, void *arg)
+/* The eight digits of n, below 10^8, as they are to lie in memory. All of them at once, and divisions by constants are
+ * multiplications, exact for what comes in: one digit at a time costs ten times as much. */
+static __always_inline u64 decimal_print8(u64 n)
 {
-	struct inject_scratch *s = ((struct digits *)arg)->s;
-	u64 n = s->number;
-	s->number = n / 10;
-	s->digits[(20 - s->digit_cnt - 1) & 31] = '0' + n % 10;
-	s->digit_cnt++;
-	return n < 10;
+	u64 high = n * 109951163 >> 40; /* n / 10,000 */
+	u64 fours = high | (n - high * 10000) << 32;
+	u64 hundreds = fours * 10486 >> 20 & 0x0000007f0000007fULL;
+	u64 twos = hundreds | (fours - hundreds * 100) << 16;
+	u64 tens = twos * 103 >> 10 & 0x000f000f000f000fULL;
+	return (tens | (twos - tens * 10) << 8) + SH_EACH('0');
 }
+
+#define DECIMAL_LEN 24 /* digits, the first four of which are zeros */
 
 static __always_inline void block_decimal(struct inject_scratch *s, u64 value)
 {
-	struct digits d = {s};
-	u32 at = s->block_len, cnt;
-	s->number = value;
-	s->digit_cnt = 0;
-	bpf_loop(20, block_digit, &d, 0);
-	cnt = at_most(s->digit_cnt, 20);
+	u32 at = s->block_len, skip = 4;
+	u64 high = value / 100000000, highest = high / 100000000;
+	u64 *digits = (u64 *)s->digits;
+	digits[0] = decimal_print8(highest);
+	digits[1] = decimal_print8(high - highest * 100000000);
+	digits[2] = decimal_print8(value - high * 100000000);
+	for (; skip < DECIMAL_LEN - 1; skip++)
+		if (s->digits[skip] != '0')
+			break;
 	AT_MOST_AGAIN(at, INJECT_BLOCK_MAX);
-	u8 *from = s->digits + ((20 - cnt) & 31);
-	__builtin_memcpy(s->block + at, from, 20);
-	s->block_len = at + cnt;
+	AT_MOST_AGAIN(skip, DECIMAL_LEN - 1);
+	const u8 *from = s->digits + skip;
+	*(u64 *)(s->block + at) = *(u64 *)from;
+	*(u64 *)(s->block + at + 8) = *(u64 *)(from + 8);
+	*(u32 *)(s->block + at + 16) = *(u32 *)(from + 16);
+	s->block_len = at + DECIMAL_LEN - skip;
 }
 
 static __always_inline void block_priority(struct inject_scratch *s)

@@ -40,10 +40,9 @@ struct inject_scratch {
 	u32 users; /* more than one: a task was put off within the program, and another one runs it on this CPU */
 	u32 block_len;
 	u64 sock;
-	u64 number; /* being made decimal */
-	u32 digit_cnt;
-	u8 digits[64];
-	u32 rates; /* index of the process's */
+	u8 digits[64]; /* of a number, and room behind them */
+	u32 rates;     /* index of the process's */
+	u32 pad;
 	struct sh_remote remote;
 	struct sh_decision decision; /* by 0: upstream's stands, or nobody decides */
 	struct sh_carried carried;
@@ -54,7 +53,7 @@ struct inject_scratch {
 	u32 host_at, host_len;
 	u16 port;
 	u16 excluded;
-	u32 pad;
+	u32 pad2;
 	u8 block[INJECT_BLOCK_ROOM];
 	u8 bytes[2 * SH_MAX_HEAD];
 };
