@@ -392,16 +392,6 @@ GLOBAL int compose_recall(u64 key, u32 process)
 	return 0;
 }
 
-/* One goroutine hands another what it serves, one thread another whatever a probe list says. */
-static __always_inline u32 root_of(const struct sh_conn *conn, u32 process)
-{
-	bool handed = conn->link == SH_LINK_HANDOFF && process & SH_PROCESS_TASKS;
-	if (!conn->parent_id)
-		return SH_ROOT_CLIENT;
-	return handed || conn->link == SH_LINK_THREAD || conn->link == SH_LINK_CONNECTION ? SH_ROOT_SERVER
-											  : SH_ROOT_OTHER;
-}
-
 /* The block for conn's exchange, in the trace of s->remote. `own_baggage`: the program sends some itself, or something that
  * is no better. */
 static __always_inline void compose_block(struct inject_scratch *s, struct sh_conn *conn, u32 process, u32 own_baggage)

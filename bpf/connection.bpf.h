@@ -72,17 +72,25 @@ static __always_inline bool socket_of_file(struct file *file, struct socket_plac
 	return family_followed(ret->family);
 }
 
-/* False: no stream socket of a family we follow. */
-static __always_inline bool socket_of_fd(u32 fd, struct socket_place *ret)
+static __always_inline struct file *file_of_fd(u32 fd)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct files_struct *files = t->files;
 	if (!files)
-		return false;
+		return NULL;
 	struct fdtable *table = files->fdt;
 	struct file *file = NULL;
 
-	if (fd >= table->max_fds || bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd) || !file)
+	if (fd >= table->max_fds || bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd))
+		return NULL;
+	return file;
+}
+
+/* False: no stream socket of a family we follow. */
+static __always_inline bool socket_of_fd(u32 fd, struct socket_place *ret)
+{
+	struct file *file = file_of_fd(fd);
+	if (!file)
 		return false;
 	return bpf_rdonly_cast ? socket_of_file_typed(file, ret) : socket_of_file(file, ret);
 }

@@ -19,7 +19,7 @@ int request_keep(struct io *io);
 /* May what its process asks for have to name the trace that this request continues? */
 static __always_inline bool wants_remote(const struct io *io, const struct data_scratch *s)
 {
-	return settings.inject && io->process & SH_PROCESS_INJECT && io->direction == DIR_READ &&
+	return settings.inject && io->process & (SH_PROCESS_INJECT | SH_PROCESS_OPTION) && io->direction == DIR_READ &&
 	       s->event.hdr.flags & SH_DATA_REQUEST;
 }
 

@@ -57,7 +57,7 @@ static __always_inline bool begins_here(struct sh_conn *conn, u32 seq)
 	bool begins = (sent && conn->heard_seq == seq) || ((!sent || again) && conn->direction != DIR_WRITE);
 	conn->inject |= SH_CONN_INJECT_SENT;
 	conn->sent_seq = seq;
-	if (begins && !again)
+	if (begins && !again && !(conn->inject & SH_CONN_INJECT_ENTERED))
 		conn->inject &= ~(SH_CONN_INJECT_PENDING | SH_CONN_INJECT_RENAMED);
 	return begins;
 }

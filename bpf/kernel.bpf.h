@@ -186,6 +186,19 @@ struct task_struct {
 	struct thread_struct thread;
 };
 
+struct sk_buff {
+	char cb[48]; /* of TCP: struct tcp_skb_cb */
+};
+
+struct tcp_skb_cb {
+	u32 seq;
+	u32 end_seq;
+};
+
+struct bpf_sock_ops_kern { /* what a sockops program's context is to the kernel */
+	struct sk_buff *skb;
+};
+
 struct bpf_iter__tcp {
 	struct sock_common *sk_common;
 };

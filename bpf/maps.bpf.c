@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "inject.bpf.h"
+#include "option.bpf.h"
 #include "remote.bpf.h"
 
 struct rings_map rings SEC(".maps");
@@ -24,6 +25,8 @@ struct inject_wanted_map inject_wanted SEC(".maps");
 struct inject_leaving_map inject_leaving SEC(".maps");
 struct inject_scratch_map inject_scratch SEC(".maps");
 struct excludes_map excludes SEC(".maps");
+struct option_ends_map option_ends SEC(".maps");
+struct option_ports_map option_ports SEC(".maps");
 
 struct sh_shared shared;
 const volatile struct sh_settings settings = {};

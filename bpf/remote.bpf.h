@@ -85,4 +85,15 @@ static __always_inline bool remote_of(const struct sh_span_context *span, struct
 	return true;
 }
 
+/* What the trace of a request that was begun before its bytes pass began with: an enum sh_root. */
+static __always_inline u32 root_of(const struct sh_conn *conn, u32 process)
+{
+	/* One goroutine hands another what it serves, one thread another whatever a probe list says. */
+	bool handed = conn->link == SH_LINK_HANDOFF && process & SH_PROCESS_TASKS;
+	if (!conn->parent_id)
+		return SH_ROOT_CLIENT;
+	return handed || conn->link == SH_LINK_THREAD || conn->link == SH_LINK_CONNECTION ? SH_ROOT_SERVER
+											  : SH_ROOT_OTHER;
+}
+
 #endif

@@ -9,6 +9,7 @@
  */
 #include "cause.bpf.h"
 #include "guard.bpf.h"
+#include "heard.bpf.h"
 #include "incoming.bpf.h"
 #include "io.bpf.h"
 #include "learn.bpf.h"
@@ -60,6 +61,8 @@ static __always_inline void data_emit(struct data_scratch *s, struct sh_conn *co
 
 	if (size > sizeof(s->event) + SH_MAX_HEAD)
 		return;
+	if (settings.option && s->event.hdr.flags & SH_DATA_OPTION)
+		size += sizeof(struct sh_ev_option);
 	s->event.hdr.size = size;
 	conn->flags &= ~SH_CONN_FLAG_LOST;
 	if (ring && !bpf_ringbuf_output(ring, s, size, wakeup_flags()))
@@ -77,7 +80,7 @@ static __always_inline void io_emit(struct io *io, struct sh_conn *conn, struct 
 		conn_tell(conn, io->socket.sk, io->key);
 	data_emit(s, conn);
 	if (io->direction == DIR_WRITE && conn->inject & SH_CONN_INJECT_PENDING)
-		conn->inject &= ~SH_CONN_INJECT_PENDING;
+		conn->inject &= ~(SH_CONN_INJECT_PENDING | SH_CONN_INJECT_ENTERED);
 }
 
 /* Takes note of the message's first four bytes as they come. */
@@ -276,6 +279,7 @@ static __always_inline int socket_pass(struct io *io)
 	request_remote();
 	request_carry();
 	request_carry_more();
+	option_take(io);
 	request_keep(io);
 	return socket_emit(io);
 }

@@ -67,10 +67,10 @@ struct sh_exception {
 struct sh_settings {
 	__u32 specs;	/* some call is not simply recorded */
 	__u32 captures; /* some value is recorded: contexts have a struct sh_arena behind them */
-	__u32 inject;	/* some process's requests get headers */
+	__u32 inject;	/* some process's requests carry their trace */
 	__u32 head;	/* bytes copied of each message on a socket; at most SH_MAX_HEAD */
-	__u32 lacks; /* SH_DOES_*: what sockets do not carry whose writes are seen first, without a verdict program */
-	__u32 pad;
+	__u32 lacks;  /* SH_DOES_*: what sockets do not carry whose writes are seen first, without a verdict program */
+	__u32 option; /* some process's requests get TCP options */
 	/* The PID namespace whose numbers name processes, by the device (as the kernel writes it) and inode of
 	 * /proc/PID/ns/pid; inode 0: the initial one. Processes that are not in that very namespace are not seen. */
 	__u64 pid_ns_dev, pid_ns_ino;
@@ -153,6 +153,13 @@ struct sh_process {
 #define SH_PROCESS_GOID(flags)	   ((flags) >> 16)
 #define SH_PROCESS_OF_GOID(offset) ((__u32)(offset) << 16)
 
+/* Key of option_ports. */
+struct sh_option_port {
+	__u32 netns; /* inode number of the network namespace */
+	__u16 port;  /* in host order */
+	__u16 pad;
+};
+
 /* Key of tasks. */
 struct sh_task {
 	__u64 id; /* number of a goroutine, or what names the work given */
@@ -182,6 +189,7 @@ struct sh_task_work {
 #define SH_PROCESS_READS_TRACECONTEXT (1 << 11)
 #define SH_PROCESS_READS_BAGGAGE      (1 << 12)
 #define SH_PROCESS_READS_OTHERWISE    (1 << 13)
+#define SH_PROCESS_OPTION	      (1 << 14) /* its requests get TCP options, and those it reads are heard with theirs */
 
 /* What a process does on a socket that being in a map may change. */
 #define SH_DOES_ASK    (1 << 1) /* FIONREAD */
@@ -246,6 +254,7 @@ struct sh_conn {
 #define SH_CONN_INJECT_NEXT	(1 << 4) /* next_seq is known */
 #define SH_CONN_INJECT_LOST	(1 << 5) /* where the next request begins will never be known */
 #define SH_CONN_INJECT_RENAMED	(1 << 6) /* of the write under way the headers were changed, not added */
+#define SH_CONN_INJECT_ENTERED	(1 << 7) /* that exchange was begun as its system call was entered (option.bpf.c) */
 
 /* sh_conn.talk: what is read goes on with what was written last, if that was for one piece of work at a time. UNKNOWN is of
  * those that speak HTTP, too. */
@@ -312,6 +321,7 @@ struct sh_shared {
 	__u64 handoffs_full;	   /* work given whose cause was not kept: the table was full */
 	__u64 unseen_uring;	   /* io_uring_enter() calls of chosen processes: their bytes are not seen */
 	__u64 injects[SH_INJECTS]; /* requests begun on enrolled sockets, by enum sh_inject */
+	__u64 options[SH_OPTIONS]; /* requests, by enum sh_option_end */
 	__u64 inject_enrolled;	   /* sockets whose writes were seen first */
 	__u64 inject_leaving;	   /* sockets to be taken out, so far */
 	__u64 inject_left_out;	   /* not enrolled: the table is full */

@@ -99,6 +99,8 @@ struct sh_ev_conn {
 #define SH_DATA_UNSEEN	(1 << 7) /* the bytes never were in the process's memory (sendfile, splice) */
 #define SH_DATA_RENAMED \
 	(1 << 8) /* with REQUEST: the span that its headers name was the caller's, on the wire they name its own */
+#define SH_DATA_OPTION \
+	(1 << 9) /* with REQUEST, read: a struct sh_ev_option lies behind the copied bytes, padded to 8 */
 
 /* How the parent of an exchange was found. */
 enum sh_link {
@@ -133,6 +135,14 @@ struct sh_ev_data {
 	__u64 parent_id;
 	__u8 tail[SH_TAIL_LEN]; /* the last tail_len bytes, when not all were copied */
 	__u64 rate;		/* that was decided by: a double, bit by bit */
+};
+
+/* Who wrote the request, as a TCP option says that came with it (spanhound/option.h). */
+struct sh_ev_option {
+	struct sh_span_context span;
+	__s8 priority; /* or SH_OPTION_NO_PRIORITY */
+	__u8 sure;     /* it knows better than the request's headers */
+	__u8 pad[6];
 };
 
 struct sh_ev_close {
@@ -182,5 +192,6 @@ _Static_assert(sizeof(struct sh_capture) == 8, "ABI");
 _Static_assert(sizeof(struct sh_ev_conn) == 104, "ABI");
 _Static_assert(sizeof(struct sh_ev_data) == 104, "ABI");
 _Static_assert(sizeof(struct sh_ev_close) == 40, "ABI");
+_Static_assert(sizeof(struct sh_ev_option) == 32, "ABI");
 
 #endif

@@ -22,6 +22,7 @@
 #define SH_MAX_DECIDED	 16384 /* traces that were decided about as their context left */
 #define SH_MAX_RATES	 1024  /* processes that are sampled differently */
 #define SH_MAX_SYSCALLS	 512   /* system call numbers looked at */
+#define SH_MAX_PORTS	 1024  /* that chosen processes listen on, where TCP options are heard */
 
 enum sh_drop {
 #define DROP(id, name, help) SH_DROP_##name = id,
@@ -33,7 +34,13 @@ enum sh_inject {
 #include "spanhound/inject.def"
 #undef INJECT
 };
-#define SH_INJECTS	32 /* a power of two */
+#define SH_INJECTS 32 /* a power of two */
+enum sh_option_end {
+#define OPTION(id, name, help) SH_OPTION_##name = id,
+#include "spanhound/option.def"
+#undef OPTION
+};
+#define SH_OPTIONS	32 /* a power of two */
 
 #define SH_KERNEL_DROPS 32 /* ids below are counted by the kernel half */
 #define SH_MAX_DROPS	64

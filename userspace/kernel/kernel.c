@@ -120,6 +120,9 @@ static void kernel_select_programs(struct kernel *k)
 	bool both = ~k->inject.carries[INJECT_PLAIN] & INJECT_ALL;
 	bpf_program__set_autoload(k->skel->progs.enrol_older, k->inject.on && both);
 	bpf_program__set_autoload(k->skel->progs.withdraw_idle, k->inject.on && both);
+	bpf_program__set_autoload(k->skel->progs.option_enter, k->option.on);
+	bpf_program__set_autoload(k->skel->progs.option_ops, k->option.on);
+	bpf_program__set_autoload(k->skel->progs.option_listen, k->option.on);
 }
 
 static size_t ring_size_per_cpu(size_t total, unsigned cpu_cnt)
@@ -156,9 +159,15 @@ static int kernel_map_functions(struct kernel *k, struct sbuf *err)
 	return 0;
 }
 
+/* Do requests carry their trace, one way or the other? */
+static bool kernel_carries(const struct kernel *k)
+{
+	return k->inject.on || k->option.on;
+}
+
 static int kernel_map_rates(struct kernel *k, struct sbuf *err)
 {
-	if (!k->inject.on)
+	if (!kernel_carries(k))
 		return 0;
 	void *p = mmap(NULL, RATES_SZ, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(k->skel->maps.rates), 0);
 	if (p == MAP_FAILED) {
@@ -208,15 +217,21 @@ static void kernel_size_maps(struct kernel *k, uint32_t cpu_cnt)
 		bpf_map__set_max_entries(s->maps.tasks, 1);
 	bpf_map__set_max_entries(s->maps.specs, k->options.max_specs ? k->options.max_specs : 1);
 	bpf_map__set_value_size(s->maps.contexts, (uint32_t)kernel_context_sz(k));
-	if (!k->inject.on) {
+	if (!kernel_carries(k)) {
 		bpf_map__set_max_entries(s->maps.remotes, 1);
 		bpf_map__set_max_entries(s->maps.carried, 1);
 		bpf_map__set_max_entries(s->maps.decisions, 1);
 		bpf_map__set_max_entries(s->maps.rates, 1);
+	}
+	if (!k->inject.on) {
 		bpf_map__set_max_entries(s->maps.inject_leaving, 1);
 		bpf_map__set_max_entries(s->maps.inject_wanted, 1);
 	}
-	bpf_map__set_autocreate(s->maps.inject_scratch, k->inject.on);
+	if (!k->option.on) {
+		bpf_map__set_max_entries(s->maps.option_ends, 1);
+		bpf_map__set_max_entries(s->maps.option_ports, 1);
+	}
+	bpf_map__set_autocreate(s->maps.inject_scratch, kernel_carries(k));
 	/* Making a map of sockets takes CAP_NET_ADMIN. */
 	bpf_map__set_autocreate(s->maps.inject_plain, k->inject.on);
 	bpf_map__set_autocreate(s->maps.inject_verdict, k->inject.on);
@@ -232,7 +247,8 @@ static int kernel_load_programs(struct kernel *k, uint32_t cpu_cnt)
 	k->skel->rodata->settings.pid_ns_ino = k->options.pid_ns_ino;
 	k->skel->rodata->settings.pid_ns_dev = kernel_dev(k->options.pid_ns_dev);
 	k->skel->rodata->settings.captures = k->options.captures;
-	k->skel->rodata->settings.inject = k->inject.on;
+	k->skel->rodata->settings.inject = kernel_carries(k);
+	k->skel->rodata->settings.option = k->option.on;
 	_Static_assert(SH_DOES_ASK == INJECT_ASKS && SH_DOES_SPLICE == INJECT_SPLICES && SH_DOES_WAIT == INJECT_WAITS,
 		       "the same bits");
 	k->skel->rodata->settings.lacks = k->inject.on ? ~k->inject.carries[INJECT_PLAIN] & INJECT_ALL : 0;
@@ -252,10 +268,14 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	loading = k;
 	libbpf_set_print(kernel_print);
 	kernel_inject_prepare(k);
+	kernel_option_prepare(k);
 	int rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
-	if (rc < 0 && k->inject.on) {
-		/* All the rest works without it. */
-		kernel_inject_not_loaded(k, rc);
+	/* All the rest works without them. */
+	while (rc < 0 && kernel_carries(k)) {
+		if (k->option.on)
+			kernel_option_not_loaded(k, rc);
+		else
+			kernel_inject_not_loaded(k, rc);
 		spanhound__destroy(k->skel);
 		sbuf_reset(&k->log);
 		rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
@@ -269,8 +289,10 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	rc = kernel_map_functions(k, err);
 	rc = rc < 0 ? rc : kernel_map_rates(k, err);
 	rc = rc < 0 ? rc : kernel_make_rings(k, (unsigned)cpu_cnt, err);
-	if (rc == 0)
+	if (rc == 0) {
 		kernel_inject_attach(k);
+		kernel_option_attach(k);
+	}
 	return rc;
 }
 
@@ -298,6 +320,7 @@ void kernel_close(struct kernel *k)
 		return;
 	kernel_detach_finish(k);
 	bpf_link__destroy(k->inject_link);
+	kernel_option_quiesce(k);
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++)
 		bpf_link__destroy(k->process_links[i]);
@@ -356,9 +379,10 @@ int kernel_watch_sockets(struct kernel *k, bool wanted, struct sbuf *err)
 	if (!wanted || !k->options.sockets)
 		return 0;
 	struct bpf_program *programs[MAX_SOCKET_LINKS] = {k->skel->progs.socket_state, k->skel->progs.socket_destroy,
-							  k->skel->progs.socket_exit};
+							  k->skel->progs.socket_exit,
+							  k->option.on ? k->skel->progs.option_enter : NULL};
 	for (int i = 0; i < MAX_SOCKET_LINKS; i++) {
-		if (k->socket_links[i])
+		if (k->socket_links[i] || !programs[i])
 			continue;
 		k->socket_links[i] = bpf_program__attach(programs[i]);
 		if (!k->socket_links[i]) {
@@ -530,6 +554,7 @@ void kernel_wind_up(struct kernel *k)
 void kernel_quiesce(struct kernel *k)
 {
 	kernel_inject_quiesce(k);
+	kernel_option_quiesce(k);
 	kernel_watch_sockets(k, false, NULL);
 	for (int i = 0; i < MAX_PROCESS_LINKS; i++) {
 		bpf_link__destroy(k->process_links[i]);

@@ -29,6 +29,7 @@ struct kernel_options {
 	bool handoffs;		/* the probe list declares some */
 	bool sockets;		/* follow the sockets of chosen processes */
 	bool inject;		/* and put trace context into their requests, where that can be done: kernel_inject() */
+	bool option;		/* and TCP options beside them: kernel_option() */
 	uint32_t head;		/* bytes copied of each message on them; 0: SH_HEAD_DEFAULT */
 	dev_t pid_ns_dev;	/* of /proc/1/ns/pid below the /proc that names processes */
 	ino_t pid_ns_ino;	/* 0: the initial PID namespace */
@@ -63,6 +64,16 @@ void kernel_inject_pass(struct kernel *k);
 /* After kernel_quiesce(): connections with a verdict program that could not be taken out before the end, since what they had
  * received was not read (or they are another network namespace's): that is lost to their programs. */
 uint32_t kernel_inject_unread(const struct kernel *k);
+
+/* Whether TCP options are written and heard (bpf/option.bpf.c). */
+struct option_status {
+	bool on;
+	char why_not[512]; /* if not on */
+};
+const struct option_status *kernel_option(const struct kernel *k);
+/* Connections to this port, of the network namespace with that inode number, are a chosen process's: what comes on them is heard. What
+ * it listens on from here on the kernel half sees. */
+int kernel_option_port(struct kernel *k, ino_t netns, uint16_t port);
 
 /* fork, exec and exit of the host. Before any process is chosen. */
 int kernel_attach_process_events(struct kernel *k, struct sbuf *err);

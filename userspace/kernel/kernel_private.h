@@ -9,10 +9,11 @@
 #include "kernel/kernel.h"
 #include "spanhound.skel.h"
 
-/* kernel.c: loads, links, and what is chosen; kernel_inject.c: the programs that put headers into requests. */
+/* kernel.c: loads, links, and what is chosen; kernel_inject.c: the programs that put headers into requests; kernel_option.c: those that
+ * put TCP options beside them. */
 
 #define MAX_PROCESS_LINKS 3
-#define MAX_SOCKET_LINKS  3
+#define MAX_SOCKET_LINKS  4
 #define DETACHERS	  8
 
 struct kernel {
@@ -35,7 +36,9 @@ struct kernel {
 	struct bpf_link *inject_link;
 	uint64_t inject_left; /* sockets taken out */
 	uint32_t inject_unread;
-	struct sbuf log; /* libbpf's words while loading, for the error message */
+	struct option_status option;
+	struct bpf_link *option_links[2]; /* connections and segments; who listens */
+	struct sbuf log;		  /* libbpf's words while loading, for the error message */
 };
 
 struct kernel_attachment {
@@ -50,5 +53,11 @@ void kernel_inject_not_loaded(struct kernel *k, int rc);
 void kernel_inject_attach(struct kernel *k);
 /* No further header, and no socket of the targets' in our maps. */
 void kernel_inject_quiesce(struct kernel *k);
+
+/* Likewise. */
+void kernel_option_prepare(struct kernel *k);
+void kernel_option_not_loaded(struct kernel *k, int rc);
+void kernel_option_attach(struct kernel *k);
+void kernel_option_quiesce(struct kernel *k);
 
 #endif
