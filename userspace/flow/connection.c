@@ -24,6 +24,8 @@ struct pending {
 	bool root, renamed;
 	bool read; /* not written: a trace was begun for it */
 	struct joins_decision decision;
+	bool has_option;
+	struct sh_ev_option option;
 };
 
 /* Messages under way. */
@@ -292,8 +294,11 @@ static void connection_asked(struct connection *n, const struct sh_ev_data *e, c
 		return;
 	}
 	x->start_ns = d->requests.message.start_ns;
+	bool option = d->has_pending && d->pending.has_option;
 	connection_identify(n, x, e);
 	connection_keep_request(n, x, head);
+	if (option)
+		connection_keep_option(x, &d->pending.option);
 	if (!n->server && n->connect_us && !n->asked_ns)
 		x->facts.connect_ns = (int64_t)n->connect_us * 1000;
 	dialogue_queue(d, x);
@@ -503,6 +508,11 @@ static struct joins_decision decision_of(const struct sh_ev_data *e)
 	return d;
 }
 
+static const void *data_option(const struct sh_ev_data *e)
+{
+	return (const char *)(e + 1) + ((e->copied + 7) & ~7u);
+}
+
 static void connection_take_request(struct connection *n, const struct sh_ev_data *e, bool request)
 {
 	struct dialogue *d = n->dialogue;
@@ -517,6 +527,10 @@ static void connection_take_request(struct connection *n, const struct sh_ev_dat
 				      .renamed = e->hdr.flags & SH_DATA_RENAMED,
 				      .read = !(e->hdr.flags & SH_DATA_WRITE),
 				      .decision = decision_of(e)};
+	if (e->hdr.flags & SH_DATA_OPTION) {
+		d->pending.has_option = true;
+		memcpy(&d->pending.option, data_option(e), sizeof(d->pending.option));
+	}
 	d->has_pending = true;
 	if (!request || in_body(&d->requests)) /* within a message */
 		connection_drop_pending(n, &n->shared->stats->not_http);

@@ -81,6 +81,8 @@ enum exchange_writer connection_writer(const struct connection *n, uint64_t now_
 
 void connection_keep_addresses(const struct connection *n, struct exchange *x);
 void connection_keep_request(const struct connection *n, struct exchange *x, const struct http1_head *head);
+/* After its head. */
+void connection_keep_option(struct exchange *x, const struct sh_ev_option *o);
 void connection_keep_response(const struct connection *n, struct exchange *x, const struct http1_head *head);
 
 #endif

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "flow/connection.h"
+#include "spanhound/option.h"
 #include "trace/propagation/propagation.h"
 
 static void facts_address(struct http_address *to, const struct connection *n, const uint8_t from[16], uint16_t port)
@@ -93,4 +94,26 @@ void connection_keep_response(const struct connection *n, struct exchange *x, co
 	f->status = head->status;
 	f->truncated |= head->truncated;
 	f->response_header_cnt = keep_headers(n->shared, &x->arena, head, &f->response_headers, NULL);
+}
+
+void connection_keep_option(struct exchange *x, const struct sh_ev_option *o)
+{
+	const struct propagation_context *headers = x->remote;
+	bool says = headers && headers->trace_lo;
+	bool same = says && headers->trace_hi == o->span.trace_hi && headers->trace_lo == o->span.trace_lo;
+	struct propagation_context *context = NULL;
+	if (x->facts.server && (!says || (o->sure && same)))
+		context = arena_alloc(&x->arena, sizeof(*context));
+	if (!context)
+		return;
+	*context = headers ? *headers : (struct propagation_context){.priority = PROPAGATION_PRIORITY_NONE};
+	context->trace_hi = o->span.trace_hi;
+	context->trace_lo = o->span.trace_lo;
+	context->span_id = o->span.span_id;
+	context->last_parent = SV_NULL;
+	if (!says)
+		context->priority = o->priority == SH_OPTION_NO_PRIORITY ? PROPAGATION_PRIORITY_NONE : o->priority;
+	x->headers = headers;
+	x->remote = context;
+	x->by_option = true;
 }

@@ -247,7 +247,10 @@ static void connections_ordered(struct connections *c, const struct sh_ev_hdr *h
 
 static bool data_is_sound(const struct sh_ev_data *e)
 {
-	if (e->copied > e->hdr.size - sizeof(*e) || e->tail_len > SH_TAIL_LEN)
+	size_t room = e->hdr.size - sizeof(*e), behind = ((size_t)e->copied + 7) & ~(size_t)7;
+	if (e->copied > room || e->tail_len > SH_TAIL_LEN)
+		return false;
+	if (e->hdr.flags & SH_DATA_OPTION && behind + sizeof(struct sh_ev_option) > room)
 		return false;
 	bool nothing_passed = e->hdr.flags & (SH_DATA_END | SH_DATA_ERROR);
 	return nothing_passed ? !is_request(&e->hdr) : e->copied <= e->len;

@@ -324,13 +324,15 @@ static void exchange_adopt(struct exchanges *x, struct exchange *e)
 	exchange_tell_decision(x, named);
 }
 
+/* What it may hand on. */
 static void exchange_note_remote(struct exchanges *x, const struct exchange *e)
 {
-	if (!e->remote || !e->remote->trace_lo)
+	const struct propagation_context *came = e->headers ? e->headers : e->remote;
+	if (!came || !came->trace_lo)
 		return;
-	said_add(x->said, e->tgid, e->remote->trace_lo, 0);
-	if (e->remote->span_id)
-		said_add(x->said, e->tgid, e->remote->trace_lo, e->remote->span_id);
+	said_add(x->said, e->tgid, came->trace_lo, 0);
+	if (came->span_id)
+		said_add(x->said, e->tgid, came->trace_lo, came->span_id);
 }
 
 void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_key *key, enum exchange_writer who,
@@ -366,7 +368,7 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 const char *exchange_link_name(enum exchange_link link)
 {
 	static const char *const names[EXCHANGE_LINKS] = {"none",     "thread", "connection", "handoff", "fork",
-							  "function", "peer",	"header",     "adopted"};
+							  "function", "peer",	"header",     "adopted", "option"};
 	return names[link];
 }
 
@@ -374,6 +376,7 @@ static enum exchange_link exchange_link(const struct exchange *e)
 {
 	if (e->facts.server)
 		return e->joined			 ? EXCHANGE_LINK_PEER
+		       : e->by_option			 ? EXCHANGE_LINK_OPTION
 		       : e->remote && e->remote->span_id ? EXCHANGE_LINK_HEADER
 							 : EXCHANGE_LINK_NONE;
 	if (e->adopted)

@@ -33,8 +33,11 @@ struct exchange {
 	struct joins_decision decision;		  /* of its trace, by the kernel half */
 	struct http_facts facts;		  /* strings in `arena` */
 	const struct propagation_context *remote; /* what a request read here says of its trace; NULL: nothing */
-	const struct propagation_context *named;  /* the span that a request written here names; NULL: none */
-	bool adopted;				  /* that is its span: the program's own headers, not its caller's */
+	const struct propagation_context
+		*headers; /* of such a request, where a TCP option knew better than they; NULL: none did */
+	const struct propagation_context *named; /* the span that a request written here names; NULL: none */
+	bool by_option;				 /* `remote` names the span that a TCP option named */
+	bool adopted;				 /* that is its span: the program's own headers, not its caller's */
 	uint32_t untold; /* requests behind this one, before the next, for which there was no exchange */
 	struct arena arena;
 	/* The rest is private. */
@@ -96,6 +99,7 @@ enum exchange_link {
 	EXCHANGE_LINK_PEER,
 	EXCHANGE_LINK_HEADER,
 	EXCHANGE_LINK_ADOPTED,
+	EXCHANGE_LINK_OPTION,
 	EXCHANGE_LINKS,
 };
 const char *exchange_link_name(enum exchange_link link);
