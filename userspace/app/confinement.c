@@ -17,7 +17,7 @@ const struct privilege privileges[] = {
 	{CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "executables and folders that only others may read", always},
 	{CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE", "opening deleted or foreign executables (map_files)",
 	 always},
-	{CAP_NET_ADMIN, "CAP_NET_ADMIN", "putting trace context into requests (--inject)", NULL},
+	{CAP_NET_ADMIN, "CAP_NET_ADMIN", "putting trace context into requests (--inject, --tcp-option)", NULL},
 	{CAP_SYS_ADMIN, "CAP_SYS_ADMIN",
 	 "links by perf events, where the kernel asks it for uprobes; {inject: verdict} for connections of other network namespaces",
 	 "when no probe can be attached without, or {inject: verdict} is asked for"},

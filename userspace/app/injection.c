@@ -83,8 +83,7 @@ static uint32_t read_flags(const struct propagation_settings *s)
 	}
 }
 
-/* 0: it wants nothing written, or something that the kernel half does not know: ids of 64 bits, shorter tags. */
-static uint32_t style_flags(const struct process_info *info)
+uint32_t injection_styles(const struct process_info *info)
 {
 	struct propagation_settings standard;
 	struct request_settings *settings = request_settings_new(info->settings, NULL, NULL);
@@ -148,9 +147,10 @@ void injection_begin(struct injection *i, struct kernel *k, const struct target_
 void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as)
 {
 	as->excludes = i->exclude_all;
-	if (!(as->flags & SH_PROCESS_INJECT) || exclude_bits(i, k, &spec->propagation.excludes, &as->excludes))
+	if (!(as->flags & (SH_PROCESS_INJECT | SH_PROCESS_OPTION)) ||
+	    exclude_bits(i, k, &spec->propagation.excludes, &as->excludes))
 		return;
-	as->flags &= ~(uint32_t)SH_PROCESS_INJECT;
+	as->flags &= ~(uint32_t)(SH_PROCESS_INJECT | SH_PROCESS_OPTION);
 	if (!i->full_said)
 		log_warn(
 			"there are more than %d different destinations to be excluded (propagation: exclude:): processes of further "
@@ -203,7 +203,7 @@ struct injection_choice injection_choose(const struct inject_status *status, enu
 	}
 	bool is_known = does_what(p, info, &c.does);
 	int mode = choose(status, how, c.does, is_known);
-	uint32_t styles = mode < 0 ? 0 : style_flags(info);
+	uint32_t styles = mode < 0 ? 0 : injection_styles(info);
 	if (!styles) {
 		c.left = mode >= 0 ? INJECTION_STYLES : is_known ? INJECTION_NO_MODE : INJECTION_UNKNOWN;
 		return c;

@@ -37,7 +37,7 @@ bool injection_enters(struct target_propagation all, const struct target_spec *t
 void injection_begin(struct injection *i, struct kernel *k, const struct target_propagation *all);
 
 /* Which patterns are for a process chosen by `spec`: as->excludes. Where there are too many different ones (said once) it gets
- * no headers at all. */
+ * no headers at all, nor TCP options. */
 void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as);
 
 /* What a process gets whose target does not say; `asked` as above, and before the list. */
@@ -70,6 +70,10 @@ uint32_t injection_flags(struct injection *i, const struct inject_status *status
 
 /* sh_process.reads, where its flags have SH_PROCESS_READS_OTHERWISE. */
 uint16_t injection_reads(const struct process_info *info);
+
+/* Which styles it writes and reads, as SH_PROCESS_*; 0: it wants nothing written, or something that the kernel half does not know: ids
+ * of 64 bits, shorter tags. */
+uint32_t injection_styles(const struct process_info *info);
 
 /* The connections that a process chosen with these flags has already; after kernel_choose_process(). What is not enrolled is
  * counted by reason; that descriptors are withheld is said, once. */

@@ -321,6 +321,10 @@ static int apply_session_option(struct options *o, enum command_id command, int 
 	case OPTION_NO_INJECT:
 		o->session.inject = id == OPTION_INJECT;
 		o->session.no_inject = id == OPTION_NO_INJECT;
+		o->session.tcp_option &= !o->session.no_inject;
+		return 0;
+	case OPTION_TCP_OPTION:
+		o->session.tcp_option = true;
 		return 0;
 	}
 	return 0;

@@ -215,6 +215,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.sockets = !s->options.no_http,
 		.inject = !s->options.no_inject &&
 			  injection_wanted(s->options.inject, list->propagation, list->targets.data, list->targets.cnt),
+		.option = !s->options.no_inject && tcp_option_wanted(s->options.tcp_option, list->propagation.option,
+								     list->targets.data, list->targets.cnt),
 		.head = list->capture.head,
 		.handoffs = list->handoffs.cnt > 0,
 		.ring_size = s->options.ring_size ? s->options.ring_size : list->limits.ring_size,
@@ -237,6 +239,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 			"host's /proc and set HOST_PROC, or share its PID namespace (hostPID, --pid host)",
 			proc_root());
 	s->injection.standard = injection_standard(s->options.inject, list->propagation);
+	s->tcp_option.standard = s->options.tcp_option ? TARGET_OPTION_ON : list->propagation.option;
 	rc = kernel_open(&s->kernel, &options, err);
 	if (rc == 0)
 		injection_begin(&s->injection, s->kernel, &list->propagation);
@@ -244,6 +247,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		rc = early_start(&s->early, kernel_rates(s->kernel), SH_MAX_RATES);
 	if (rc == 0 && options.inject && !kernel_inject(s->kernel)->on)
 		log_warn("no headers are injected: %s", kernel_inject(s->kernel)->why_not);
+	if (rc == 0 && options.option && !kernel_option(s->kernel)->on)
+		log_warn("there are no TCP options: %s", kernel_option(s->kernel)->why_not);
 	return rc;
 }
 
@@ -562,6 +567,7 @@ void session_view(struct session *s, struct session_view *ret)
 		.kernel = s->kernel,
 		.metrics = &s->probe_metrics,
 		.injection = &s->injection,
+		.tcp_option = &s->tcp_option,
 		.queue = s->queue,
 		.rings = kernel_rings(s->kernel),
 		.link = s->link,

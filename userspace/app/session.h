@@ -3,6 +3,7 @@
 #define APP_SESSION_H
 
 #include "app/injection.h"
+#include "app/tcp_option.h"
 #include "export/exporter.h"
 #include "flow/flow.h"
 #include "kernel/kernel.h"
@@ -32,6 +33,7 @@ struct session_options {
 	bool no_http;	      /* function spans only: no socket is watched */
 	bool inject;	      /* trace context into requests: asked for here */
 	bool no_inject;	      /* and not, whatever the list says */
+	bool tcp_option;      /* and into TCP options */
 	bool quiet;
 	unsigned confine;		 /* enum confine_part */
 	bool confine_asked;		 /* by name */
@@ -83,6 +85,7 @@ struct session_view {
 	struct kernel *kernel;
 	const struct probe_metrics *metrics; /* of the consumer: numbers of a running session are of no one moment */
 	const struct injection *injection;
+	const struct tcp_option *tcp_option;
 	struct export_queue *queue;
 	const struct ring_set *rings;
 	enum link_kind link;
@@ -90,7 +93,7 @@ struct session_view {
 	uint64_t gap_ns, gaps; /* time in which libraries of forked children were not probed yet */
 	uint64_t unlinked;     /* pipeline_stats.unlinked */
 	struct session_past past;
-	uint32_t processes;    /* chosen over the whole session */
+	uint32_t processes; /* chosen over the whole session */
 	uint32_t max_functions;
 };
 void session_view(struct session *s, struct session_view *ret);

@@ -27,6 +27,7 @@ struct session {
 	bool limit_was_asked_for; /* of functions */
 	struct kernel *kernel;
 	struct injection injection;
+	struct tcp_option tcp_option;
 	struct plan *plan;
 	struct functions *functions;
 	struct policy policy;

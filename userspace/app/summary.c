@@ -201,6 +201,7 @@ void summary_print(struct session *s, FILE *out)
 	summary_requests_print(v.flow, out);
 	print_metrics(&v, out);
 	injection_print(v.injection, v.kernel, out);
+	tcp_option_print(v.tcp_option, v.kernel, out);
 	print_account(&a, out);
 	print_notes(&v, out);
 	fflush(out);
@@ -296,5 +297,7 @@ void summary_json(struct session *s, struct sbuf *out)
 	summary_requests_json(v.flow, out);
 	sbuf_addc(out, ',');
 	injection_json(v.injection, v.kernel, out);
+	sbuf_addc(out, ',');
+	tcp_option_json(v.tcp_option, v.kernel, out);
 	sbuf_adds(out, "}\n");
 }

@@ -55,8 +55,11 @@ static uint32_t task_flags(const struct process *process, struct proc *p)
 static uint32_t process_flags(struct session *s, const struct process *process, struct proc *p)
 {
 	return !process ? 0
-			: task_flags(process, p) | injection_flags(&s->injection, kernel_inject(s->kernel),
-								   process->spec, p, process->info);
+			: task_flags(process, p) |
+				  injection_flags(&s->injection, kernel_inject(s->kernel), process->spec, p,
+						  process->info) |
+				  tcp_option_flags(&s->tcp_option, kernel_option(s->kernel), process->spec,
+						   process->info);
 }
 
 /* The same flags, with what belongs to them; by which rates it is decided about its traces goes by what is known of it now. */
@@ -66,7 +69,7 @@ static struct sh_process process_as(struct session *s, const struct proc *p, uin
 	struct sh_process as = {.flags = flags};
 	if (process)
 		injection_exclude(&s->injection, s->kernel, process->spec, &as);
-	if (process && flags & SH_PROCESS_INJECT)
+	if (process && flags & (SH_PROCESS_INJECT | SH_PROCESS_OPTION))
 		as.rates = (uint16_t)early_index(&s->early, process->info);
 	if (process && flags & SH_PROCESS_READS_OTHERWISE)
 		as.reads = injection_reads(process->info);
@@ -77,8 +80,10 @@ static int targets_choose(struct session *s, struct proc *p, uint32_t flags)
 {
 	struct sh_process as = process_as(s, p, flags);
 	int rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, as);
-	if (rc == 0) /* what it connects from here on is enrolled as it does */
+	if (rc == 0) { /* what it connects from here on is enrolled as it does */
 		injection_enrol(&s->injection, s->kernel, p, as.flags);
+		tcp_option_listen(s->kernel, p, as.flags);
+	}
 	return rc;
 }
 

@@ -160,6 +160,13 @@ static LIST_READER(read_inject)
 	list_expected(r, key, value);
 }
 
+static LIST_READER(read_option)
+{
+	bool on = false;
+	list_read_bool(r, key, value, &on);
+	*(enum target_option *)field = on ? TARGET_OPTION_ON : TARGET_OPTION_OFF;
+}
+
 static LIST_READER(add_exclude)
 {
 	struct exclude_vec *all = field;
@@ -185,9 +192,13 @@ static const struct list_key propagation_keys[] = {
 		"plain, verdict: in this way into those of all, safe or not (verdict loses bytes on their way when spanhound is killed); "
 		"a target's own comes first, and --no-inject before it"),
 	LIST_KEY(
+		"tcp_option", read_option, IN_PROPAGATION(option), "true or false",
+		"as --tcp-option: the trace of HTTP/1 requests in TCP options, which middleboxes may drop, between hosts that both run "
+		"spanhound; a target's own comes first, and --no-inject before it"),
+	LIST_KEY(
 		"exclude", read_propagation_excludes, IN_PROPAGATION(excludes),
 		"a destination or a list of them (api.example.com, *.example.com, 10.0.0.0/8, each with :PORT if wanted)",
-		"requests that go there get no headers, nor do those that name no host; "
+		"requests that go there get no headers and no TCP options, nor do those that name no host; "
 		"a target's own are added to those of all"),
 };
 const struct list_map list_propagation_map = {"propagation:", propagation_keys, COUNT(propagation_keys)};

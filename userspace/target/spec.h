@@ -42,9 +42,17 @@ struct exclude_vec {
 	size_t cnt, cap;
 };
 
+/* Whether its requests get TCP options, and are heard with theirs (app/tcp_option.h). */
+enum target_option {
+	TARGET_OPTION_UNSAID, /* as everybody else's */
+	TARGET_OPTION_OFF,
+	TARGET_OPTION_ON
+};
+
 /* Trace context on the wire. */
 struct target_propagation {
 	enum target_inject inject;
+	enum target_option option;
 	struct exclude_vec excludes; /* requests that go there get no headers (target/destination.h) */
 };
 
