@@ -181,10 +181,11 @@ static __always_inline int option_write(const struct syscall *call, u64 key, str
 	struct option_end *o = bpf_map_lookup_elem(&option_ends, &sock_key);
 	struct inject_scratch *s = bpf_map_lookup_elem(&inject_scratch, &zero);
 
-	if (!conn || !s || conn->protocol == SH_PROTO_OTHER || conn->flags & SH_CONN_FLAG_SERVER || (o && !o->client))
+	if (!s || (o && (!conn || !o->client)) ||
+	    (conn && (conn->protocol == SH_PROTO_OTHER || conn->flags & SH_CONN_FLAG_SERVER)))
 		return 0;
 	bool shared_write = o && option_shared(o, conn, (u32)key);
-	u32 before = conn->direction == 2 ? conn->first_cnt : 0;
+	u32 before = conn && conn->direction == DIR_WRITE ? conn->first_cnt : 0;
 	if (before >= SH_OPTION_BYTES || form > SH_SYS_MESSAGE)
 		return 0; /* it goes on */
 	u32 at = BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - before;
@@ -382,8 +383,13 @@ SEC("?sockops") int option_ops(struct bpf_sock_ops *ops)
 	}
 	if (ops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) {
 		port = option_port_of((struct sock *)number_of(sk));
-		if (bpf_map_lookup_elem(&option_ports, &port))
-			option_begin(ops, key, false);
+		if (!bpf_map_lookup_elem(&option_ports, &port))
+			return 1;
+		option_begin(ops, key, false);
+		/* What ends the handshake may be the first request's segment: its ACK alone was lost, or not waited for. */
+		struct option_end *made = bpf_map_lookup_elem(&option_ends, &key);
+		if (made)
+			option_parse(ops, made);
 		return 1;
 	}
 	if (ops->op == BPF_SOCK_OPS_STATE_CB) {

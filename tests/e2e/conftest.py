@@ -130,3 +130,29 @@ def background(tmp_path):
         if p.poll() is None:
             p.kill()
         p.wait()
+
+
+@pytest.fixture
+def namespaces():
+    """Two network namespaces joined by veth: ((name, address), (name, address))."""
+    names = [f"sh{os.getpid()}{x}" for x in "ab"]
+    made = []
+    try:
+        for n in names:
+            p = subprocess.run(["ip", "netns", "add", n], capture_output=True, text=True)
+            if p.returncode:
+                pytest.skip(f"no network namespace can be made: {p.stderr.strip()}")
+            made.append(n)
+        veth = [f"v{os.getpid()}{x}" for x in "ab"]
+        p = subprocess.run(["ip", "link", "add", veth[0], "netns", names[0], "type", "veth", "peer", "name", veth[1], "netns", names[1]],
+                           capture_output=True, text=True)
+        if p.returncode:
+            pytest.skip(f"no veth can be made: {p.stderr.strip()}")
+        for i in range(2):
+            for args in (["addr", "add", f"10.99.7.{i + 1}/24", "dev", veth[i]], ["link", "set", veth[i], "up"],
+                         ["link", "set", "lo", "up"]):
+                subprocess.run(["ip", "-n", names[i], *args], check=True)
+        yield tuple((n, f"10.99.7.{i + 1}") for i, n in enumerate(names))
+    finally:
+        for n in made:
+            subprocess.run(["ip", "netns", "del", n], check=False)

@@ -424,32 +424,6 @@ def test_two_ends_attached_one_after_the_other(spanhound, ends):
     assert len(a.servers) == len(a.spans) == 1 and len(b.clients) == len(b.spans) == 1
 
 
-@pytest.fixture
-def namespaces():
-    """Two network namespaces joined by veth: ((name, address), (name, address))."""
-    names = [f"sh{os.getpid()}{x}" for x in "ab"]
-    made = []
-    try:
-        for n in names:
-            p = subprocess.run(["ip", "netns", "add", n], capture_output=True, text=True)
-            if p.returncode:
-                pytest.skip(f"no network namespace can be made: {p.stderr.strip()}")
-            made.append(n)
-        veth = [f"v{os.getpid()}{x}" for x in "ab"]
-        p = subprocess.run(["ip", "link", "add", veth[0], "netns", names[0], "type", "veth", "peer", "name", veth[1], "netns", names[1]],
-                           capture_output=True, text=True)
-        if p.returncode:
-            pytest.skip(f"no veth can be made: {p.stderr.strip()}")
-        for i in range(2):
-            for args in (["addr", "add", f"10.99.7.{i + 1}/24", "dev", veth[i]], ["link", "set", veth[i], "up"],
-                         ["link", "set", "lo", "up"]):
-                subprocess.run(["ip", "-n", names[i], *args], check=True)
-        yield tuple((n, f"10.99.7.{i + 1}") for i, n in enumerate(names))
-    finally:
-        for n in made:
-            subprocess.run(["ip", "netns", "del", n], check=False)
-
-
 @pytest.mark.parametrize("scene,cnt", [("AnyAddress", 1), ("AnyKept", 20)])
 def test_across_network_namespaces(spanhound, ends, namespaces, scene, cnt):
     (a, _), (b, address) = namespaces
