@@ -151,7 +151,7 @@ static void step_data(struct fuzz *f, uint8_t conn)
 {
 	static union {
 		struct sh_ev_data e;
-		char room[sizeof(struct sh_ev_data) + 512];
+		char room[sizeof(struct sh_ev_data) + 512 + sizeof(struct sh_ev_option)];
 	} r;
 	uint8_t flags = byte(f), how = byte(f);
 	struct sv bytes = payload(f);
@@ -180,6 +180,10 @@ static void step_data(struct fuzz *f, uint8_t conn)
 		r.e.copied = r.e.len = 5000;
 	if (copied)
 		memcpy(&r.e + 1, bytes.data, copied);
+	if (how >= 248) { /* with an option behind, or without */
+		r.e.hdr.flags |= SH_DATA_OPTION;
+		r.e.hdr.size += how >= 250 ? sizeof(struct sh_ev_option) : 0;
+	}
 	f->conns[conn].seq[write] += r.e.len;
 	if (flags & SH_DATA_REQUEST) {
 		f->requests++;

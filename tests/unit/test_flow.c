@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <malloc.h>
 
+#include "spanhound/option.h"
 #include "flow_world.h"
 #include "spanhound/sampling.h"
 
@@ -238,6 +239,114 @@ static void decided_of_a_remote_trace(void **state)
 		assert_int_equal(w.spans.data[i].rates, RATE_AGENT);
 	}
 	world_end(&w);
+}
+
+/* The request at hand came with a TCP option. */
+static void heard(struct world *w, const struct sh_ev_option *option)
+{
+	struct sh_ev_data **at = (struct sh_ev_data **)&w->records.data[w->records.cnt - 1];
+	size_t behind = sizeof(**at) + (((*at)->copied + 7) & ~7u);
+	*at = realloc(*at, behind + sizeof(*option));
+	assert_non_null(*at);
+	memcpy((char *)*at + behind, option, sizeof(*option));
+	(*at)->hdr.size = (uint32_t)(behind + sizeof(*option));
+	(*at)->hdr.flags |= SH_DATA_OPTION;
+}
+
+/* Before it: nothing, another trace, the same one. */
+static void option_beside_headers(void **state)
+{
+	(void)state;
+	static const char *const heads[] = {
+		GET, "GET /a HTTP/1.1\r\nHost: shop\r\nx-datadog-trace-id: 77\r\nx-datadog-parent-id: 5\r\n\r\n",
+		"GET /a HTTP/1.1\r\nHost: shop\r\nx-datadog-trace-id: 78\r\nx-datadog-parent-id: 6\r\n"
+		"x-datadog-sampling-priority: 2\r\nx-datadog-tags: _dd.p.tid=6b02000000000000\r\n\r\n"};
+	for (int i = 0; i < 6; i++) {
+		bool sure = i & 1;
+		struct sh_ev_option option = {.span = {.trace_hi = 0x6b02ULL << 48, .trace_lo = 78, .span_id = 9},
+					      .priority = 1,
+					      .sure = sure};
+		struct world w;
+		world_init(&w, plain);
+		struct end server = server_open(&w, 0);
+		end_read(&server, heads[i / 2]);
+		heard(&w, &option);
+		end_write(&server, OK);
+		world_run(&w);
+		const struct seen *o = world_get(&w, server.self.span_id);
+		bool counts = i / 2 == 0 || (i / 2 == 2 && sure);
+		assert_string_equal(o->link, counts ? "option" : "header");
+		assert_int_equal(o->parent_id, counts ? 9 : i / 2 == 1 ? 5 : 6);
+		assert_int_equal(o->trace_lo, i / 2 == 1 ? 77 : 78);
+		if (i / 2 != 1) {
+			assert_true(o->trace_hi == option.span.trace_hi);
+			assert_int_equal(o->priority, i / 2 == 0 ? 1 : 2);
+		}
+		world_end(&w);
+	}
+}
+
+/* Who wrote it was seen, here. */
+static void join_outranks_option(void **state)
+{
+	(void)state;
+	struct sh_ev_option option = {.span = {.trace_lo = 78, .span_id = 9}, .priority = 1, .sure = 1};
+	struct world w;
+	world_init(&w, plain);
+	struct end server, c;
+	ends_open(&w, &c, 0, &server, 1);
+	end_write(&c, GET);
+	end_read(&server, GET);
+	heard(&w, &option);
+	end_write(&server, OK);
+	end_read(&c, OK);
+	world_run(&w);
+	child_of(&w, server.self.span_id, c.self.span_id);
+	assert_string_equal(world_get(&w, server.self.span_id)->link, "peer");
+	world_end(&w);
+}
+
+/* What the option outranks is handed on: that is no header of the program's own. */
+static void option_and_forwarded_header(void **state)
+{
+	(void)state;
+	static const char head[] =
+		"GET /a HTTP/1.1\r\nHost: shop\r\nx-datadog-trace-id: 78\r\nx-datadog-parent-id: 6\r\n\r\n";
+	struct sh_ev_option option = {
+		.span = {.trace_lo = 78, .span_id = 9}, .priority = SH_OPTION_NO_PRIORITY, .sure = 1};
+	struct world w;
+	world_init(&w, plain);
+	struct end server = server_open(&w, 0), c = client_open(&w, 0);
+	end_read(&server, head);
+	heard(&w, &option);
+	c.context = server.self;
+	end_write(&c, head);
+	end_read(&c, OK);
+	end_write(&server, OK);
+	world_run(&w);
+	assert_int_equal(world_get(&w, server.self.span_id)->parent_id, 9);
+	assert_string_equal(world_get(&w, c.self.span_id)->link, "thread");
+	world_end(&w);
+}
+
+/* Cut off: a record that says it has one, and has none. */
+static void option_that_is_not_there(void **state)
+{
+	(void)state;
+	struct sh_ev_option option = {.span = {.trace_lo = 78, .span_id = 9}};
+	struct world w;
+	world_init(&w, plain);
+	struct end server = server_open(&w, 0);
+	end_read(&server, GET);
+	heard(&w, &option);
+	w.records.data[w.records.cnt - 1]->size -= 8;
+	world_run(&w);
+	assert_int_equal(w.spans.cnt, 0);
+	world_flush(&w);
+	struct flow_stats stats;
+	flow_stats(w.flow, &stats);
+	assert_int_equal(stats.connections.malformed, 1);
+	world_release(&w);
 }
 
 /* A proxy that hands its caller's header on: the backend is called by the proxy, whichever comes first. */
@@ -1024,6 +1133,10 @@ int main(void)
 		cmocka_unit_test(chain_without_its_head),
 		cmocka_unit_test(partial_chunks_wait),
 		cmocka_unit_test(by_both_families),
+		cmocka_unit_test(option_beside_headers),
+		cmocka_unit_test(join_outranks_option),
+		cmocka_unit_test(option_and_forwarded_header),
+		cmocka_unit_test(option_that_is_not_there),
 		cmocka_unit_test(pipelined_ones_are_joined),
 		cmocka_unit_test(more_requests_than_exchanges),
 		cmocka_unit_test(more_spans_than_the_assembly_holds),
