@@ -10,12 +10,16 @@
  *
  * Which thread writes, and for what, is known in its system call alone; where the bytes go, to the connection alone. What holds both
  * together is the sequence number: the exchange is begun for the byte that is written next, and rides with that byte or not at all.
+ *
+ * Something on the way may drop what has options that it does not know. So what is sent again goes without; and when that happens to
+ * one request after the other, the connection's further ones do, too.
  */
 #include "connection.bpf.h"
 #include "exchange.bpf.h"
 #include "inject.bpf.h"
 #include "option.bpf.h"
 #include "syscall.bpf.h"
+#include "task.bpf.h"
 
 #define PORT_HTTPS 443
 #define TCP_LISTEN 10 /* include/net/tcp_states.h */
@@ -34,6 +38,7 @@ int option_request(u64 sock_key, u64 key_arg, u32 process);
 
 /* --- a request is about to be written ----------------------------------------------------------------------------- */
 
+#define OPTION_LOSSES 2 /* in a row: then it is no chance */
 #define OPTION_IOVECS 8 /* that are looked at: a head is in the first few */
 
 struct option_iovec {
@@ -85,8 +90,8 @@ static __always_inline bool option_shared(struct option_end *o, const struct sh_
 static __always_inline bool option_forwards(const struct sh_remote *out, const struct sh_remote *in,
 					    const struct sh_conn *conn)
 {
-	return !out->unsure && out->trace_lo && conn->self.trace_hi & REMOTE_MARK && out->trace_hi == in->trace_hi &&
-	       out->trace_lo == in->trace_lo && out->parent_id == in->parent_id;
+	return !out->unsure && !out->differs && out->trace_lo && conn->self.trace_hi & REMOTE_MARK &&
+	       out->trace_hi == in->trace_hi && out->trace_lo == in->trace_lo && out->parent_id == in->parent_id;
 }
 
 /* What the request that begins in the scratch is to carry, into its remote. Returns an enum sh_option_end. */
@@ -104,6 +109,8 @@ GLOBAL u32 option_make(u64 sock_key, u64 key_arg, u32 process)
 		return SH_OPTION_busy;
 	if (process & SH_PROCESS_URING)
 		return SH_OPTION_uring;
+	if (o->losses >= OPTION_LOSSES)
+		return SH_OPTION_resent;
 	if (s->excludes && inject_excluded(sock_key))
 		return SH_OPTION_excluded;
 	conn->inject &= ~SH_CONN_INJECT_PENDING;
@@ -132,6 +139,7 @@ GLOBAL u32 option_make(u64 sock_key, u64 key_arg, u32 process)
 	option_changes(o);
 	o->tid = (u32)key_arg;
 	o->told = false;
+	o->carried = false;
 	o->option = made;
 	option_changes(o);
 	return SH_OPTION_sent;
@@ -171,6 +179,8 @@ static __always_inline void option_forget(struct option_end *o)
 	option_changes(o);
 	o->option.span_id = 0;
 	option_changes(o);
+	if (o->carried) /* and was not sent again */
+		o->losses = 0;
 }
 
 static __always_inline int option_write(const struct syscall *call, u64 key, struct sock *sk)
@@ -185,10 +195,13 @@ static __always_inline int option_write(const struct syscall *call, u64 key, str
 	    (conn && (conn->protocol == SH_PROTO_OTHER || conn->flags & SH_CONN_FLAG_SERVER)))
 		return 0;
 	bool shared_write = o && option_shared(o, conn, (u32)key);
-	u32 before = conn && conn->direction == DIR_WRITE ? conn->first_cnt : 0;
+	u32 seq = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+	/* As in inject.bpf.c: the answer may have been read before the request's own call was over. */
+	bool goes_on = conn && conn->direction == DIR_WRITE && conn->heard_seq != seq;
+	u32 before = goes_on ? conn->first_cnt : 0;
 	if (before >= SH_OPTION_BYTES || form > SH_SYS_MESSAGE)
-		return 0; /* it goes on */
-	u32 at = BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - before;
+		return 0;
+	u32 at = seq - before;
 	/* The same once more, or the rest of the first bytes: its exchange is begun. */
 	if (o && o->option.span_id && o->option.at == at && o->option.span_id == conn->self.span_id) {
 		conn->inject |= SH_CONN_INJECT_PENDING | SH_CONN_INJECT_ENTERED;
@@ -230,14 +243,21 @@ SEC("?tp_btf/sys_enter") int option_enter(u64 *ctx)
 	u64 key = execution_key();
 	u32 tgid = key >> 32;
 	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
-	if (!process || (process->flags & (SH_PROCESS_OPTION | SH_PROCESS_TASKS)) != SH_PROCESS_OPTION)
+	if (!process || !(process->flags & SH_PROCESS_OPTION))
 		return 0;
+	u32 flags = process->flags;
 	syscall_args(regs, call.args);
 	/* Not by socket_of_fd(): the linker takes what that may call, a function of the kernel's, from one object only. */
 	struct file *file = file_of_fd(call.args[0]);
 	if (!file || !socket_of_file(file, &socket) || socket.family == AF_UNIX)
 		return 0;
-	return option_write(&call, key, socket.sk);
+	u64 task = flags & SH_PROCESS_TASKS ? goroutine_number(goroutine_of_syscall(regs), flags) : 0;
+	if (flags & SH_PROCESS_TASKS)
+		task_begin(task, key);
+	option_write(&call, key, socket.sk);
+	if (flags & SH_PROCESS_TASKS)
+		task_end(task, key);
+	return 0;
 }
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
@@ -272,7 +292,7 @@ static __always_inline bool option_is_ours(struct bpf_sock_ops *ops, u64 sock_ke
 		return false;
 	u32 tgid = conn->tgid;
 	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
-	return process && (process->flags & (SH_PROCESS_OPTION | SH_PROCESS_TASKS)) == SH_PROCESS_OPTION;
+	return process && process->flags & SH_PROCESS_OPTION;
 }
 
 static __always_inline struct sh_option_port option_port_of(struct sock *sk)
@@ -322,8 +342,15 @@ static __always_inline void option_reserve(struct bpf_sock_ops *ops, struct opti
 		return;
 	bool cutting = ops->args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS;
 	s32 unsent = o->option.at + SH_OPTION_BYTES - ops->snd_una;
-	if (cutting ? unsent <= 0 : !option_leaves(ops, o))
+	if (cutting ? o->carried || unsent <= 0 : !option_leaves(ops, o))
 		return;
+	if (o->carried) { /* once more */
+		option_changes(o);
+		o->option.span_id = 0;
+		option_changes(o);
+		o->losses++;
+		return;
+	}
 	if (!bpf_reserve_hdr_opt(ops, SH_OPTION_LEN, 0) || cutting || o->told)
 		return;
 	o->told = true;
@@ -340,9 +367,9 @@ static __always_inline void option_store(struct bpf_sock_ops *ops, struct option
 	if (version & 1 || __sync_fetch_and_add(&o->version, 0) != version)
 		return;
 	sh_option_write(&option, bytes);
-	if (bpf_store_hdr_opt(ops, bytes, sizeof(bytes), 0) || o->told)
+	if (bpf_store_hdr_opt(ops, bytes, sizeof(bytes), 0))
 		return;
-	o->told = true;
+	o->carried = true;
 	option_count(SH_OPTION_sent);
 }
 

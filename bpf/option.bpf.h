@@ -17,7 +17,9 @@ struct option_end {
 	u32 tid;		 /* who wrote the request */
 	u64 entered;		 /* who entered a write last: tid, and number of the connection's last record then */
 	bool client;
-	bool told; /* what became of this request is counted */
+	bool told;    /* that there was no room is counted */
+	bool carried; /* a segment has left with it */
+	u8 losses;    /* requests, one after the other, whose segment was sent again */
 };
 
 struct option_ends_map {
