@@ -215,8 +215,11 @@ static __always_inline int option_write(const struct syscall *call, u64 key, str
 			option_forget(o);
 		if (looks_like(first) != LOOKS_REQUEST) {
 			/* none begins */
-		} else if (!o || shared_write) {
-			option_count(o ? SH_OPTION_shared : SH_OPTION_older);
+		} else if (!o) {
+			if (!conn || !conn->connect)
+				option_count(SH_OPTION_older);
+		} else if (shared_write) {
+			option_count(SH_OPTION_shared);
 		} else {
 			o->option.at = at;
 			option_request(sock_key, key, before ? 0 : copied);
@@ -238,7 +241,7 @@ SEC("?tp_btf/sys_enter") int option_enter(u64 *ctx)
 	if (number >= SH_MAX_SYSCALLS)
 		return 0;
 	call.what = settings.syscalls[number];
-	if (!(call.what & SH_SYS_WRITE) || shared.winding_up)
+	if (!(call.what & SH_SYS_WRITE) || shared.winding_up & SH_WINDING_UP)
 		return 0;
 	u64 key = execution_key();
 	u32 tgid = key >> 32;
@@ -345,9 +348,7 @@ static __always_inline void option_reserve(struct bpf_sock_ops *ops, struct opti
 	if (cutting ? o->carried || unsent <= 0 : !option_leaves(ops, o))
 		return;
 	if (o->carried) { /* once more */
-		option_changes(o);
 		o->option.span_id = 0;
-		option_changes(o);
 		o->losses++;
 		return;
 	}
@@ -364,7 +365,7 @@ static __always_inline void option_store(struct bpf_sock_ops *ops, struct option
 	if (!option_stands(o) || !option_leaves(ops, o))
 		return;
 	struct sh_option option = o->option;
-	if (version & 1 || __sync_fetch_and_add(&o->version, 0) != version)
+	if (version & 1 || __sync_fetch_and_add(&o->version, 0) != version || !option.span_id)
 		return;
 	sh_option_write(&option, bytes);
 	if (bpf_store_hdr_opt(ops, bytes, sizeof(bytes), 0))

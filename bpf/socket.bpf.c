@@ -279,7 +279,8 @@ static __always_inline int socket_pass(struct io *io)
 	request_remote();
 	request_carry();
 	request_carry_more();
-	option_take(io);
+	if (settings.option)
+		option_take(io);
 	request_keep(io);
 	return socket_emit(io);
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trace of requests in TCP options, between two hosts (network namespaces) with a spanhound each: neither sees what the other
-does, so whatever is linked came with the segments. Byte by byte the streams are what was written."""
+"""The trace of requests in TCP options, between two hosts (network namespaces, or one host) with a spanhound each: neither sees what
+the other does, so whatever is linked came with the segments. Byte by byte the streams are what was written."""
 import json
 import os
 import shutil
@@ -137,10 +137,10 @@ sys.stdin.readline()
 
 
 class Talk:
-    """A server in one namespace, a client in the other."""
+    """A server in one namespace, a client in the other; None: both here."""
 
     def __init__(self, background, tmp_path, namespaces, scenes):
-        (self.a, _), (self.b, self.address) = namespaces
+        (self.a, _), (self.b, self.address) = namespaces or ((None, None), (None, "127.0.0.1"))
         self.background, self.tmp_path, self.scenes = background, tmp_path, scenes
         self.server = self._start(self.b, SERVER, self.address, tmp_path / "received")
         self.port = int(self.server.stdout.readline())
@@ -148,7 +148,8 @@ class Talk:
         assert self.client.stdout.readline() == "ready\n"
 
     def _start(self, namespace, *args):
-        return self.background("ip", "netns", "exec", namespace, sys.executable, "-c", *map(str, args), stdin=subprocess.PIPE,
+        within = ["ip", "netns", "exec", namespace] if namespace else []
+        return self.background(*within, sys.executable, "-c", *map(str, args), stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True, env=target_environment())
 
     def go(self):
@@ -217,9 +218,9 @@ def test_streams(spanhound, background, tmp_path, namespaces):
     assert f"TCP options: sent {cnt}, older 2, heard 0\n  older: " in a.stderr + a.stdout
 
 
-def test_beside_headers(spanhound, background, tmp_path, namespaces):
+def test_beside_headers(spanhound, background, tmp_path):
     """Where a header goes in, it counts; where none does, the option. Both name the same span."""
-    t = Talk(background, tmp_path, namespaces, ["kept", "long", "bytewise"])
+    t = Talk(background, tmp_path, None, ["kept", "long", "bytewise"])
     path = harness.write(str(tmp_path), "one.yaml", f"targets:\n  - {{pid: {t.server.pid}, propagation: {{tcp_option: true}}}}\n")
     clients = ["--pid", t.client.pid, "--tcp-option", "--inject"]
     made = [spanhound(*clients, wait_ready=False), spanhound("-c", path, wait_ready=False)]
