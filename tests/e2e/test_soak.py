@@ -6,6 +6,7 @@ account adds up, and nobody it looks at comes to harm.
 For three minutes, and not very hard, beside other tests. With SPANHOUND_SOAK=1 for an hour, alone, as hard as it can:
 SPANHOUND_SOAK_SECONDS (3600) and SPANHOUND_SOAK_RATE (20000 requests a second); what the machine does not manage of the rate is
 in the report."""
+import hashlib
 import http.server
 import json
 import os
@@ -44,10 +45,11 @@ MAX_RISE_KIB = 1024 if SECONDS > 600 else 4096  # of a run too short for a slope
 
 class CountingAgent:
     """Counts the spans of what it answered, and keeps nothing. leave() lets what is under way finish, so that both sides
-    agree about what arrived."""
+    agree about what arrived. What an answer comes too late for is sent again, and counted once."""
 
     def __init__(self):
-        self.accepted = 0
+        self.accepted = self.twice = 0
+        self.known = set()
         self.busy = threading.Lock()  # held while a request is taken and answered
         self.connections = set()
         self.port = 0
@@ -78,7 +80,12 @@ class CountingAgent:
                         raise ConnectionError
                     cnt = spans_in(body) if self.path == "/v0.4/traces" else 0
                     self.answer(b'{"rate_by_service":{"service:,env:":1}}')
-                    agent.accepted += cnt
+                    digest = hashlib.sha1(body).digest()
+                    if digest in agent.known:
+                        agent.twice += cnt
+                    else:
+                        agent.accepted += cnt
+                    agent.known.add(digest)
 
             def answer(self, body):
                 self.send_response(200)
@@ -252,14 +259,16 @@ def test_everything_at_once(spanhound, background, hot, nginx, agent, tmp_path, 
     report = {"seconds": round(samples[-1][0]), "requests_per_second": round(requests / SECONDS), "reloads": rounds[0],
               "agent_gone": gone[0], "rss_kib_max": max(x[1] for x in steady), "rss_kib_floor": [x[1] for x in floor],
               "rss_slope_kib_per_hour": round(slope), "files": [min(files), max(files)], "threads": sorted({x[3] for x in steady}),
-              "seen": r.summary["seen"], "exported": r.summary["exported"], "accepted": agent.accepted, "dropped": r.dropped,
+              "seen": r.summary["seen"], "exported": r.summary["exported"], "accepted": agent.accepted, "twice": agent.twice, "dropped": r.dropped,
               "reloads_said": s.stderr.count("reloaded "), "target_errors": errors, "status": r.status}
     for key, value in report.items():
         record_property(key, value)
     print(json.dumps(report))
 
     harness.assert_identity(r.summary)
-    assert agent.accepted == r.summary["exported"], report
+    # An answer that nobody waited for any more was none: those spans may be given up, and are there nevertheless.
+    given_up = r.dropped.get("agent_backpressure", 0) + r.dropped.get("export_failed", 0)
+    assert r.summary["exported"] <= agent.accepted <= r.summary["exported"] + given_up, report
     assert r.summary["seen"] >= requests + calls * 0.99, report
     assert not errors, said
     assert set(r.dropped) <= {"agent_backpressure", "export_failed", "detached", "unfinished"}, report
