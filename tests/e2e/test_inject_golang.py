@@ -5,7 +5,9 @@ import random
 import re
 import socket
 import subprocess
+import sys
 import threading
+import urllib.request
 
 import pytest
 
@@ -13,6 +15,7 @@ import web
 from agents import free_port
 from harness import PATIENCE_S, SOAK, target_environment
 from test_inject import BLOCK, Receiver, blocks, check_blocks, clients, in_mode, need_inject
+from test_tcp_option import SERVER
 
 PROGRAM = """
 package main
@@ -300,3 +303,29 @@ def test_proxy(spanhound, receiver, server, tmp_path, mode):
     assert not r.errors and b"traceparent" not in r.all
     assert inject["enrolled"] == len(sizes) or inject["processes"]["no_mode"] == 1
     assert set(inject["reasons"]) <= {"spliced", "partial", "large"} and sum(inject["reasons"].values()) in (0, len(sizes))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_option(spanhound, background, server, tmp_path):
+    """In a TCP option, what another goroutine writes than the one that asks is told likewise, and heard."""
+    last = background(sys.executable, "-c", SERVER, "127.0.0.1", str(tmp_path / "received"), stdout=subprocess.PIPE, text=True)
+    hop = server("serve", int(last.stdout.readline()))
+    far = server("serve", hop.port)
+    cnt = 200
+    made = [spanhound("--pid", p.pid, "--tcp-option", wait_ready=False) for p in (far, hop, last)]
+    for s in made:
+        s.wait_ready()
+    for i in range(cnt):
+        with urllib.request.urlopen(f"{far.url}{['', '/proxy'][i % 2]}/{i}", timeout=PATIENCE_S) as a:
+            assert a.read() == b"ok"
+    results = [s.stop() for s in made]
+    spans = {s["span_id"]: s for r in results for s in r.spans}
+    assert len(spans) == 5 * cnt
+    for x in results[-1].spans:
+        links = []
+        while x:
+            links.append(x["meta"].get("spanhound.link"))
+            x = spans.get(x["parent_id"])
+        assert links == ["option", "handoff", "option", "handoff", None]
+    assert [r.summary["tcp_option"]["counts"] for r in results] == [{"sent": cnt}, {"sent": cnt, "heard": cnt}, {"heard": cnt}]
