@@ -245,6 +245,7 @@ def iptables(namespace, *args):
         pytest.skip(f"iptables: {p.stderr.strip()}")
 
 
+@pytest.mark.soak
 def test_dropped_on_the_way(spanhound, background, tmp_path, namespaces):
     """What lets no such segment through costs two requests a timeout each, and no more."""
     t = Talk(background, tmp_path, namespaces, ["vectored"])
@@ -444,6 +445,7 @@ def test_by_hand(spanhound, background, tmp_path, namespaces):
     assert counts(r) == {"heard": 6, "malformed": 3}
 
 
+@pytest.mark.soak
 def test_off(spanhound, background, tmp_path):
     """Asked for by the file, and refused: nothing is loaded for it."""
     p = background("sleep", "1000")
