@@ -145,7 +145,7 @@ def build(path, output, e2e, command):
                      os.path.join(venv, "pyvenv.cfg"), os.path.join(venv, "bin", "python"), "/usr/bin/python3"):
             c.copy(name)
         c.tree(stdlib, LEFT_OUT + tuple(map(os.path.basename, glob.glob(os.path.join(stdlib, "config-*")))))
-        for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "msgpack"):
+        for name in ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "msgpack", "prometheus_client"):
             c.tree(os.path.join(site, name), ("__pycache__",))
         for name in (*glob.glob(os.path.join(site, "pytest-[0-9]*.dist-info", "*")), *glob.glob(os.path.join(site, "*.py"))):
             c.copy(name)
