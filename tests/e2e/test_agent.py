@@ -2,6 +2,8 @@
 """Spans in a Datadog Agent: the real test agent with all its checks; agents that are absent, slow, failing, dying,
 returning. In every case seen = exported + dropped, and the target does not notice."""
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import agents
 import harness
 from harness import wait_for
+from test_requests import SERVER, get
 
 
 @pytest.fixture
@@ -119,6 +122,27 @@ span_rules:
         typed = {"n": {"type": 2, "int_value": 5}, "share": {"type": 3, "double_value": 0.5},
                  "good": {"type": 1, "bool_value": True}, "text": {"type": 0, "string_value": link["trace_id"]}}
         assert y["span_events"] == [{**event, "attributes": typed}]
+
+
+@pytest.mark.parametrize("version", ["v0.4", "v0.5"])
+def test_links_by_headers(spanhound, background, agent, version):
+    a = agent()
+    p = background(sys.executable, "-c", SERVER, stdout=subprocess.PIPE, text=True, env=harness.target_environment())
+    port = int(p.stdout.readline())
+    s = spanhound("--pid", p.pid, *to(a.url), env={"DD_TRACE_API_VERSION": version})
+    get(port, "/", **{"x-datadog-trace-id": "2", "x-datadog-parent-id": "3", "traceparent": f"00-{0x12:016x}{0x34:016x}-{5:016x}-01",
+                      "tracestate": "a=b"})
+    s.stop()
+    assert "fail" not in a.failures().lower(), a.failures()
+    [span] = a.spans()
+    attributes = {"reason": "terminated_context", "context_headers": "tracecontext"}
+    if version == "v0.5":
+        assert span["meta"]["_dd.span_links"] == (
+            f'[{{"trace_id": "{0x12:016x}{0x34:016x}", "span_id": "{5:016x}", "attributes": {{"reason": "terminated_context", '
+            '"context_headers": "tracecontext"}, "tracestate": "a=b", "flags": 1}]')
+    else:
+        assert span["span_links"] == [{"trace_id": 0x34, "trace_id_high": 0x12, "span_id": 5, "attributes": attributes,
+                                       "tracestate": "a=b", "flags": 1 << 31 | 1}]
 
 
 def test_unix_socket(spanhound, program, agent, tmp_path):

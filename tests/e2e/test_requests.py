@@ -219,6 +219,47 @@ def test_summary(spanhound, server, tmp_path):
     assert "           4        0" in result.stderr
 
 
+FORWARDER = SERVER.replace("    def do_GET(self):\n", """    def do_GET(self):
+        c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+        c.request("GET", "/behind", headers={k: v for k, v in self.headers.items() if k.lower().startswith("x-datadog")})
+        c.getresponse().read()
+""").replace("import http.server, sys", "import http.client, http.server, sys")
+
+
+def test_links(spanhound, server, background):
+    """Traces that a request's headers claim beside the one that it is in are linked, as ddtrace links them; and so is what a proxy
+    handed on of its caller's, where the proxy's own span is known."""
+    (usual, usual_port), (anew, anew_port) = server(), server(DD_TRACE_PROPAGATION_BEHAVIOR_EXTRACT="restart")
+    forwarder = background(sys.executable, "-c", FORWARDER, str(usual_port), stdout=subprocess.PIPE, text=True, env=target_environment())
+    forwarder_port = int(forwarder.stdout.readline())
+    s = spanhound("--pid", f"{usual},{anew},{forwarder.pid}")
+    datadog = {"x-datadog-trace-id": "2", "x-datadog-parent-id": "3", "x-datadog-sampling-priority": "1"}
+    w3c = {"traceparent": "00-12345678901234567890123456789012-1234567890123456-01", "tracestate": "a=b,dd=s:2"}
+    get(usual_port, "/both", **datadog, **w3c)
+    get(usual_port, "/one", **datadog)
+    get(anew_port, "/anew", **datadog)
+    get(forwarder_port, "/through", **datadog)
+    result = s.stop()
+
+    def of(resource, kind="server"):
+        return only([x for x in result.spans if x["resource"] == f"GET {resource}" and x["meta"]["span.kind"] == kind])
+
+    both = of("/both")
+    assert (both["trace_id"], both["parent_id"]) == (2, 3)
+    assert both["span_links"] == [{"trace_id": "12345678901234567890123456789012", "span_id": "1234567890123456",
+                                   "attributes": {"reason": "terminated_context", "context_headers": "tracecontext"},
+                                   "tracestate": "dd=s:2,a=b", "flags": 1}]
+    assert "span_links" not in of("/one") and of("/one")["parent_id"] == 3
+    assert of("/anew")["trace_id"] != 2 and of("/anew")["parent_id"] == 0
+    caller = {"trace_id": f"{2:032x}", "span_id": f"{3:016x}"}
+    assert of("/anew")["span_links"] == [{**caller, "attributes": {"reason": "propagation_behavior_extract", "context_headers": "datadog"},
+                                          "flags": 1}]
+    behind, asks = of("/behind"), of("/behind", "client")
+    assert behind["meta"]["spanhound.link"] == "peer" and behind["parent_id"] == asks["span_id"] and behind["trace_id"] == 2
+    assert behind["span_links"] == [{**caller, "attributes": {"reason": "forwarded_context"}, "flags": 1}]
+    assert "span_links" not in asks and "span_links" not in of("/through")
+
+
 def test_span_rules(spanhound, server, tmp_path):
     """Finished spans are changed and left out by what the file says, and every one is accounted for."""
     pid, port = server(DD_SERVICE="shop", DD_ENV="prod")

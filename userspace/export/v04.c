@@ -36,15 +36,17 @@ static char *put_pairs(char *at, const struct tag *texts, size_t cnt, struct sbu
 
 /* --- links and events --------------------------------------------------------------------------------------------- */
 
-#define LINK_FIXED  128 /* the keys of a link's fields, heads, and its numbers; of an event's */
-#define VALUE_FIXED 32	/* the keys of an attribute's value, and a number */
+#define LINK_FLAGS  (1u << 31) /* they are known (Agent 7, span.proto, SpanLink) */
+#define LINK_FIXED  128	       /* the keys of a link's fields, heads, and its numbers; of an event's */
+#define VALUE_FIXED 32	       /* the keys of an attribute's value, and a number */
 
 static __attribute__((noinline)) size_t annex_max(const struct v04_fields *f)
 {
 	const struct span_annex *a = f->annex;
 	size_t sz = 64;
 	for (uint16_t i = 0; i < a->link_cnt; i++)
-		sz += LINK_FIXED + texts_max(a->links[i].attributes, a->links[i].attribute_cnt);
+		sz += LINK_FIXED + texts_max(a->links[i].attributes, a->links[i].attribute_cnt) +
+		      PACKER_STR_MAX(a->links[i].tracestate);
 	for (uint16_t i = 0; f->native_events && i < a->event_cnt; i++) {
 		sz += LINK_FIXED + PACKER_STR_MAX(a->events[i].name);
 		for (uint16_t n = 0; n < a->events[i].attribute_cnt; n++)
@@ -56,7 +58,7 @@ static __attribute__((noinline)) size_t annex_max(const struct v04_fields *f)
 
 static char *put_link(char *at, const struct span_link *l, struct sbuf *text)
 {
-	put_map(&at, 2 + (l->attribute_cnt > 0) + (l->trace_hi > 0));
+	put_map(&at, 2 + (l->attribute_cnt > 0) + (l->trace_hi > 0) + (l->tracestate.len > 0) + l->has_flags);
 	put_key(&at, "trace_id");
 	at = pack_u64(at, l->trace_lo);
 	put_key(&at, "span_id");
@@ -69,6 +71,14 @@ static char *put_link(char *at, const struct span_link *l, struct sbuf *text)
 	if (l->trace_hi) {
 		put_key(&at, "trace_id_high");
 		at = pack_u64(at, l->trace_hi);
+	}
+	if (l->tracestate.len) {
+		put_key(&at, "tracestate");
+		at = pack_text(at, l->tracestate, text);
+	}
+	if (l->has_flags) {
+		put_key(&at, "flags");
+		at = pack_u64(at, LINK_FLAGS | l->flags);
 	}
 	return at;
 }

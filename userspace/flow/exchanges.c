@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/vec.h"
 #include "spanhound/ids.h"
+#include "trace/annex.h"
 
 /* Exchanges at rest keep their memory, but not that of a burst. */
 #define KEEP_FREE 512
@@ -413,6 +414,42 @@ static void exchange_add_remote(const struct propagation_context *r, struct span
 			(struct tag){arena_dup(a, r->baggage_tags[i].key), arena_dup(a, r->baggage_tags[i].value)};
 }
 
+/* Without memory, or room, there is none. */
+static void exchange_add_link(struct exchanges *x, const struct propagation_link *l, struct span *s, struct chunk *c)
+{
+	struct span_link link = {.trace_hi = l->trace_hi,
+				 .trace_lo = l->trace_lo,
+				 .span_id = l->span_id,
+				 .has_flags = true,
+				 .flags = (uint8_t)l->flags,
+				 .tracestate = arena_dup(&c->arena, l->tracestate)};
+	link.attributes = arena_alloc(&c->arena, 2 * sizeof(*link.attributes));
+	if (!link.attributes)
+		return;
+	link.attributes[link.attribute_cnt++] = (struct tag){SV("reason"), arena_dup(&c->arena, l->reason)};
+	if (l->context_headers.len)
+		link.attributes[link.attribute_cnt++] =
+			(struct tag){SV("context_headers"), arena_dup(&c->arena, l->context_headers)};
+	annex_add_link(c, s, &link, &x->scratch);
+}
+
+/* Traces that the headers claimed besides, or instead of, the one that it is in. */
+static void exchange_add_links(struct exchanges *x, const struct exchange *e, struct span *s, struct chunk *c)
+{
+	const struct propagation_context *r = e->headers ? e->headers : e->remote;
+	for (uint16_t i = 0; r && i < r->link_cnt; i++)
+		exchange_add_link(x, &r->links[i], s, c);
+	/* Whoever wrote the request is known, and handed on what somebody else had sent. */
+	if (!r || !r->span_id || r->span_id == s->parent_id || (!e->joined && !e->by_option))
+		return;
+	struct propagation_link instead = {.trace_hi = r->trace_hi,
+					   .trace_lo = r->trace_lo,
+					   .span_id = r->span_id,
+					   .flags = r->priority > 0,
+					   .reason = SV("forwarded_context")};
+	exchange_add_link(x, &instead, s, c);
+}
+
 static void exchange_describe(struct exchanges *x, const struct exchange *e, struct span *s, struct chunk *chunk,
 			      const struct actor *actor, unsigned more_tags)
 {
@@ -450,6 +487,7 @@ static void exchange_span(struct exchanges *x, struct exchange *e, struct span *
 		s->tags[s->tag_cnt++] = (struct tag){SV("spanhound.unfinished"), SV("true")};
 	if (e->remote)
 		exchange_add_remote(e->remote, s, &chunk->arena);
+	exchange_add_links(x, e, s, chunk);
 	s->metrics[s->metric_cnt++] = (struct metric){SV("thread.id"), e->tid};
 }
 

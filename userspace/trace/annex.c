@@ -31,7 +31,15 @@ static void link_json(struct sbuf *out, const struct span_link *l)
 		key_json(out, l->attributes[i].key, i);
 		sbuf_add_json(out, l->attributes[i].value);
 	}
-	sbuf_adds(out, l->attribute_cnt ? "}}" : "}");
+	if (l->attribute_cnt)
+		sbuf_addc(out, '}');
+	if (l->tracestate.len) {
+		sbuf_adds(out, ", \"tracestate\": ");
+		sbuf_add_json(out, l->tracestate);
+	}
+	if (l->has_flags)
+		sbuf_addf(out, ", \"flags\": %u", l->flags);
+	sbuf_addc(out, '}');
 }
 
 /* The shortest text that reads back as the same number, as far as printf can; one that nobody takes for an integer. */

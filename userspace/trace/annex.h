@@ -20,6 +20,9 @@ struct span_link {
 	uint64_t trace_hi, trace_lo, span_id;
 	struct tag *attributes;
 	uint16_t attribute_cnt;
+	bool has_flags;
+	uint8_t flags;	      /* of its traceparent, if has_flags: 1: it was to be kept */
+	struct sv tracestate; /* as it came; empty: none */
 };
 
 /* As they are numbered on the wire (Agent 7, span.proto, AttributeAnyValueType). */
