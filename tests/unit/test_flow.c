@@ -458,6 +458,42 @@ static void not_adopted(void **state)
 	}
 }
 
+static void deliver(struct world *w, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		world_deliver(w, i);
+}
+
+/* A proxy of many threads: what it read and what it handed on lie in the rings of two CPUs, and the second may be read first. */
+static void headers_handed_on_are_not_adopted(void **state)
+{
+	(void)state;
+	for (int order = 0; order < 2; order++) {
+		struct world w;
+		world_init(&w, plain);
+		struct end front = server_open(&w, 0), up = client_open(&w, 0);
+		size_t opened = w.records.cnt;
+		end_read(&front, WITH_HEADER);
+		size_t came = w.records.cnt;
+		up.context = front.self;
+		end_write(&up, WITH_HEADER);
+		end_read(&up, OK);
+		size_t end = w.records.cnt;
+		deliver(&w, 0, opened);
+		deliver(&w, order ? came : opened, order ? end : came);
+		deliver(&w, order ? opened : came, order ? came : end);
+		world_drop_records(&w);
+		world_pass(&w, 1);
+		end_write(&front, OK);
+		world_run(&w);
+		assert_int_equal(w.spans.cnt, 2);
+		assert_null(world_span(&w, 0x00f067aa0ba902b7ULL));
+		child_of(&w, up.self.span_id, front.self.span_id);
+		assert_int_equal(world_get(&w, front.self.span_id)->parent_id, 0x00f067aa0ba902b7ULL);
+		world_end(&w);
+	}
+}
+
 /* --- chains ------------------------------------------------------------------------------------------------------- */
 
 enum { A_ASKS, B_READS, B_ASKS, C_READS, C_ANSWERS, B_READS_ANSWER, B_ANSWERS, A_READS_ANSWER, CHAIN };
@@ -1128,6 +1164,7 @@ int main(void)
 		cmocka_unit_test(join_outranks_forwarded_header),
 		cmocka_unit_test(own_headers_are_adopted),
 		cmocka_unit_test(not_adopted),
+		cmocka_unit_test(headers_handed_on_are_not_adopted),
 		cmocka_unit_test(chain_in_every_order),
 		cmocka_unit_test(chain_over_passes),
 		cmocka_unit_test(chain_without_its_head),

@@ -41,6 +41,7 @@ struct exchanges {
 	struct exchange *free;
 	uint32_t free_cnt;
 	struct searching searching[WRITERS];
+	struct exchange *considered, **last_considered;
 	__u64 rng;
 	struct requests *requests;
 	struct said *said;
@@ -54,6 +55,7 @@ struct exchanges *exchanges_new(const struct exchanges_options *options)
 	if (!x)
 		return NULL;
 	x->options = *options;
+	x->last_considered = &x->considered;
 	x->requests = requests_new();
 	x->said = said_new();
 	if (!x->requests || !x->said) {
@@ -325,6 +327,33 @@ static void exchange_adopt(struct exchanges *x, struct exchange *e)
 	exchange_tell_decision(x, named);
 }
 
+/* What came in before it is known once the pass is over: it may lie in a ring that is read later. */
+static void exchange_consider(struct exchanges *x, struct exchange *e, const struct join_key *key)
+{
+	e->considered = true;
+	e->has_key = key != NULL;
+	if (key)
+		e->key = *key;
+	e->next_considered = NULL;
+	*x->last_considered = e;
+	x->last_considered = &e->next_considered;
+}
+
+static void exchanges_decide(struct exchanges *x, uint64_t now_ns)
+{
+	while (x->considered) {
+		struct exchange *e = x->considered;
+		x->considered = e->next_considered;
+		e->considered = false;
+		exchange_adopt(x, e);
+		if (e->has_key)
+			exchanges_written(x, e, &e->key, now_ns);
+		if (e->finished)
+			exchange_leave(x, e, now_ns);
+	}
+	x->last_considered = &x->considered;
+}
+
 /* What it may hand on. */
 static void exchange_note_remote(struct exchanges *x, const struct exchange *e)
 {
@@ -344,8 +373,9 @@ void exchanges_join(struct exchanges *x, struct exchange *e, const struct join_k
 	if (!e->facts.server) {
 		if (e->decision.decided)
 			joins_decide(j, e->self.trace_lo, &e->decision);
-		exchange_adopt(x, e);
-		if (key)
+		if (e->named)
+			exchange_consider(x, e, key);
+		else if (key)
 			exchanges_written(x, e, key, now_ns);
 		return;
 	}
@@ -531,7 +561,7 @@ static void exchange_leave(struct exchanges *x, struct exchange *e, uint64_t now
 void exchanges_finish(struct exchanges *x, struct exchange *e, uint64_t now_ns)
 {
 	e->finished = true;
-	if (!e->searching)
+	if (!e->searching && !e->considered)
 		exchange_leave(x, e, now_ns);
 }
 
@@ -554,11 +584,13 @@ static void exchanges_expire(struct exchanges *x, uint64_t deadline_ns, uint64_t
 
 void exchanges_pass(struct exchanges *x, uint64_t now_ns)
 {
+	exchanges_decide(x, now_ns);
 	exchanges_expire(x, now_ns, now_ns);
 }
 
 void exchanges_flush(struct exchanges *x, uint64_t now_ns)
 {
+	exchanges_decide(x, now_ns);
 	exchanges_expire(x, UINT64_MAX, now_ns);
 }
 

@@ -43,12 +43,14 @@ struct exchange {
 	/* The rest is private. */
 	struct sh_span_context writer; /* of a request read here: who wrote it */
 	struct exchange_alias *aliases;
-	struct join_key key;  /* while it searches */
+	struct join_key key;  /* while it searches, or is considered */
 	uint64_t deadline_ns; /* until when the writer may turn up */
 	uint32_t slot;
 	bool dropped, finished, joined;
 	uint8_t searching; /* enum exchange_writer: on that list */
 	struct exchange *prev_searching, *next_searching;
+	bool considered, has_key; /* whether its headers are the program's own is decided at the end of the pass */
+	struct exchange *next_considered;
 };
 
 struct exchanges_options {
