@@ -237,10 +237,11 @@ def test_dropped_at_exit(spanhound, program, copy_of):
 @pytest.mark.parametrize("flags", [("-m",), ("-p", "-f"), ("-m", "-p", "-f", "--mount-proc")],
                          ids=["mount", "pid", "mount+pid"])
 def test_namespaces(spanhound, program, copy_of, flags):
-    path = copy_of("calls", "inside-ns")
+    name = f"inside-{len(flags)}-ns"  # the others run beside it
+    path = copy_of("calls", name)
     p = program("calls", "nested", path=path, prefix=("unshare", *flags))
     inner = wait_for(lambda: harness.pids_of_exe(path), "the process inside")
-    s = spanhound("--name", "inside-ns", "-f", "p_*")
+    s = spanhound("--name", name, "-f", "p_*")
     p.run()
     r = s.stop()
     assert nested_is_whole(r, p)
