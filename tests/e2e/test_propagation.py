@@ -14,7 +14,7 @@ from harness import OUTPUT, target_environment
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "propagation")
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-CASES = int(os.environ.get("SPANHOUND_PROPAGATION_CASES", "600"))
+CASES = int(os.environ.get("SPANHOUND_PROPAGATION_CASES", "300"))
 
 SETTINGS = {
     "defaults": {},
