@@ -67,8 +67,18 @@ class Receiver:
                 try:
                     c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
                 except OSError as e:
+                    # It did not wait for all answers; what it sent before is there nevertheless.
                     self.errors.append(e)
+                    self._rest(c, stream)
                     return
+
+    @staticmethod
+    def _rest(c, stream):
+        try:
+            while data := c.recv(65536):
+                stream += data
+        except OSError:
+            pass
 
     @property
     def all(self):
