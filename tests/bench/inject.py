@@ -95,8 +95,8 @@ def latency(bench, quick=False):
                     *_, high, worst = ask(bench, 64, PROXY_RATE, seconds, PROXY_PORTS[1])
                     p99[kind].values.append(high)
                     longest[kind].values.append(worst)
-    if p99["untraced"].least > 20e6:
-        raise RuntimeError(f"the machine does not do {PROXY_RATE:,} requests/s untraced: {p99['untraced'].least / 1e6:.0f} ms at the 99th percentile")
+    if p99["untraced"].least > 1e6:  # 60 us more or less are not seen on top of that
+        raise RuntimeError(f"the machine does not do {PROXY_RATE:,} requests/s untraced: {p99['untraced'].least / 1e6:.1f} ms at the 99th percentile")
     added = (p99["injected"].least - p99["untraced"].least) / 1000
     worst = longest["injected"].least / 1e6
     return [Figure(f"the same at {PROXY_RATE:,} requests/s: added p99", f"{added:.0f} us", "<= 60 us", added <= 60,
