@@ -72,7 +72,11 @@ static void test_request_settings(void **state)
 	assert_ptr_equal(child->routes[1], &routes);
 	assert_int_equal(child->target, 3);
 	process_info_unref(info);
+	assert_true(routes_are_held(&spec.routes));
+	/* The others may be gone as soon as the target is not held any more. */
+	assert_false(routes_are_held(&routes));
 	process_info_unref(child);
+	assert_false(routes_are_held(&spec.routes));
 	proc_close(&p);
 }
 

@@ -165,8 +165,7 @@ static void add_routes(struct replay *r, struct process_info *p)
 	if (p->target && p->target <= r->list->targets.cnt)
 		p->routes[0] = &r->list->targets.data[p->target - 1].routes;
 	p->routes[1] = &r->list->routes;
-	for (int i = 0; i < 2; i++)
-		routes_hold(p->routes[i]);
+	routes_hold(p->routes[0]);
 }
 
 static int add_process(struct replay *r, const struct capture_entry *e, const void *body)

@@ -278,8 +278,7 @@ static struct process_info *publish(const struct process_info *from)
 		return NULL;
 	*p = *from;
 	p->refs = 1;
-	for (int i = 0; i < 2; i++)
-		routes_hold(p->routes[i]);
+	routes_hold(p->routes[0]);
 	p->tags = tags_sz ? (struct tag *)(p + 1) : NULL;
 	k = (struct packer){.to = (char *)(p + 1) + tags_sz};
 	pack_all(&k, from, p);

@@ -24,8 +24,8 @@ void process_info_unref(struct process_info *p)
 	/* Release our reads before the last owner frees; acquire those of the others when that is us. */
 	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	for (int i = 0; i < 2; i++)
-		routes_let_go(p->routes[i]);
+	const struct routes *held = p->routes[0];
 	arena_release(&p->arena);
 	free(p);
+	routes_let_go(held);
 }

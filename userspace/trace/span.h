@@ -59,7 +59,7 @@ struct process_info {
 	bool runtime_metrics;	       /* it wants them (DD_RUNTIME_METRICS_ENABLED) */
 	bool instrumented; /* it carries a tracer of its own, which reports the spans that its headers name */
 	uint32_t target;   /* which target of the probe list chose it, from 1; 0: none */
-	/* Configured for that target, and for all; held (trace/route.h). NULL: none. */
+	/* Configured for that target, which is held (trace/route.h), and for all, which live as long as that. NULL: none. */
 	const struct routes *routes[2];
 	struct arena arena; /* what the fields above point into */
 };
