@@ -175,11 +175,9 @@ static void move_targets(struct probe_list *list, struct probe_list *next, const
 			next->lent++;
 			*t = (struct target_spec){.retired = true};
 			ret->targets_added++;
-			if (wanted && m->targets[i] < before)
-				wanted[m->targets[i]] = true;
-		} else if (wanted) {
-			wanted[m->targets[i]] = true;
 		}
+		if (wanted && m->targets[i] < before)
+			wanted[m->targets[i]] = true;
 	}
 	for (size_t i = 0; wanted && i < before; i++) {
 		struct target_spec *t = &list->targets.data[i];
