@@ -2,8 +2,8 @@
 #ifndef APP_GUARD_H
 #define APP_GUARD_H
 
-#include "base/memory.h"
 #include "app/session.h"
+#include "base/memory.h"
 #include "kernel/capabilities.h"
 
 /* Guard rails of a daemon, looked at once a second, when the configuration asks for them:

@@ -213,9 +213,14 @@ struct injection_choice injection_choose(const struct inject_status *status, enu
 	return c;
 }
 
+/* One of INJECT_*, or of SH_DOES_*, which are the same bits. */
+static const char *habit_name(uint32_t does)
+{
+	return does & INJECT_ASKS ? "FIONREAD" : does & INJECT_SPLICES ? "splice() from a socket" : "MSG_WAITALL";
+}
+
 void injection_explain(const struct injection_choice *c, const struct inject_status *status, struct sbuf *out)
 {
-	uint32_t lacks = c->does & ~status->carries[INJECT_PLAIN];
 	switch (c->left) {
 	case INJECTION_NOT_LEFT:
 		break;
@@ -230,9 +235,7 @@ void injection_explain(const struct injection_choice *c, const struct inject_sta
 		break;
 	case INJECTION_NO_MODE:
 		sbuf_addf(out, "it uses %s, which this kernel does not carry then",
-			  lacks & INJECT_ASKS	   ? "FIONREAD"
-			  : lacks & INJECT_SPLICES ? "splice() from a socket"
-						   : "MSG_WAITALL");
+			  habit_name(c->does & ~status->carries[INJECT_PLAIN]));
 		break;
 	case INJECTION_STYLES:
 		sbuf_adds(out, "its propagation style is not written by the kernel half");
@@ -319,11 +322,7 @@ void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uin
 	log_warn("process %d (" SV_FMT
 		 ") gets no headers any more: it uses %s, which this kernel does not carry on sockets that are "
 		 "looked at; its %u connections are as they were before",
-		 p->pid, SV_ARG(p->comm),
-		 does & SH_DOES_ASK	 ? "FIONREAD"
-		 : does & SH_DOES_SPLICE ? "splice() from a socket"
-					 : "MSG_WAITALL",
-		 w.taken);
+		 p->pid, SV_ARG(p->comm), habit_name(does), w.taken);
 }
 
 const char *injection_reason_name(unsigned reason)

@@ -30,11 +30,13 @@ const char *inject_mode_name(enum inject_mode mode);
  * part comes twice (kernel/enrol.h). */
 #define INJECT_JOINS (1u << 4)
 
+#define WHY_NOT_SZ   512
+
 /* Found out at start. */
 struct inject_status {
 	bool on;
 	uint32_t carries[INJECT_MODES]; /* INJECT_*, INJECT_JOINS too, of what was tried */
-	char why_not[512];		/* if not on */
+	char why_not[WHY_NOT_SZ];	/* if not on */
 };
 
 /* Tries one mode on a loopback connection: returns INJECT_* of what works, or -errno if the kernel has no such maps. Takes some

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <pthread.h>
 #include <sys/sysmacros.h>
@@ -11,7 +12,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/vec.h"
+#include "kernel/load_log.h"
 #include "kernel/syscalls.h"
 
 #define RING_TOTAL_DEFAULT (4u << 20)
@@ -260,6 +263,23 @@ static int kernel_load_programs(struct kernel *k, uint32_t cpu_cnt)
 
 /* --- its life ----------------------------------------------------------------------------------------------------- */
 
+void kernel_part_off(struct kernel_part p, const char *what, int rc)
+{
+	*p.on = false;
+	snprintf(p.why_not, WHY_NOT_SZ, "%s: %s", what, strerror(-rc));
+}
+
+void kernel_part_not_loaded(struct kernel *k, struct kernel_part p, int rc)
+{
+	struct sbuf why = {0};
+	load_log_explain(sbuf_sv(&k->log), &why);
+	log_debug("loading the programs %s: %s", p.programs, sbuf_str(&k->log));
+	*p.on = false;
+	snprintf(p.why_not, WHY_NOT_SZ, "its programs were not loaded: %s%s%s", strerror(-rc), why.len ? ": " : "",
+		 sbuf_str(&why));
+	sbuf_release(&why);
+}
+
 static int kernel_load(struct kernel *k, struct sbuf *err)
 {
 	int cpu_cnt = libbpf_num_possible_cpus();
@@ -272,10 +292,7 @@ static int kernel_load(struct kernel *k, struct sbuf *err)
 	int rc = kernel_load_programs(k, (uint32_t)cpu_cnt);
 	/* All the rest works without them. */
 	while (rc < 0 && kernel_carries(k)) {
-		if (k->option.on)
-			kernel_option_not_loaded(k, rc);
-		else
-			kernel_inject_not_loaded(k, rc);
+		kernel_part_not_loaded(k, k->option.on ? kernel_part_option(k) : kernel_part_inject(k), rc);
 		spanhound__destroy(k->skel);
 		sbuf_reset(&k->log);
 		rc = kernel_load_programs(k, (uint32_t)cpu_cnt);

@@ -68,7 +68,7 @@ uint32_t kernel_inject_unread(const struct kernel *k);
 /* Whether TCP options are written and heard (bpf/option.bpf.c). */
 struct option_status {
 	bool on;
-	char why_not[512]; /* if not on */
+	char why_not[WHY_NOT_SZ]; /* if not on */
 };
 const struct option_status *kernel_option(const struct kernel *k);
 /* Connections to this port, of the network namespace with that inode number, are a chosen process's: what comes on them is heard. What

@@ -2,29 +2,14 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "kernel/kernel_private.h"
-#include "kernel/load_log.h"
 #include "kernel/withdraw.h"
 
-static void inject_off(struct kernel *k, const char *what, int rc)
+struct kernel_part kernel_part_inject(struct kernel *k)
 {
-	k->inject.on = false;
-	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "%s: %s", what, strerror(-rc));
-}
-
-void kernel_inject_not_loaded(struct kernel *k, int rc)
-{
-	struct sbuf why = {0};
-	load_log_explain(sbuf_sv(&k->log), &why);
-	log_debug("loading the programs that inject: %s", sbuf_str(&k->log));
-	k->inject.on = false;
-	snprintf(k->inject.why_not, sizeof(k->inject.why_not), "its programs were not loaded: %s%s%s", strerror(-rc),
-		 why.len ? ": " : "", sbuf_str(&why));
-	sbuf_release(&why);
+	return (struct kernel_part){&k->inject.on, k->inject.why_not, "that inject"};
 }
 
 void kernel_inject_prepare(struct kernel *k)
@@ -55,16 +40,16 @@ void kernel_inject_attach(struct kernel *k)
 		return;
 	int rc = inject_attach_maps(k);
 	if (rc < 0) {
-		inject_off(k, "a program for a map of sockets", rc);
+		kernel_part_off(kernel_part_inject(k), "a program for a map of sockets", rc);
 		return;
 	}
 	__cleanup(closep) int cgroup = inject_open_cgroup(&err);
 	if (cgroup >= 0) {
 		k->inject_link = bpf_program__attach_cgroup(k->skel->progs.inject_enrol, cgroup);
 		if (!k->inject_link)
-			inject_off(k, "a program for connections (sockops)", -errno);
+			kernel_part_off(kernel_part_inject(k), "a program for connections (sockops)", -errno);
 	} else {
-		inject_off(k, sbuf_str(&err), cgroup);
+		kernel_part_off(kernel_part_inject(k), sbuf_str(&err), cgroup);
 	}
 	sbuf_release(&err);
 }

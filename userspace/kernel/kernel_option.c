@@ -2,19 +2,15 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "kernel/kernel_private.h"
-#include "kernel/load_log.h"
 
 enum { LINK_OPS, LINK_LISTEN };
 
-static void option_off(struct kernel *k, const char *what, int rc)
+struct kernel_part kernel_part_option(struct kernel *k)
 {
-	k->option.on = false;
-	snprintf(k->option.why_not, sizeof(k->option.why_not), "%s: %s", what, strerror(-rc));
+	return (struct kernel_part){&k->option.on, k->option.why_not, "of TCP options"};
 }
 
 void kernel_option_prepare(struct kernel *k)
@@ -22,17 +18,6 @@ void kernel_option_prepare(struct kernel *k)
 	k->option.on = k->options.option && k->options.sockets;
 	if (!k->option.on)
 		snprintf(k->option.why_not, sizeof(k->option.why_not), "it was not asked for (--tcp-option)");
-}
-
-void kernel_option_not_loaded(struct kernel *k, int rc)
-{
-	struct sbuf why = {0};
-	load_log_explain(sbuf_sv(&k->log), &why);
-	log_debug("loading the programs of TCP options: %s", sbuf_str(&k->log));
-	k->option.on = false;
-	snprintf(k->option.why_not, sizeof(k->option.why_not), "its programs were not loaded: %s%s%s", strerror(-rc),
-		 why.len ? ": " : "", sbuf_str(&why));
-	sbuf_release(&why);
 }
 
 void kernel_option_attach(struct kernel *k)
@@ -44,12 +29,12 @@ void kernel_option_attach(struct kernel *k)
 	if (cgroup >= 0) {
 		k->option_links[LINK_LISTEN] = bpf_program__attach(k->skel->progs.option_listen);
 		if (!k->option_links[LINK_LISTEN])
-			option_off(k, "a program for who listens", -errno);
+			kernel_part_off(kernel_part_option(k), "a program for who listens", -errno);
 		k->option_links[LINK_OPS] = bpf_program__attach_cgroup(k->skel->progs.option_ops, cgroup);
 		if (!k->option_links[LINK_OPS])
-			option_off(k, "a program for segments (sockops)", -errno);
+			kernel_part_off(kernel_part_option(k), "a program for segments (sockops)", -errno);
 	} else {
-		option_off(k, sbuf_str(&err), cgroup);
+		kernel_part_off(kernel_part_option(k), sbuf_str(&err), cgroup);
 	}
 	sbuf_release(&err);
 }

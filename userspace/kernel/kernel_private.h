@@ -46,17 +46,27 @@ struct kernel_attachment {
 	VEC(int) perf_fds;
 };
 
+/* What all the rest works without. */
+struct kernel_part {
+	bool *on;
+	char *why_not;	      /* WHY_NOT_SZ */
+	const char *programs; /* "that ..." */
+};
+struct kernel_part kernel_part_inject(struct kernel *k);
+struct kernel_part kernel_part_option(struct kernel *k);
+/* It is off from here on: what failed, and how. */
+void kernel_part_off(struct kernel_part p, const char *what, int rc);
+/* Likewise when loading failed with its programs: why, from what libbpf said. */
+void kernel_part_not_loaded(struct kernel *k, struct kernel_part p, int rc);
+
 /* In this order. Before anything is loaded: does it work on a connection of our own? */
 void kernel_inject_prepare(struct kernel *k);
-/* When loading failed with them: why, from what libbpf said. */
-void kernel_inject_not_loaded(struct kernel *k, int rc);
 void kernel_inject_attach(struct kernel *k);
 /* No further header, and no socket of the targets' in our maps. */
 void kernel_inject_quiesce(struct kernel *k);
 
 /* Likewise. */
 void kernel_option_prepare(struct kernel *k);
-void kernel_option_not_loaded(struct kernel *k, int rc);
 void kernel_option_attach(struct kernel *k);
 void kernel_option_quiesce(struct kernel *k);
 

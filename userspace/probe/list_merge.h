@@ -23,7 +23,8 @@ struct list_merge {
 };
 
 /* Makes `list` mean what `next` says. What is new moves over; *ret_kept: `next` must live on (strings of it are in use), until
- * `list` ends or it lends nothing any more. Probes added at run time stay. 0; -ENOSPC (nothing was changed) with a sentence in err, -ENOMEM. */
+ * `list` ends or it lends nothing any more. Probes added at run time stay. 0; -ENOSPC (nothing was changed) with a sentence in
+ * err, -ENOMEM. */
 int probe_list_merge(struct probe_list *list, struct probe_list *next, struct list_merge *ret, bool *ret_kept,
 		     struct sbuf *err);
 /* Adds the probes of `more` at run time; those that are there already are taken as they are. As above. */
