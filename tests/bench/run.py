@@ -45,7 +45,7 @@ SECTIONS = {
     "bystander": web.bystander,
     "enrol": inject.enrol,
     "proxy": inject.throughput,
-    "proxylatency": inject.latency,
+    "injectlatency": inject.latency,
     "encode": userspace.encode,
     "obfuscate": userspace.obfuscate,
 }

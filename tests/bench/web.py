@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from typing import NamedTuple
 
 from harness import Bpftrace, Figure, PATIENCE_S, Series, Spanhound, TARGET_CPU, TRACER_CPU, on_cpu
 
@@ -57,10 +58,21 @@ def cpu_ticks(pid):
         return int(f.read().split()[0])
 
 
+class Answers(NamedTuple):
+    """What programs/requests prints: times in ns, from when each request was due and from when it was written."""
+    requests: int
+    took: int
+    p50: int
+    p99: int
+    longest: int
+    written_p50: int
+    written_p99: int
+
+
 def ask(bench, connections, rate, amount, port=NGINX_PORT):
     out = subprocess.run([bench.program("requests"), str(port), str(connections), str(rate), str(amount)], capture_output=True,
                          text=True, check=True, preexec_fn=on_cpu(TRACER_CPU), timeout=600).stdout
-    return [int(x) for x in out.split()]
+    return Answers(*map(int, out.split()))
 
 
 def wrk(worker, seconds):
@@ -140,13 +152,13 @@ def latency(bench, quick=False):
     share = Series()
     with nginx(bench) as server:
         for _ in range(rounds):
-            p99["untraced"].values.append(ask(bench, 64, 10000, seconds)[3])
+            p99["untraced"].values.append(ask(bench, 64, 10000, seconds).p99)
             s = Spanhound(bench, "-p", server.worker, "-e", "json:/dev/null", cpus=ANY_CPU)
             before = sum(cpu_ticks(f"{s.process.pid}/task/{t}") for t in os.listdir(f"/proc/{s.process.pid}/task"))
-            requests, ns, _, high, _ = ask(bench, 64, 10000, seconds)
+            answers = ask(bench, 64, 10000, seconds)
             used = sum(cpu_ticks(f"{s.process.pid}/task/{t}") for t in os.listdir(f"/proc/{s.process.pid}/task")) - before
-            p99["spanhound"].values.append(high)
-            share.values.append(100 * used / ns)
+            p99["spanhound"].values.append(answers.p99)
+            share.values.append(100 * used / answers.took)
             summary = s.stop()
     added = (p99["spanhound"].least - p99["untraced"].least) / 1000
     return [Figure("10,000 requests/s: added p99", f"{added:.0f} us", "<= 30 us", added <= 30,

@@ -6,7 +6,8 @@
  *	requests PORT CONNECTIONS 0 COUNT	as fast as they are answered
  *	requests PORT CONNECTIONS hold 0	opens them, asks once on each, says "ready" and waits for end of input
  *
- * Prints: requests, ns in all, and the response times' p50, p99 and maximum in ns. */
+ * Prints: requests, ns in all, the response times' p50, p99 and maximum in ns, and p50 and p99 of them as they are from when each
+ * request was written: where the machine itself stands still now and then, that counts for those that were under way alone. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,14 +25,18 @@
 struct connection {
 	int fd;
 	bool busy;
-	uint64_t due_ns;
+	uint64_t due_ns, written_ns;
+};
+
+struct times {
+	uint32_t *ns;
+	size_t cnt, cap;
 };
 
 static const char request[] = "GET /bench HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: requests\r\nAccept: */*\r\n\r\n";
 static struct connection *connections;
 static int epoll_fd, cnt;
-static uint32_t *times;
-static size_t time_cnt, time_cap;
+static struct times since_due, since_written;
 
 static uint64_t now_ns(void)
 {
@@ -69,16 +74,17 @@ static void open_all(int port)
 
 static void ask(struct connection *c, uint64_t due)
 {
+	c->written_ns = now_ns();
 	if (write(c->fd, request, sizeof(request) - 1) != sizeof(request) - 1)
 		die("write");
 	c->busy = true;
 	c->due_ns = due;
 }
 
-static void note(uint64_t ns)
+static void note(struct times *t, uint64_t ns)
 {
-	if (time_cnt < time_cap)
-		times[time_cnt++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
+	if (t->cnt < t->cap)
+		t->ns[t->cnt++] = ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
 }
 
 /* Answers are small: one read each. Returns how many came. */
@@ -93,7 +99,9 @@ static int take(uint64_t timeout_ns)
 		if (read(c->fd, buf, sizeof(buf)) <= 0)
 			die("read");
 		c->busy = false;
-		note(now_ns() - c->due_ns);
+		uint64_t now = now_ns();
+		note(&since_due, now - c->due_ns);
+		note(&since_written, now - c->written_ns);
 	}
 	return n;
 }
@@ -104,11 +112,16 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static uint32_t share(const struct times *sorted, unsigned percent)
+{
+	return sorted->ns[sorted->cnt * percent / 100];
+}
+
 static void at_rate(uint64_t rate, double seconds)
 {
 	uint64_t start = now_ns(), total = (uint64_t)((double)rate * seconds), sent = 0;
 	int next = 0;
-	while (time_cnt < total) {
+	while (since_due.cnt < total) {
 		uint64_t now = now_ns();
 		while (sent < total && start + sent * 1000000000ULL / rate <= now) {
 			int tries = 0;
@@ -129,7 +142,7 @@ static void at_rate(uint64_t rate, double seconds)
 static void at_full_speed(uint64_t total)
 {
 	uint64_t sent = 0;
-	while (time_cnt < total) {
+	while (since_due.cnt < total) {
 		for (int i = 0; i < cnt && sent < total; i++)
 			if (!connections[i].busy) {
 				ask(&connections[i], now_ns());
@@ -148,8 +161,9 @@ int main(int argc, char **argv)
 	bool hold = !strcmp(argv[3], "hold");
 	uint64_t rate = hold ? 0 : strtoull(argv[3], NULL, 10);
 	double amount = atof(argv[4]);
-	time_cap = hold ? (size_t)cnt : (size_t)(rate ? (double)rate * amount : amount);
-	times = calloc(time_cap + 1, sizeof(*times));
+	size_t most = hold ? (size_t)cnt : (size_t)(rate ? (double)rate * amount : amount);
+	since_due = (struct times){calloc(most + 1, sizeof(uint32_t)), 0, most};
+	since_written = (struct times){calloc(most + 1, sizeof(uint32_t)), 0, most};
 	open_all(atoi(argv[1]));
 	uint64_t start = now_ns();
 	if (hold)
@@ -166,8 +180,10 @@ int main(int argc, char **argv)
 			;
 		return 0;
 	}
-	qsort(times, time_cnt, sizeof(*times), by_size);
-	printf("%zu %llu %u %u %u\n", time_cnt, (unsigned long long)took, times[time_cnt / 2],
-	       times[time_cnt * 99 / 100], times[time_cnt - 1]);
+	qsort(since_due.ns, since_due.cnt, sizeof(uint32_t), by_size);
+	qsort(since_written.ns, since_written.cnt, sizeof(uint32_t), by_size);
+	printf("%zu %llu %u %u %u %u %u\n", since_due.cnt, (unsigned long long)took, share(&since_due, 50),
+	       share(&since_due, 99), since_due.ns[since_due.cnt - 1], share(&since_written, 50),
+	       share(&since_written, 99));
 	return 0;
 }
