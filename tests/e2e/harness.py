@@ -341,6 +341,12 @@ def spanhound_once(*args, env=None, timeout=PATIENCE_S, binary=None, stdin=None)
     return p.returncode, p.stdout, p.stderr
 
 
+def cpu_ticks(pid):
+    """Of its time, user and system."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+        return sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
+
+
 def kernel_objects():
     """The BPF programs, links and maps of the machine, by kind and id."""
     found = set()

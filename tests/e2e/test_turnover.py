@@ -57,11 +57,6 @@ def build_outputs(folder, cnt, name):
     return paths
 
 
-def cpu_ticks(pid):
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-        return sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
-
-
 def check_spans(r, calls):
     assert len(r.spans) == calls and not r.dropped and r.summary["limited"] == 0, r.summary
     # What a span says of its function is of the file it ran, whoever had that function's number before.
@@ -79,9 +74,8 @@ def test_deleted(spanhound, hot, tmp_path):
         for path in paths:
             os.unlink(path)
         wait_for(lambda: d.status()["known_functions"] == 0, "all of them to be let go of")
-        held = d.held()
-        before = before or held  # the C library stays
-        assert held <= before
+        before = before or d.held()  # the C library stays
+        wait_for(lambda: d.held() <= before, "all that was held to be given back")
     r = d.s.stop()
     check_spans(r, calls)
     assert r.summary["past"]["functions"] == 2 * AT_A_TIME and r.summary["past"]["calls"] == calls
@@ -98,7 +92,7 @@ def test_lost_exits(spanhound, hot, tmp_path):
         os.sched_setaffinity(h.pid, {cpu})
     os.kill(d.s.pid, signal.SIGSTOP)
     busy.go()
-    wait_for(lambda: cpu_ticks(busy.pid) > 50, "the ring to be full")
+    wait_for(lambda: harness.cpu_ticks(busy.pid) > 50, "the ring to be full")
     calls = busy.stop()["calls"]
     for h in quiet:
         h.kill()
@@ -108,7 +102,7 @@ def test_lost_exits(spanhound, hot, tmp_path):
     wait_for(lambda: d.status()["processes"] == 0, "their ends to be known")
     wait_for(lambda: d.status()["known_functions"] == 0, "all of them to be let go of")
     r = d.s.stop()
-    assert r.summary["process_events_lost"] >= len(paths)
+    assert r.summary["process_events_lost"] >= len(paths) - 1  # one may find room where a call does not
     assert set(r.dropped) == {"ring_full"} and len(r.spans) + r.dropped["ring_full"] == calls == r.summary["seen"]
     assert "looking at all of them again" in r.stderr
 
