@@ -93,6 +93,9 @@ SEC("?raw_tp/sched_process_exec") int process_exec(struct bpf_raw_tracepoint_arg
 	struct sh_process *p = bpf_map_lookup_elem(&processes, &tgid);
 	if (p) {
 		context_retire(old_key);
+		/* Of the other program it is not known what it does on its sockets. */
+		__sync_fetch_and_and(&p->flags, ~(SH_PROCESS_INJECT | SH_PROCESS_WATCH));
+		p->watched = (struct sh_watched){};
 		if (!(p->flags & SH_PROCESS_KEEP_EXEC))
 			bpf_map_delete_elem(&processes, &tgid);
 	}

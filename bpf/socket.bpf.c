@@ -388,7 +388,8 @@ static __always_inline int socket_call(const struct syscall *call, u64 key)
 		io->form = SH_SYS_FILE;
 	else if (form == SH_SYS_MESSAGE && !io_message(io, call->args[1]))
 		return 0;
-	return socket_pass(io);
+	socket_pass(io);
+	return call->process & SH_PROCESS_WATCH && io->direction == DIR_READ ? guard_watch(io) : 0;
 }
 
 static __always_inline int splice_call(const struct syscall *call, u64 key)
@@ -460,7 +461,7 @@ static __always_inline void process_uses_uring(u64 key)
 	u32 tgid = key >> 32;
 	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
 	if (process)
-		process->flags |= SH_PROCESS_URING;
+		__sync_fetch_and_or(&process->flags, SH_PROCESS_URING);
 }
 
 static __always_inline int syscall_done(const struct syscall *call, u64 key)

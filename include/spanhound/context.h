@@ -140,11 +140,22 @@ struct sh_func {
 };
 
 /* Key: tgid of a chosen process. */
+/* What a process was seen to do on connections it made (guard.bpf.h). */
+struct sh_watched {
+	__u32 does;   /* SH_DOES_*: what its sockets do not carry, in the map; from then on none of them is in it */
+	__u32 reads;  /* of answers, as long as it is watched */
+	__u32 filled; /* of these, those that filled their buffer: there may have been more, which is when programs ask how much */
+	__u32 pad;
+};
+#define SH_WATCH_READS	256
+#define SH_WATCH_FILLED 16
+
 struct sh_process {
 	__u32 flags;
 	__u16 rates;	/* index of its struct sh_rates */
 	__u16 reads;	/* SH_STYLE_* in the order in which it reads them (head.h), with SH_PROCESS_READS_OTHERWISE */
 	__u64 excludes; /* which of the table's struct sh_exclude are for it */
+	struct sh_watched watched;
 };
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
@@ -190,11 +201,16 @@ struct sh_task_work {
 #define SH_PROCESS_READS_BAGGAGE      (1 << 12)
 #define SH_PROCESS_READS_OTHERWISE    (1 << 13)
 #define SH_PROCESS_OPTION	      (1 << 14) /* its requests get TCP options, and those it reads are heard with theirs */
+/* It is not known what it does on its sockets: INJECT takes this one's place once as many reads were seen as SH_WATCH_* say, and
+ * nothing with them that sockets in the map do not carry. */
+#define SH_PROCESS_WATCH	      (1 << 15)
 
 /* What a process does on a socket that being in a map may change. */
 #define SH_DOES_ASK    (1 << 1) /* FIONREAD */
 #define SH_DOES_SPLICE (1 << 2) /* from it */
 #define SH_DOES_WAIT   (1 << 3) /* MSG_WAITALL */
+/* Of SH_EV_TURN: none of its sockets was in the map yet. Without another one: it does nothing of that, and from now on they are. */
+#define SH_DOES_WATCHED (1u << 31)
 
 /* Key of handoffs: work on its way from thread to thread. The value is a struct sh_span_context. */
 struct sh_handoff {

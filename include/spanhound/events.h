@@ -22,8 +22,7 @@ enum sh_ev_kind {
 	SH_EV_CONN = 8,	  /* struct sh_ev_conn: a connection of a chosen process that speaks a protocol we know */
 	SH_EV_DATA = 9,	  /* struct sh_ev_data: one system call that moved bytes of it, or failed */
 	SH_EV_CLOSE = 10, /* struct sh_ev_close: it was shut down, closed or reset */
-	SH_EV_TURN =
-		11, /* struct sh_ev_proc: a process does what its sockets, in the map, do not carry: other is SH_DOES_* */
+	SH_EV_TURN = 11, /* struct sh_ev_proc: what a process does on its sockets is known now: other is SH_DOES_* */
 };
 
 struct sh_ev_hdr {

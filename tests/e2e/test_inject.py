@@ -103,8 +103,8 @@ def receiver():
 class Client:
     """A Python program that runs what is written after each "go"."""
 
-    def __init__(self, background, text, *args, env=None, prefix=()):
-        self.process = background(*prefix, sys.executable, "-c", "import sys\ndef wait():\n    assert sys.stdin.readline()\nwait()\n" + text,
+    def __init__(self, background, text, *args, env=None, prefix=(), executable=sys.executable):
+        self.process = background(*prefix, executable, "-c", "import sys\ndef wait():\n    assert sys.stdin.readline()\nwait()\n" + text,
                                   *map(str, args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                   env=target_environment(env))
         self.pid = self.process.pid

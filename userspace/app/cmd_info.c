@@ -111,7 +111,9 @@ static void json_settings(const struct info *i, struct sbuf *out)
 	const struct settings_process nobody = {.target = -1};
 	sbuf_adds(out, ",\"settings\":");
 	settings_json(i->options, &nobody, out);
-	sbuf_adds(out, ",\"processes\":[");
+	sbuf_adds(out, ",\"injection\":{");
+	inject_json(&i->inject, out);
+	sbuf_adds(out, "},\"processes\":[");
 	info_each(i, add_process_json, out);
 	sbuf_addc(out, ']');
 }

@@ -72,10 +72,11 @@ static void judge_headers(const struct ps *ps, struct proc *p, struct row *r)
 	const struct probe_list *list = ps->o->list;
 	enum target_inject how = list->targets.data[r->spec].propagation.inject;
 	struct sbuf why = {0};
-	struct injection_choice c = injection_choose(
-		&ps->inject, how ? how : injection_standard(ps->o->session.inject, list->propagation), p, r->info);
+	struct injection_choice c =
+		injection_choose(&ps->inject, how ? how : injection_standard(ps->o->session.inject, list->propagation),
+				 p, r->info, &(struct sh_watched){0});
 	injection_explain(&c, &ps->inject, &why);
-	r->headers = c.flags ? inject_mode_name(c.mode) : "none";
+	r->headers = !c.left ? inject_mode_name(c.mode) : "none";
 	r->headers_why = arena_dup(&r->text, sbuf_sv(&why));
 	sbuf_release(&why);
 }

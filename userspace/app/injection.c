@@ -26,8 +26,8 @@ static const struct {
 	{"ruby*", INJECT_ASKS}, /* IO#nread */
 };
 
-/* False: it is not known. */
-static bool does_what(struct proc *p, const struct process_info *info, uint32_t *ret)
+/* By the program. False: it is not known. */
+static bool program_does(struct proc *p, const struct process_info *info, uint32_t *ret)
 {
 	struct sv exe;
 	/* Whatever its name. io.Copy() from one connection to another (internal/poll/splice_linux.go); nothing in Go's library asks
@@ -47,6 +47,25 @@ static bool does_what(struct proc *p, const struct process_info *info, uint32_t 
 		return true;
 	}
 	return false;
+}
+
+uint32_t injection_seen(const struct sh_watched *seen)
+{
+	if (seen->does)
+		return seen->does;
+	return seen->reads >= SH_WATCH_READS && seen->filled >= SH_WATCH_FILLED ? SH_DOES_WATCHED : 0;
+}
+
+static bool does_what(struct proc *p, const struct process_info *info, const struct sh_watched *seen, uint32_t *ret)
+{
+	bool is_known = program_does(p, info, ret);
+	if (!is_known && injection_seen(seen)) {
+		*ret = 0;
+		is_known = true;
+	}
+	if (is_known)
+		*ret |= seen->does;
+	return is_known;
 }
 
 static uint32_t write_flags(const struct propagation_settings *s)
@@ -147,10 +166,10 @@ void injection_begin(struct injection *i, struct kernel *k, const struct target_
 void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as)
 {
 	as->excludes = i->exclude_all;
-	if (!(as->flags & (SH_PROCESS_INJECT | SH_PROCESS_OPTION)) ||
-	    exclude_bits(i, k, &spec->propagation.excludes, &as->excludes))
+	uint32_t wants = SH_PROCESS_INJECT | SH_PROCESS_WATCH | SH_PROCESS_OPTION;
+	if (!(as->flags & wants) || exclude_bits(i, k, &spec->propagation.excludes, &as->excludes))
 		return;
-	as->flags &= ~(uint32_t)(SH_PROCESS_INJECT | SH_PROCESS_OPTION);
+	as->flags &= ~wants;
 	if (!i->full_said)
 		log_warn(
 			"there are more than %d different destinations to be excluded (propagation: exclude:): processes of further "
@@ -193,7 +212,7 @@ enum target_inject injection_standard(bool asked, struct target_propagation all)
 }
 
 struct injection_choice injection_choose(const struct inject_status *status, enum target_inject how, struct proc *p,
-					 const struct process_info *info)
+					 const struct process_info *info, const struct sh_watched *seen)
 {
 	/* Of whom nothing is known may do everything. */
 	struct injection_choice c = {.does = INJECT_ALL};
@@ -201,11 +220,17 @@ struct injection_choice injection_choose(const struct inject_status *status, enu
 		c.left = how == TARGET_INJECT_OFF ? INJECTION_NOT_ASKED : INJECTION_NOWHERE;
 		return c;
 	}
-	bool is_known = does_what(p, info, &c.does);
+	bool is_known = does_what(p, info, seen, &c.does);
 	int mode = choose(status, how, c.does, is_known);
-	uint32_t styles = mode < 0 ? 0 : injection_styles(info);
+	bool watch = mode < 0 && !is_known && inject_choose(status, 0) == INJECT_PLAIN;
+	uint32_t styles = mode < 0 && !watch ? 0 : injection_styles(info);
 	if (!styles) {
-		c.left = mode >= 0 ? INJECTION_STYLES : is_known ? INJECTION_NO_MODE : INJECTION_UNKNOWN;
+		c.left = mode < 0 && !watch ? INJECTION_NO_MODE : INJECTION_STYLES;
+		return c;
+	}
+	if (watch) {
+		c.left = INJECTION_WATCHED;
+		c.flags = styles | SH_PROCESS_WATCH;
 		return c;
 	}
 	c.mode = (enum inject_mode)mode;
@@ -230,8 +255,9 @@ void injection_explain(const struct injection_choice *c, const struct inject_sta
 	case INJECTION_NOWHERE:
 		sbuf_adds(out, status->why_not);
 		break;
-	case INJECTION_UNKNOWN:
-		sbuf_adds(out, "what it does on its sockets is not known");
+	case INJECTION_WATCHED:
+		sbuf_addf(out, "not before it was watched for a while: whether it uses %s on its sockets is not known",
+			  habit_name(INJECT_ALL & ~status->carries[INJECT_PLAIN]));
 		break;
 	case INJECTION_NO_MODE:
 		sbuf_addf(out, "it uses %s, which this kernel does not carry then",
@@ -244,16 +270,16 @@ void injection_explain(const struct injection_choice *c, const struct inject_sta
 }
 
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
-			 struct proc *p, const struct process_info *info)
+			 struct proc *p, const struct process_info *info, const struct sh_watched *seen)
 {
 	enum target_inject how = spec->propagation.inject ? spec->propagation.inject : i->standard;
-	struct injection_choice c = injection_choose(status, how, p, info);
+	struct injection_choice c = injection_choose(status, how, p, info, seen);
 	if (c.left == INJECTION_NOWHERE && asks(spec->propagation) && !i->off_said) {
 		i->off_said = true;
 		log_warn("process %d: its target asks for headers (propagation:), and none are injected: %s", p->pid,
 			 status->why_not);
 	}
-	i->unknown += c.left == INJECTION_UNKNOWN;
+	i->watched += c.left == INJECTION_WATCHED;
 	i->no_mode += c.left == INJECTION_NO_MODE;
 	i->styles += c.left == INJECTION_STYLES;
 	return c.flags;
@@ -309,7 +335,7 @@ static bool wake_one(void *arg, int fd, uint64_t inode)
 	return false;
 }
 
-void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uint32_t does)
+static void let_go(struct injection *i, struct kernel *k, struct proc *p, uint32_t does)
 {
 	struct withdraw w;
 	withdraw_begin(&w, k, p->pid);
@@ -317,12 +343,33 @@ void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uin
 	withdraw_take(&w);
 	sockets_each(p, wake_one, &w);
 	withdraw_end(&w);
-	i->turned++;
 	i->withdrawn += w.taken;
+	if (does & SH_DOES_WATCHED) {
+		i->failed++;
+		log_info("process %d (" SV_FMT
+			 ") gets no headers: it uses %s, which this kernel does not carry on sockets that "
+			 "are looked at",
+			 p->pid, SV_ARG(p->comm), habit_name(does));
+		return;
+	}
+	i->turned++;
 	log_warn("process %d (" SV_FMT
 		 ") gets no headers any more: it uses %s, which this kernel does not carry on sockets that are "
 		 "looked at; its %u connections are as they were before",
 		 p->pid, SV_ARG(p->comm), habit_name(does), w.taken);
+}
+
+void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uint32_t does)
+{
+	if (does != SH_DOES_WATCHED) {
+		let_go(i, k, p, does);
+		return;
+	}
+	injection_enrol(i, k, p, SH_PROCESS_INJECT);
+	i->passed++;
+	log_info("process %d (" SV_FMT
+		 ") gets headers from here on: it was watched, and uses nothing that this kernel does not carry",
+		 p->pid, SV_ARG(p->comm));
 }
 
 const char *injection_reason_name(unsigned reason)
@@ -370,11 +417,12 @@ void injection_print(const struct injection *i, struct kernel *k, FILE *out)
 			"  %u connections had received bytes that were not read when spanhound ended: they are lost to their "
 			"programs (propagation: {inject: verdict})\n",
 			kernel_inject_unread(k));
-	if (i->unknown)
+	if (i->watched)
 		fprintf(out,
-			"  %u processes are left alone: what they do on their sockets is not known, and this kernel does not "
-			"carry everything\n",
-			i->unknown);
+			"  %u processes were watched first, as it was not known what they do on their sockets, and this kernel does "
+			"not carry everything: %u got headers then, %u are left alone, %u did not do enough yet\n",
+			i->watched, i->passed, i->failed,
+			i->watched > i->passed + i->failed ? i->watched - i->passed - i->failed : 0);
 	if (i->turned)
 		fprintf(out,
 			"  %u processes were left alone once they did what this kernel does not carry; %llu connections were taken "
@@ -397,16 +445,8 @@ void injection_print(const struct injection *i, struct kernel *k, FILE *out)
 void injection_json(const struct injection *i, struct kernel *k, struct sbuf *out)
 {
 	const struct sh_shared *shared = kernel_shared(k);
-	const struct inject_status *status = kernel_inject(k);
-	sbuf_addf(out, "\"inject\":{\"on\":%s,\"why_not\":", status->on ? "true" : "false");
-	sbuf_add_json(out, sv_of(status->why_not));
-	for (int mode = 0; mode < INJECT_MODES; mode++) {
-		struct sbuf lacks = {0};
-		inject_explain(status, (enum inject_mode)mode, &lacks);
-		sbuf_addf(out, ",\"%s_lacks\":", inject_mode_name((enum inject_mode)mode));
-		sbuf_add_json(out, sbuf_sv(&lacks));
-		sbuf_release(&lacks);
-	}
+	sbuf_adds(out, "\"inject\":{");
+	inject_json(kernel_inject(k), out);
 	sbuf_addf(out, ",\"enrolled\":%llu,\"left\":%llu,\"left_out\":%llu,\"reasons\":{",
 		  (unsigned long long)shared->inject_enrolled, (unsigned long long)shared->inject_leaving,
 		  (unsigned long long)shared->inject_left_out);
@@ -420,6 +460,8 @@ void injection_json(const struct injection *i, struct kernel *k, struct sbuf *ou
 	sbuf_addf(out, "},\"unread_at_end\":%u", kernel_inject_unread(k));
 	sbuf_addf(out, ",\"older\":%llu,\"older_ns\":%llu", (unsigned long long)i->older,
 		  (unsigned long long)i->older_ns);
-	sbuf_addf(out, ",\"processes\":{\"unknown\":%u,\"no_mode\":%u,\"styles\":%u,\"turned\":%u},\"withdrawn\":%llu}",
-		  i->unknown, i->no_mode, i->styles, i->turned, (unsigned long long)i->withdrawn);
+	sbuf_addf(
+		out,
+		",\"processes\":{\"watched\":%u,\"passed\":%u,\"failed\":%u,\"no_mode\":%u,\"styles\":%u,\"turned\":%u},\"withdrawn\":%llu}",
+		i->watched, i->passed, i->failed, i->no_mode, i->styles, i->turned, (unsigned long long)i->withdrawn);
 }

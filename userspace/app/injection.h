@@ -11,15 +11,16 @@
 #include "trace/span.h"
 
 /* Whose requests get headers. Only processes of which it is known what they do on their sockets, and only where this kernel
- * carries that. */
+ * carries that: by the program they run, or because they were watched for a while (bpf/guard.bpf.h). */
 
 struct injection {
-	enum target_inject standard;	   /* of processes whose target does not say; not UNSAID */
-	uint32_t no_mode, unknown, styles; /* processes without, and why */
-	uint64_t older;			   /* connections enrolled that are older than us */
-	uint64_t older_ns;		   /* what finding and enrolling them took */
-	uint32_t turned;		   /* processes that began to do what their sockets did not carry any more */
-	uint64_t withdrawn;		   /* connections of theirs that were taken out for that */
+	enum target_inject standard;	  /* of processes whose target does not say; not UNSAID */
+	uint32_t no_mode, styles;	  /* processes without, and why */
+	uint32_t watched, passed, failed; /* processes that were watched first, and what became of them since */
+	uint64_t older;			  /* connections enrolled that are older than us */
+	uint64_t older_ns;		  /* what finding and enrolling them took */
+	uint32_t turned;		  /* processes that began to do what their sockets did not carry any more */
+	uint64_t withdrawn;		  /* connections of theirs that were taken out for that */
 	bool withheld_said, off_said, full_said;
 	/* The patterns of all targets so far: the kernel half's table. */
 	struct sh_exclude excludes[SH_MAX_EXCLUDES];
@@ -48,25 +49,25 @@ enum injection_left {
 	INJECTION_NOT_LEFT, /* it does */
 	INJECTION_NOT_ASKED,
 	INJECTION_NOWHERE, /* this kernel cannot: inject_status.why_not */
-	INJECTION_UNKNOWN,
+	INJECTION_WATCHED, /* it does not yet */
 	INJECTION_NO_MODE,
 	INJECTION_STYLES,
 };
 struct injection_choice {
 	enum injection_left left;
 	enum inject_mode mode; /* if it gets some */
-	uint32_t flags;	       /* SH_PROCESS_INJECT*, or 0 */
+	uint32_t flags;	       /* SH_PROCESS_INJECT*, SH_PROCESS_WATCH, or 0 */
 	uint32_t does;	       /* INJECT_*, if that is known */
 };
-/* `how`: what its target says, or injection_standard(). */
+/* `how`: what its target says, or injection_standard(). `seen`: what the kernel half saw of it so far; all zero: nothing. */
 struct injection_choice injection_choose(const struct inject_status *status, enum target_inject how, struct proc *p,
-					 const struct process_info *info);
-/* For people, why not; empty: it gets some. */
+					 const struct process_info *info, const struct sh_watched *seen);
+/* For people, why not, or not yet; empty: it gets some. */
 void injection_explain(const struct injection_choice *c, const struct inject_status *status, struct sbuf *out);
 
-/* SH_PROCESS_INJECT* for a process chosen by `spec`, or 0; with the reason counted, unless it was not asked for. */
+/* SH_PROCESS_INJECT*, SH_PROCESS_WATCH for a process chosen by `spec`, or 0; with the reason counted, unless it was not asked for. */
 uint32_t injection_flags(struct injection *i, const struct inject_status *status, const struct target_spec *spec,
-			 struct proc *p, const struct process_info *info);
+			 struct proc *p, const struct process_info *info, const struct sh_watched *seen);
 
 /* sh_process.reads, where its flags have SH_PROCESS_READS_OTHERWISE. */
 uint16_t injection_reads(const struct process_info *info);
@@ -79,9 +80,13 @@ uint32_t injection_styles(const struct process_info *info);
  * counted by reason; that descriptors are withheld is said, once. */
 void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint32_t flags);
 
-/* The process began to do what its sockets do not carry (`does`: SH_DOES_*): they are taken out, it is said, and counted. The kernel
- * half puts nothing into its requests any more. Chosen anew (its target changed, it executed another program) it is another one. */
+/* What the process does on its sockets is known now (`does`: SH_DOES_*); it is said, and counted. Something that they do not carry:
+ * they are taken out, and the kernel half puts nothing into its requests any more, until it executes another program. It was
+ * watched, and does nothing of that: the connections that it has are enrolled as injection_enrol() does. */
 void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uint32_t does);
+
+/* What injection_turned() is to be told of a process of which the kernel half saw so much; 0: nothing. */
+uint32_t injection_seen(const struct sh_watched *seen);
 
 const char *injection_reason_name(unsigned reason); /* enum sh_inject; NULL: none */
 void injection_print(const struct injection *i, struct kernel *k, FILE *out);

@@ -114,6 +114,12 @@ static void metrics_injection(struct session *s, struct sbuf *out)
 				  injection_reason_name(r), (unsigned long long)shared->injects[r]);
 	counter(out, "spanhound_injection_connections", "Connections enrolled for that.",
 		shared->inject_enrolled + s->injection.older);
+	counter(out, "spanhound_injection_processes_watched",
+		"Processes that were watched before any header, since it was not known what they do on their sockets.",
+		s->injection.watched);
+	counter(out, "spanhound_injection_processes_passed", "Of these, those that got headers then.", s->injection.passed);
+	counter(out, "spanhound_injection_processes_failed", "Of these, those that do what such connections do not carry.",
+		s->injection.failed);
 	counter(out, "spanhound_injection_processes_turned",
 		"Processes let go of since they began to do what such connections do not carry.", s->injection.turned);
 }

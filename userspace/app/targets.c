@@ -54,10 +54,11 @@ static uint32_t task_flags(const struct process *process, struct proc *p)
 
 static uint32_t process_flags(struct session *s, const struct process *process, struct proc *p)
 {
+	struct sh_watched seen = kernel_watched(s->kernel, (uint32_t)p->pid);
 	return !process ? 0
 			: task_flags(process, p) |
 				  injection_flags(&s->injection, kernel_inject(s->kernel), process->spec, p,
-						  process->info) |
+						  process->info, &seen) |
 				  tcp_option_flags(&s->tcp_option, kernel_option(s->kernel), process->spec,
 						   process->info);
 }
@@ -66,10 +67,10 @@ static uint32_t process_flags(struct session *s, const struct process *process, 
 static struct sh_process process_as(struct session *s, const struct proc *p, uint32_t flags)
 {
 	const struct process *process = processes_find(s->processes, (uint32_t)p->pid);
-	struct sh_process as = {.flags = flags};
+	struct sh_process as = {.flags = flags, .watched = kernel_watched(s->kernel, (uint32_t)p->pid)};
 	if (process)
 		injection_exclude(&s->injection, s->kernel, process->spec, &as);
-	if (process && flags & (SH_PROCESS_INJECT | SH_PROCESS_OPTION))
+	if (process && flags & (SH_PROCESS_INJECT | SH_PROCESS_WATCH | SH_PROCESS_OPTION))
 		as.rates = (uint16_t)early_index(&s->early, process->info);
 	if (process && flags & SH_PROCESS_READS_OTHERWISE)
 		as.reads = injection_reads(process->info);
@@ -185,7 +186,9 @@ static void targets_choose_image(struct session *s, struct proc *p, const struct
 	/* A file of several names (hard links) may be meant by one of them. */
 	if (fstat(fd, &st) == 0 && st.st_nlink <= 1) {
 		targets_remember_image(s, p, &st);
-		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, process_as(s, p, flags));
+		struct sh_process as = process_as(s, p, flags);
+		as.watched = (struct sh_watched){0}; /* each is watched for itself */
+		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, as);
 	}
 	close(fd);
 }
@@ -300,6 +303,20 @@ int targets_attach_all(struct session *s)
 	return found < 0 ? found : total;
 }
 
+/* It is done once, by the event or, if that was lost, by who looks. */
+static void targets_turned(struct session *s, uint32_t tgid, uint32_t does)
+{
+	struct process *process = processes_find(s->processes, tgid);
+	struct proc p = PROC_INIT;
+	uint32_t known = process ? process->does : 0;
+	if (!process || !does || (known && (does == SH_DOES_WATCHED || known & ~SH_DOES_WATCHED)) ||
+	    proc_open(&p, PROC_ROOT, (int)tgid) < 0)
+		return;
+	process->does |= does;
+	injection_turned(&s->injection, s->kernel, &p, does);
+	proc_close(&p);
+}
+
 /* --- the list changed ----------------------------------------------------------------------------------------------
  */
 
@@ -325,6 +342,10 @@ void targets_check(struct session *s)
 		const struct process *p = processes_find(s->processes, chosen.data[i]);
 		if (p && p->ended)
 			plan_drop(s->plan, (int)chosen.data[i]);
+	}
+	vec_foreach (tgid, &chosen) {
+		struct sh_watched seen = kernel_watched(s->kernel, *tgid);
+		targets_turned(s, *tgid, injection_seen(&seen));
 	}
 	vec_release(&chosen);
 	targets_watch_sockets(s);
@@ -477,6 +498,7 @@ static void targets_executed(struct session *s, const struct sh_ev_proc *e)
 	targets_watch_sockets(s);
 	targets_refresh_identities(s);
 	s->chosen += verdict == PROCESSES_CHOSEN;
+	process->does = 0;
 	if (proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
 		return;
 	targets_look(s, &p);
@@ -504,15 +526,6 @@ static void targets_mapped(struct session *s, const struct sh_ev_proc *e)
 	proc_close(&p);
 }
 
-static void targets_turned(struct session *s, const struct sh_ev_proc *e)
-{
-	struct proc p = PROC_INIT;
-	if (proc_open(&p, PROC_ROOT, (int)e->tgid) < 0)
-		return;
-	injection_turned(&s->injection, s->kernel, &p, e->other);
-	proc_close(&p);
-}
-
 void targets_event(struct session *s, const struct sh_ev_proc *e)
 {
 	switch (e->hdr.kind) {
@@ -529,7 +542,7 @@ void targets_event(struct session *s, const struct sh_ev_proc *e)
 		targets_mapped(s, e);
 		break;
 	case SH_EV_TURN:
-		targets_turned(s, e);
+		targets_turned(s, e->tgid, e->other);
 		break;
 	}
 }

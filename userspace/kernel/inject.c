@@ -276,6 +276,19 @@ void inject_probe(struct inject_status *ret)
 	}
 }
 
+void inject_json(const struct inject_status *s, struct sbuf *out)
+{
+	sbuf_addf(out, "\"on\":%s,\"why_not\":", s->on ? "true" : "false");
+	sbuf_add_json(out, sv_of(s->why_not));
+	for (int mode = 0; mode < INJECT_MODES; mode++) {
+		struct sbuf lacks = {0};
+		inject_explain(s, (enum inject_mode)mode, &lacks);
+		sbuf_addf(out, ",\"%s_lacks\":", inject_mode_name((enum inject_mode)mode));
+		sbuf_add_json(out, sbuf_sv(&lacks));
+		sbuf_release(&lacks);
+	}
+}
+
 void inject_explain(const struct inject_status *s, enum inject_mode mode, struct sbuf *out)
 {
 	static const char *const words[] = {"reading", "FIONREAD", "splice from the socket", "MSG_WAITALL"};

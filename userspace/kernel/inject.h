@@ -45,6 +45,8 @@ int inject_try(enum inject_mode mode);
 
 /* Fills in `carries` of every mode; not on when none is read as other sockets are. */
 void inject_probe(struct inject_status *ret);
+/* "on", "why_not", and for each mode "MODE_lacks". */
+void inject_json(const struct inject_status *s, struct sbuf *out);
 /* What a mode does not carry, in words; empty: nothing. */
 void inject_explain(const struct inject_status *s, enum inject_mode mode, struct sbuf *out);
 

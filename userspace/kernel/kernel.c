@@ -417,6 +417,14 @@ int kernel_choose_process(struct kernel *k, uint32_t tgid, struct sh_process as)
 	return bpf_map_update_elem(bpf_map__fd(k->skel->maps.processes), &tgid, &as, BPF_ANY) < 0 ? -errno : 0;
 }
 
+struct sh_watched kernel_watched(const struct kernel *k, uint32_t tgid)
+{
+	struct sh_process process = {0};
+	if (bpf_map_lookup_elem(bpf_map__fd(k->skel->maps.processes), &tgid, &process) < 0)
+		return (struct sh_watched){0};
+	return process.watched;
+}
+
 int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, struct sh_process as)
 {
 	struct sh_image key = {.ino = ino, .dev = kernel_dev(dev)};

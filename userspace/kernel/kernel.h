@@ -81,6 +81,8 @@ int kernel_attach_process_events(struct kernel *k, struct sbuf *err);
 int kernel_watch_sockets(struct kernel *k, bool wanted, struct sbuf *err);
 int kernel_choose_process(struct kernel *k, uint32_t tgid, struct sh_process as);
 int kernel_release_process(struct kernel *k, uint32_t tgid);
+/* What it was seen to do since it was chosen; all zero: it is not. */
+struct sh_watched kernel_watched(const struct kernel *k, uint32_t tgid);
 
 /* Every process that executes this file from now on is chosen before its first instruction. */
 int kernel_choose_image(struct kernel *k, dev_t dev, ino_t ino, struct sh_process as);

@@ -28,6 +28,7 @@ struct process {
 	bool ended;
 	uint64_t ended_ns; /* the owner's clock */
 	void *user;	   /* the caller's; see processes_options.released */
+	uint32_t does;	   /* the caller's: SH_DOES_* that it acted upon, of the program that it runs */
 };
 
 struct processes_options {
