@@ -238,14 +238,29 @@ def assert_well_formed(spans):
         ids.add(s["span_id"])
 
 
+# To load what puts headers into requests takes as long as all the rest: only tests that are of it do, or all of them if asked to.
+HEADERS = os.environ.get("SPANHOUND_TEST_HEADERS") == "1"
+
+
+def is_silent(command, args):
+    """Says nothing of headers, in a command that puts some otherwise."""
+    if command not in ("attach", "run") or {"--inject", "--no-inject", "--tcp-option"} & set(args):
+        return False
+    for option, path in zip(args, args[1:]):
+        if option in ("-c", "--config") and os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as f:
+                return "propagation" not in f.read()
+    return True
+
+
 class Spanhound:
     """One running spanhound. stop() checks what every run must keep: exit status, identity, well-formed spans."""
 
-    def __init__(self, tmp, *args, command="attach", export=True, env=None, wait_ready=True, binary=None, after=()):
+    def __init__(self, tmp, *args, command="attach", export=True, env=None, wait_ready=True, binary=None, after=(), headers=HEADERS):
         tag = time.monotonic_ns()
         self.spans_path = os.path.join(tmp, f"spans-{tag}.json")
         self.summary_path = os.path.join(tmp, f"summary-{tag}.json")
-        self.command = [binary or BINARY, command, *map(str, args)]
+        self.command = [binary or BINARY, command, *(["--no-inject"] if not headers and is_silent(command, args) else []), *map(str, args)]
         if export:
             self.command += ["--export", f"json:{self.spans_path}"]
         self.command += ["--summary", f"json:{self.summary_path}", *map(str, after)]

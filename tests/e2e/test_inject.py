@@ -214,22 +214,6 @@ def test_curl(spanhound, receiver):
     check_blocks(blocks(r.all), clients(result))
 
 
-def test_off(spanhound, background, receiver):
-    """Nothing is written unless it was asked for, nor by processes that were not chosen."""
-    r = receiver()
-    for options in ((), ("--inject", "--no-inject")):
-        c = Client(background, HTTP_CLIENT, "127.0.0.1", r.port, 2)
-        s = spanhound("--pid", c.pid, *options)
-        c.go().finish()
-        assert not s.stop().summary["inject"]["on"]
-    chosen, other = (Client(background, HTTP_CLIENT, "127.0.0.1", r.port, 2) for _ in range(2))
-    s = spanhound("--pid", chosen.pid, "--inject")
-    other.go().finish()
-    result = s.stop()
-    assert result.summary["inject"]["enrolled"] == 0
-    assert len(r.streams) == 3 and not blocks(r.all)
-
-
 def test_by_target(spanhound, background, receiver, tmp_path):
     """A target's own word comes before that of all and --inject."""
     words = ["off", "auto", None, "verdict"]

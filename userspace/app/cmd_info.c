@@ -126,7 +126,7 @@ static void info_gather(struct info *i)
 	i->link = capabilities_choose_link(&i->capabilities, &i->link_error);
 	if (i->link >= 0)
 		price_list_measure((enum link_kind)i->link, &i->prices, &ignored);
-	inject_probe(&i->inject);
+	inject_probe(&i->inject, true);
 	i->agent_answers = datadog_probe(NULL, AGENT_TIMEOUT_MS, &i->agent, &i->agent_error) == 0;
 	sbuf_release(&ignored);
 }

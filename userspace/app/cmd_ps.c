@@ -163,7 +163,7 @@ static int gather(struct ps *ps, struct sbuf *err)
 	policy_apply(&ps->policy, list);
 	ps->headers = injection_wanted(ps->o->session.inject, list->propagation, list->targets.data, list->targets.cnt);
 	if (ps->headers)
-		inject_probe(&ps->inject);
+		inject_probe(&ps->inject, true);
 	if (ps->policy.runtime) {
 		rc = scan_each(proc_root(), want_name, ps, err);
 		policy_wait(&ps->policy, NAMES_TIMEOUT_MS);

@@ -4,11 +4,13 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "app/policy.h"
 #include "base/glob.h"
 #include "base/log.h"
 #include "kernel/enrol.h"
 #include "kernel/withdraw.h"
 #include "spanhound/head.h"
+#include "target/scan.h"
 #include "target/sockets.h"
 #include "trace/request_settings.h"
 
@@ -184,6 +186,29 @@ bool injection_wanted(bool asked, struct target_propagation all, const struct ta
 	for (size_t i = 0; i < cnt; i++)
 		wanted |= asks(targets[i].propagation);
 	return wanted;
+}
+
+static bool may_get_some(const struct inject_status *status, int pid)
+{
+	const struct process_info info = {0}; /* whatever its language is: that asks more of it */
+	struct proc p = PROC_INIT;
+	uint32_t does;
+	bool may = proc_open(&p, proc_root(), pid) == 0 &&
+		   (!program_does(&p, &info, &does) || inject_choose(status, does) >= 0);
+	proc_close(&p);
+	return may;
+}
+
+bool injection_useful(const struct inject_status *status, const struct target_spec *targets, size_t cnt)
+{
+	struct scan scan = {0};
+	/* Where all is carried everybody is served. */
+	bool useful = !(INJECT_ALL & ~status->carries[INJECT_PLAIN]) ||
+		      scan_processes(proc_root(), targets, cnt, &scan, NULL) < 0 || !scan.cnt;
+	for (size_t i = 0; !useful && i < scan.cnt; i++)
+		useful = may_get_some(status, scan.data[i].pid);
+	scan_release(&scan);
+	return useful;
 }
 
 bool injection_enters(struct target_propagation all, const struct target_spec *targets, size_t cnt)
@@ -392,12 +417,20 @@ static const char *reason_help(unsigned reason)
 	return help[reason];
 }
 
+static bool happened(const struct injection *i, const struct sh_shared *shared)
+{
+	bool any = shared->inject_enrolled || i->older || i->turned;
+	for (unsigned r = 0; r < SH_INJECTS; r++)
+		any |= shared->injects[r] != 0;
+	return any;
+}
+
 void injection_print(const struct injection *i, struct kernel *k, FILE *out)
 {
 	const struct sh_shared *shared = kernel_shared(k);
 	const struct inject_status *status = kernel_inject(k);
 	const char *sep = "headers injected: ";
-	if (!status->on)
+	if (!status->on || (i->unasked && !happened(i, shared)))
 		return;
 	for (unsigned r = 0; r < SH_INJECTS; r++) {
 		if (!injection_reason_name(r) || (r && !shared->injects[r]))

@@ -15,6 +15,7 @@
 
 struct injection {
 	enum target_inject standard;	  /* of processes whose target does not say; not UNSAID */
+	bool unasked;			  /* nobody said that there should be headers: they are the standard */
 	uint32_t no_mode, styles;	  /* processes without, and why */
 	uint32_t watched, passed, failed; /* processes that were watched first, and what became of them since */
 	uint64_t older;			  /* connections enrolled that are older than us */
@@ -30,6 +31,9 @@ struct injection {
 
 /* Whether anybody may get headers: `asked` on the command line, or by the list for all targets or one of them. */
 bool injection_wanted(bool asked, struct target_propagation all, const struct target_spec *targets, size_t cnt);
+
+/* Whether, as nobody asked for it, it is of use: to a process that runs already, or to whoever comes, as none does yet. */
+bool injection_useful(const struct inject_status *status, const struct target_spec *targets, size_t cnt);
 
 /* Whether connections are enrolled that have to be met in their own network namespace. */
 bool injection_enters(struct target_propagation all, const struct target_spec *targets, size_t cnt);

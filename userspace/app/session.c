@@ -192,6 +192,22 @@ static uint32_t or_default(uint32_t value, uint32_t standard)
 	return value ? value : standard;
 }
 
+/* Who attaches to programs that run, or runs one, gets headers where that is safe, unless somebody said something about it. */
+static bool injects_unasked(const struct session_options *o)
+{
+	return !o->serve && !o->inject && !o->no_inject && !o->no_http &&
+	       o->list->propagation.inject == TARGET_INJECT_UNSAID;
+}
+
+static bool session_inject_useful(void *arg, const struct inject_status *status)
+{
+	const struct session *s = arg;
+	const struct probe_list *list = s->options.list;
+	return !s->injection.unasked || s->options.has_child ||
+	       injection_wanted(false, list->propagation, list->targets.data, list->targets.cnt) ||
+	       injection_useful(status, list->targets.data, list->targets.cnt);
+}
+
 static int session_open_kernel(struct session *s, struct sbuf *err)
 {
 	const struct probe_list *list = s->options.list;
@@ -204,6 +220,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 	s->link = (enum link_kind)link;
 	if (link == LINK_PERF && !s->limit_was_asked_for)
 		s->options.max_functions = DEFAULT_MAX_PERF_FUNCTIONS;
+	s->injection.unasked = injects_unasked(&s->options);
 	struct kernel_options options = {
 		.link = s->link,
 		.sleepable = (s->options.serve || probe_list_reads_memory(list)) && capability_sleepable(s->link),
@@ -214,7 +231,12 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 		.captures = s->options.serve || probe_list_captures(list),
 		.sockets = !s->options.no_http,
 		.inject = !s->options.no_inject &&
-			  injection_wanted(s->options.inject, list->propagation, list->targets.data, list->targets.cnt),
+			  injection_wanted(s->options.inject || s->injection.unasked, list->propagation,
+					   list->targets.data, list->targets.cnt),
+		.inject_verdict =
+			s->options.serve || injection_enters(list->propagation, list->targets.data, list->targets.cnt),
+		.inject_useful = session_inject_useful,
+		.arg = s,
 		.option = !s->options.no_inject && tcp_option_wanted(s->options.tcp_option, list->propagation.option,
 								     list->targets.data, list->targets.cnt),
 		.head = list->capture.head,
@@ -238,7 +260,7 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 			"%s shows an inner PID namespace: processes outside of it are not seen; for the whole host mount the "
 			"host's /proc and set HOST_PROC, or share its PID namespace (hostPID, --pid host)",
 			proc_root());
-	s->injection.standard = injection_standard(s->options.inject, list->propagation);
+	s->injection.standard = injection_standard(s->options.inject || s->injection.unasked, list->propagation);
 	s->tcp_option.standard = s->options.tcp_option ? TARGET_OPTION_ON : list->propagation.option;
 	rc = kernel_open(&s->kernel, &options, err);
 	if (rc == 0)
@@ -246,7 +268,8 @@ static int session_open_kernel(struct session *s, struct sbuf *err)
 	if (rc == 0 && kernel_rates(s->kernel))
 		rc = early_start(&s->early, kernel_rates(s->kernel), SH_MAX_RATES);
 	if (rc == 0 && options.inject && !kernel_inject(s->kernel)->on)
-		log_warn("no headers are injected: %s", kernel_inject(s->kernel)->why_not);
+		log_write(s->injection.unasked ? LOG_DEBUG : LOG_WARN, "no headers are injected: %s",
+			  kernel_inject(s->kernel)->why_not);
 	if (rc == 0 && options.option && !kernel_option(s->kernel)->on)
 		log_warn("there are no TCP options: %s", kernel_option(s->kernel)->why_not);
 	return rc;

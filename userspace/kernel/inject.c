@@ -258,16 +258,17 @@ int inject_try(enum inject_mode mode)
 	return (int)carries;
 }
 
-void inject_probe(struct inject_status *ret)
+void inject_probe(struct inject_status *ret, bool verdict)
 {
 	*ret = (struct inject_status){.on = true};
-	for (int mode = 0; mode < INJECT_MODES; mode++) {
+	for (int mode = 0; mode < (verdict ? INJECT_MODES : INJECT_VERDICT); mode++) {
 		int rc = inject_try((enum inject_mode)mode);
 		if (rc < 0) {
 			ret->on = false;
 			snprintf(ret->why_not, sizeof(ret->why_not), "a map of sockets: %s", strerror(-rc));
 			return;
 		}
+		ret->tried[mode] = true;
 		ret->carries[mode] = (uint32_t)rc;
 	}
 	if (!(ret->carries[INJECT_PLAIN] & INJECT_READS) && !(ret->carries[INJECT_VERDICT] & INJECT_READS)) {
@@ -284,7 +285,10 @@ void inject_json(const struct inject_status *s, struct sbuf *out)
 		struct sbuf lacks = {0};
 		inject_explain(s, (enum inject_mode)mode, &lacks);
 		sbuf_addf(out, ",\"%s_lacks\":", inject_mode_name((enum inject_mode)mode));
-		sbuf_add_json(out, sbuf_sv(&lacks));
+		if (s->tried[mode])
+			sbuf_add_json(out, sbuf_sv(&lacks));
+		else
+			sbuf_adds(out, "null");
 		sbuf_release(&lacks);
 	}
 }

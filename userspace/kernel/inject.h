@@ -35,7 +35,8 @@ const char *inject_mode_name(enum inject_mode mode);
 /* Found out at start. */
 struct inject_status {
 	bool on;
-	uint32_t carries[INJECT_MODES]; /* INJECT_*, INJECT_JOINS too, of what was tried */
+	bool tried[INJECT_MODES];
+	uint32_t carries[INJECT_MODES]; /* INJECT_*, INJECT_JOINS too; of a mode that was not tried nothing */
 	char why_not[WHY_NOT_SZ];	/* if not on */
 };
 
@@ -43,9 +44,9 @@ struct inject_status {
  * 50 ms. */
 int inject_try(enum inject_mode mode);
 
-/* Fills in `carries` of every mode; not on when none is read as other sockets are. */
-void inject_probe(struct inject_status *ret);
-/* "on", "why_not", and for each mode "MODE_lacks". */
+/* Tries the plain mode and, if wanted, the other one; not on when none is read as other sockets are. */
+void inject_probe(struct inject_status *ret, bool verdict);
+/* "on", "why_not", and for each mode "MODE_lacks"; null: it was not tried. */
 void inject_json(const struct inject_status *s, struct sbuf *out);
 /* What a mode does not carry, in words; empty: nothing. */
 void inject_explain(const struct inject_status *s, enum inject_mode mode, struct sbuf *out);

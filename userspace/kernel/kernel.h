@@ -29,11 +29,15 @@ struct kernel_options {
 	bool handoffs;		/* the probe list declares some */
 	bool sockets;		/* follow the sockets of chosen processes */
 	bool inject;		/* and put trace context into their requests, where that can be done: kernel_inject() */
-	bool option;		/* and TCP options beside them: kernel_option() */
-	uint32_t head;		/* bytes copied of each message on them; 0: SH_HEAD_DEFAULT */
-	dev_t pid_ns_dev;	/* of /proc/1/ns/pid below the /proc that names processes */
-	ino_t pid_ns_ino;	/* 0: the initial PID namespace */
-	size_t ring_size;	/* bytes for all CPUs together; 0: default */
+	bool inject_verdict;	/* in that mode, too */
+	/* Asked what works here, says whether it is of use to somebody; NULL: it is. */
+	bool (*inject_useful)(void *arg, const struct inject_status *s);
+	void *arg;
+	bool option;	  /* and TCP options beside them: kernel_option() */
+	uint32_t head;	  /* bytes copied of each message on them; 0: SH_HEAD_DEFAULT */
+	dev_t pid_ns_dev; /* of /proc/1/ns/pid below the /proc that names processes */
+	ino_t pid_ns_ino; /* 0: the initial PID namespace */
+	size_t ring_size; /* bytes for all CPUs together; 0: default */
 };
 
 int kernel_open(struct kernel **ret, const struct kernel_options *options, struct sbuf *err);

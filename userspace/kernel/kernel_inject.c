@@ -18,7 +18,12 @@ void kernel_inject_prepare(struct kernel *k)
 		snprintf(k->inject.why_not, sizeof(k->inject.why_not), "it was not asked for (--inject)");
 		return;
 	}
-	inject_probe(&k->inject);
+	inject_probe(&k->inject, k->options.inject_verdict);
+	if (k->inject.on && k->options.inject_useful && !k->options.inject_useful(k->options.arg, &k->inject)) {
+		k->inject.on = false;
+		snprintf(k->inject.why_not, sizeof(k->inject.why_not),
+			 "no process that was chosen could get any on this kernel (--inject: whoever comes later)");
+	}
 }
 
 static int inject_attach_maps(struct kernel *k)

@@ -188,7 +188,7 @@ static LIST_READER(read_propagation_excludes)
 static const struct list_key propagation_keys[] = {
 	LIST_KEY(
 		"inject", read_inject, IN_PROPAGATION(inject), "auto, off, plain or verdict",
-		"auto: as --inject: trace context is put into HTTP/1 requests of programs of which it is known to be safe; "
+		"auto (the default of attach and run; of serve: off): trace context is put into HTTP/1 requests of programs of which it is known to be safe; "
 		"plain, verdict: in this way into those of all, safe or not (verdict loses bytes on their way when spanhound is killed); "
 		"a target's own comes first, and --no-inject before it"),
 	LIST_KEY(
