@@ -27,6 +27,14 @@
 extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
 #define TYPED(type, pointer) ((type *)bpf_rdonly_cast((pointer), bpf_core_type_id_kernel(type)))
 
+#define O_NONBLOCK 04000 /* asm-generic/fcntl.h */
+
+/* Reads from it wait in the kernel. */
+static __always_inline bool socket_waits(struct sock *sk)
+{
+	return !(BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK);
+}
+
 static __always_inline bool family_followed(u16 family)
 {
 	return family == AF_INET || family == AF_INET6 || family == AF_UNIX;

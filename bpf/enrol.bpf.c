@@ -11,8 +11,6 @@
 #include "exchange.bpf.h"
 #include "inject.bpf.h"
 
-#define O_NONBLOCK 04000 /* asm-generic/fcntl.h */
-
 /* include/net/sock.h, of the pointer's lowest bits */
 #define SK_USER_DATA_FLAGS 7UL
 #define SK_USER_DATA_PSOCK 4UL
@@ -36,7 +34,7 @@ SEC("?iter/tcp") int enrol_older(struct bpf_iter__tcp *ctx)
 	if (!wanted || *wanted)
 		return 0;
 	/* Who sleeps in a read already waits for the queue that bytes will pass by. */
-	if (!(BPF_CORE_READ((struct sock *)common, sk_socket, file, f_flags) & O_NONBLOCK)) {
+	if (socket_waits((struct sock *)common)) {
 		*wanted = SH_WANTED_WAITS;
 		return 0;
 	}

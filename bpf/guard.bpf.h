@@ -3,6 +3,7 @@
 #define GUARD_BPF_H
 
 #include "connection.bpf.h"
+#include "inject.bpf.h"
 #include "io.bpf.h"
 #include "syscall.bpf.h"
 
@@ -12,10 +13,13 @@
  * whom it is not known is watched before any is there (SH_PROCESS_WATCH). */
 
 #define FIONREAD    0x541b /* asm-generic/ioctls.h */
+#define FIONBIO	    0x5421
+#define F_SETFL	    4 /* asm-generic/fcntl.h */
 #define MSG_WAITALL 0x100
 
 int guard_turned(u64 key, u32 fd, u32 does);
 int guard_watch(struct io *io);
+int guard_waits(u64 key, u32 fd);
 
 /* On its own, and seldom called. */
 GLOBAL int guard_turned(u64 key, u32 fd, u32 does)
@@ -74,6 +78,34 @@ GLOBAL int guard_watch(struct io *io)
 	__sync_fetch_and_or(&process->flags, SH_PROCESS_INJECT);
 	emit_process(SH_EV_TURN, tgid, (u32)io->key, SH_DOES_WATCHED);
 	return 0;
+}
+
+/* A socket that may be in the map was told to wait from now on when it is read: it is taken out. */
+GLOBAL int guard_waits(u64 key, u32 fd)
+{
+	struct socket_place socket = {};
+	u32 tgid = key >> 32;
+
+	if (!socket_of_fd(fd, &socket) || socket.family == AF_UNIX || !socket_waits(socket.sk))
+		return 0;
+	struct sh_conn *conn = conn_get(&socket);
+	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
+	if (!conn || conn->flags & SH_CONN_FLAG_SERVER || conn->inject & SH_CONN_INJECT_OFF || !process ||
+	    process->may_wait)
+		return 0;
+	__sync_fetch_and_add(&shared.injects[SH_INJECT_blocking], 1);
+	conn_leaves_map(conn, socket.sk);
+	return 0;
+}
+
+/* Is a connection that is begun not to be enrolled? In connect(2). */
+static __always_inline bool guard_leaves_out(const struct sh_process *process, struct sock *sk)
+{
+	if (!(settings.lacks & SH_DOES_BLOCK) || !(process->flags & SH_PROCESS_INJECT) || process->may_wait ||
+	    !socket_waits(sk))
+		return false;
+	__sync_fetch_and_add(&shared.injects[SH_INJECT_blocking], 1);
+	return true;
 }
 
 static __always_inline void guard_look(const struct syscall *call, u64 key, u32 does)

@@ -62,16 +62,6 @@ static __always_inline bool begins_here(struct sh_conn *conn, u32 seq)
 	return begins;
 }
 
-static __always_inline void leave(struct sh_conn *conn, struct sock *sk)
-{
-	u64 key = (u64)sk;
-	if (!(conn->inject & SH_CONN_INJECT_ENROLLED)) /* the user half knows no addresses */
-		key = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
-	conn->inject |= SH_CONN_INJECT_OFF;
-	if (!bpf_map_push_elem(&inject_leaving, &key, 0))
-		__sync_fetch_and_add(&shared.inject_leaving, 1);
-}
-
 /* Where the next request begins, if that can be told. */
 static __always_inline void expect_next(struct sh_conn *conn, const struct sh_head *h, u32 seq, u32 pushed)
 {
@@ -325,7 +315,7 @@ static __always_inline void message_learn(struct sk_msg_md *m, struct inject_scr
 	inject_head(message_copy(m, s));
 	u32 reason = head_reason(h, s->bytes, m->size);
 	if (reason == SH_INJECT_upgrade)
-		leave(conn, sk);
+		conn_leaves_map(conn, sk);
 	bool known = !reason && !(h->flags & SH_HEAD_CHUNKED) && h->length <= 0x7fffffff;
 	learn_request(conn, seq, known ? h->end + (u32)h->length : 0);
 }
@@ -342,7 +332,7 @@ static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s
 	if (!r)
 		return 0;
 	if (conn->protocol == SH_PROTO_OTHER || conn->flags & (SH_CONN_FLAG_SERVER | SH_CONN_FLAG_LEAVES)) {
-		leave(conn, sk);
+		conn_leaves_map(conn, sk);
 		return 0;
 	}
 	bool begins = begins_here(conn, seq);
@@ -364,12 +354,12 @@ static __always_inline int message(struct sk_msg_md *m, struct inject_scratch *s
 			 : next ? SH_INJECT_pipelined
 				: SH_INJECT_body;
 		if (reason == SH_INJECT_upgrade)
-			leave(conn, sk);
+			conn_leaves_map(conn, sk);
 	} else if (begins && (next || !knew)) {
 		reason = SH_INJECT_partial;
 		/* The first bytes of a request, or of something else. */
 		if (m->size >= 4 && !knew) {
-			leave(conn, sk);
+			conn_leaves_map(conn, sk);
 			return 0;
 		}
 	} else {
@@ -422,7 +412,12 @@ SEC("?sk_msg") int inject_message(struct sk_msg_md *m)
 		if (!conn && !inject_meet(*(volatile u64 *)&s->sock, tgid))
 			conn = bpf_map_lookup_elem(&conns, &sock_key);
 		s->rates = process->rates;
-		if (conn) {
+		/* It was not so when it was enrolled: guard.bpf.h saw nothing of it. */
+		if (conn && settings.lacks & SH_DOES_BLOCK && !process->may_wait &&
+		    socket_waits((struct sock *)*(volatile u64 *)&s->sock)) {
+			__sync_fetch_and_add(&shared.injects[SH_INJECT_blocking], 1);
+			conn_leaves_map(conn, (struct sock *)*(volatile u64 *)&s->sock);
+		} else if (conn) {
 			u32 flags = process->flags;
 			u64 task = task_enter(key, flags);
 			message(m, s, conn, key, flags);
@@ -450,7 +445,7 @@ SEC("?sockops") int inject_enrol(struct bpf_sock_ops *ops)
 		return 1;
 	u64 key = (u64)sk;
 	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &key);
-	if (!conn || !(conn->flags & SH_CONN_FLAG_CONNECT) || conn->direction)
+	if (!conn || !(conn->flags & SH_CONN_FLAG_CONNECT) || conn->direction || conn->inject & SH_CONN_INJECT_OFF)
 		return 1;
 	u32 tgid = conn->tgid;
 	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);

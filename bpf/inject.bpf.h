@@ -79,4 +79,15 @@ extern struct inject_leaving_map inject_leaving SEC(".maps");
 extern struct inject_wanted_map inject_wanted SEC(".maps");
 extern struct inject_scratch_map inject_scratch SEC(".maps");
 
+/* For good: the user half is to take it out. */
+static __always_inline void conn_leaves_map(struct sh_conn *conn, struct sock *sk)
+{
+	u64 key = (u64)sk;
+	if (!(conn->inject & SH_CONN_INJECT_ENROLLED)) /* the user half knows no addresses */
+		key = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	conn->inject |= SH_CONN_INJECT_OFF;
+	if (!bpf_map_push_elem(&inject_leaving, &key, 0))
+		__sync_fetch_and_add(&shared.inject_leaving, 1);
+}
+
 #endif

@@ -487,6 +487,14 @@ static __always_inline int syscall_done(const struct syscall *call, u64 key)
 	case SH_SYS_IOCTL:
 		if ((u32)call->args[1] == FIONREAD)
 			guard_look(call, key, SH_DOES_ASK);
+		else if ((u32)call->args[1] == FIONBIO && settings.lacks & SH_DOES_BLOCK &&
+			 call->process & SH_PROCESS_INJECT)
+			guard_waits(key, call->args[0]);
+		return 0;
+	case SH_SYS_FCNTL:
+		if ((u32)call->args[1] == F_SETFL && settings.lacks & SH_DOES_BLOCK &&
+		    call->process & SH_PROCESS_INJECT)
+			guard_waits(key, call->args[0]);
 		return 0;
 	case SH_SYS_OPTION:
 		return option_call(call, key);
@@ -535,11 +543,15 @@ SEC("?raw_tp/inet_sock_set_state") int socket_state(struct bpf_raw_tracepoint_ar
 	struct sh_conn *conn = bpf_map_lookup_elem(&conns, &sock_key);
 	if (new == TCP_SYN_SENT) { /* in connect(2) */
 		u64 key = execution_key();
-		if (conn || !process_chosen(key >> 32))
+		u32 tgid = key >> 32;
+		struct sh_process *process = conn ? NULL : bpf_map_lookup_elem(&processes, &tgid);
+		if (!process)
 			return 0;
-		conn = conn_make(sk, 0, BPF_CORE_READ(sk, __sk_common.skc_family), key >> 32);
+		conn = conn_make(sk, 0, BPF_CORE_READ(sk, __sk_common.skc_family), tgid);
 		if (!conn)
 			return 0;
+		if (guard_leaves_out(process, sk))
+			conn->inject |= SH_CONN_INJECT_OFF;
 		conn_connects(conn, key);
 		return 0;
 	}

@@ -93,7 +93,8 @@ struct sh_settings {
 #define SH_SYS_CONNECT	11 /* (fd, ...) */
 #define SH_SYS_PAIR	12 /* socketpair: (family, type, protocol, int[2]) */
 #define SH_SYS_WAIT_TS	13 /* as WAIT, with a struct timespec */
-#define SH_SYS_IOCTL	14 /* (fd, request): asked how much there is to be read */
+#define SH_SYS_IOCTL	14 /* (fd, request, ...): FIONREAD, FIONBIO */
+#define SH_SYS_FCNTL	15 /* (fd, command, flags): F_SETFL */
 #define SH_SYS_WRITE	0x10
 #define SH_SYS_FLAGS	0x20 /* MSG_* in the fourth argument */
 #define SH_SYS_MOVES	0x40 /* moves bytes: nothing happened when it failed for the moment */
@@ -145,7 +146,6 @@ struct sh_watched {
 	__u32 does;   /* SH_DOES_*: what its sockets do not carry, in the map; from then on none of them is in it */
 	__u32 reads;  /* of answers, as long as it is watched */
 	__u32 filled; /* of these, those that filled their buffer: there may have been more, which is when programs ask how much */
-	__u32 pad;
 };
 #define SH_WATCH_READS	256
 #define SH_WATCH_FILLED 16
@@ -156,6 +156,7 @@ struct sh_process {
 	__u16 reads;	/* SH_STYLE_* in the order in which it reads them (head.h), with SH_PROCESS_READS_OTHERWISE */
 	__u64 excludes; /* which of the table's struct sh_exclude are for it */
 	struct sh_watched watched;
+	__u32 may_wait; /* its connections may be enrolled although reads from them wait (SH_DOES_BLOCK): somebody gave his word */
 };
 
 #define SH_PROCESS_KEEP_EXEC (1 << 0) /* chosen by pid: stays chosen when it executes another program */
@@ -209,6 +210,7 @@ struct sh_task_work {
 #define SH_DOES_ASK    (1 << 1) /* FIONREAD */
 #define SH_DOES_SPLICE (1 << 2) /* from it */
 #define SH_DOES_WAIT   (1 << 3) /* MSG_WAITALL */
+#define SH_DOES_BLOCK  (1 << 5) /* of a socket, not of a process: reads from it wait in the kernel */
 /* Of SH_EV_TURN: none of its sockets was in the map yet. Without another one: it does nothing of that, and from now on they are. */
 #define SH_DOES_WATCHED (1u << 31)
 

@@ -101,10 +101,17 @@ def receiver():
 
 
 class Client:
-    """A Python program that runs what is written after each "go"."""
+    """A Python program that runs what is written after each "go". Its sockets have a timeout if it does not say otherwise: those without
+    one get no header (test_inject_blocking.py)."""
+    BEGIN = """import socket, sys
+socket.setdefaulttimeout({timeout})
+def wait():
+    assert sys.stdin.readline()
+wait()
+"""
 
-    def __init__(self, background, text, *args, env=None, prefix=(), executable=sys.executable):
-        self.process = background(*prefix, executable, "-c", "import sys\ndef wait():\n    assert sys.stdin.readline()\nwait()\n" + text,
+    def __init__(self, background, text, *args, env=None, prefix=(), executable=sys.executable, timeout=60):
+        self.process = background(*prefix, executable, "-c", self.BEGIN.format(timeout=timeout) + text,
                                   *map(str, args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                   env=target_environment(env))
         self.pid = self.process.pid
@@ -215,14 +222,15 @@ def test_curl(spanhound, receiver):
 
 
 def test_by_target(spanhound, background, receiver, tmp_path):
-    """A target's own word comes before that of all and --inject."""
+    """A target's own word comes before that of all, --inject and what is the standard."""
     words = ["off", "auto", None, "verdict"]
-    for options, want in (((), [False, True, False, True]), (("--inject",), [False, True, True, True])):
+    for command, options, want in (("serve", (), [False, True, False, True]), ("serve", ("--inject",), [False, True, True, True]),
+                                   ("attach", (), [False, True, True, True])):
         receivers = [receiver() for _ in words]
         made = [Client(background, HTTP_CLIENT, "127.0.0.1", r.port, 3) for r in receivers]
         path = harness.write(str(tmp_path), "targets.yaml", "targets:\n" + "".join(
             f"- pid: {c.pid}\n" + (f"  propagation: {{inject: {w}}}\n" if w else "") for c, w in zip(made, words)))
-        s = spanhound("-c", path, *options)
+        s = spanhound("-c", path, *options, command=command)
         for c in made:
             c.go()
         for c in made:
@@ -603,12 +611,12 @@ print("right")
 """
 
 
-def test_readers(spanhound, background):
-    """Python is enrolled in plain mode: what it may do on a socket beyond reading is right in it."""
+def test_readers(spanhound, background, tmp_path):
+    """What Python may do on a socket beyond reading is right in plain mode; with calls that wait by a user's word."""
     r = Large()
-    readers = [Client(background, READER, r.port, Large.SZ, how) for how in READERS.values()
+    readers = [Client(background, READER, r.port, Large.SZ, how, timeout=None) for how in READERS.values()
                if how != READERS["splice"] or hasattr(__import__("os"), "splice")]
-    s = spanhound("--pid", ",".join(str(c.pid) for c in readers), "--inject")
+    s = spanhound(*in_mode(tmp_path, "plain"), "--pid", ",".join(str(c.pid) for c in readers))
     for c in readers:
         c.go()
     for c in readers:

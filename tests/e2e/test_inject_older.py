@@ -134,7 +134,7 @@ CASES = {
 
 def run_case(background, steps, servers, *options, listener=None, prefix=()):
     script = Script(servers, listener)
-    c = Client(background, RAW, script.port, repr(steps), *options, prefix=prefix).go()
+    c = Client(background, RAW, script.port, repr(steps), *options, prefix=prefix, timeout=None).go()
     wait_for(lambda: c.line() == "there", "the program to get there")
     return script, c
 
@@ -174,7 +174,7 @@ SENDER_BODY = (GET * 100000)[:2000000]
 def run_sender(background):
     """A program in the middle of a write, which waits for room."""
     script = Script([None, (len(SENDER_HEAD) + len(SENDER_BODY), OK)] + [ANSWER] * 4)
-    c = Client(background, SENDER, script.port).go()
+    c = Client(background, SENDER, script.port, timeout=None).go()
     assert c.line() == "there"
     with open(f"/proc/{c.pid}/stat", encoding="utf-8") as f:
         wait_for(lambda: f.seek(0) == 0 and f.read().rpartition(")")[2].split()[0] == "S", "its write to wait")
@@ -191,11 +191,12 @@ def finish_sender(script, c):
     assert bytes(script.stream[:before]) == want[:before] and headed(bytes(script.stream[before:])) == [2, 3]
 
 
-def test_middle(spanhound, background):
-    """Whatever a connection was in the middle of, headers come only where a request surely begins, and nothing else changes."""
+def test_middle(spanhound, background, tmp_path):
+    """Whatever a connection was in the middle of, headers come only where a request surely begins, and nothing else changes. (Their
+    reads wait, and one a write: by a user's word.)"""
     running = {case: run_case(background, *CASES[case][:2]) for case in CASES}
     sender = run_sender(background)
-    s = spanhound(*(a for _, c in (*running.values(), sender) for a in ("--pid", c.pid)), "--inject")
+    s = spanhound(*in_mode(tmp_path, "plain"), *(a for _, c in (*running.values(), sender) for a in ("--pid", c.pid)))
     sender[0].go_on.set()
     for script, c in running.values():
         c.go()

@@ -222,7 +222,8 @@ def test_beside_headers(spanhound, background, tmp_path):
     """Where a header goes in, it counts; where none does, the option. Both name the same span."""
     t = Talk(background, tmp_path, None, ["kept", "long", "bytewise"])
     path = harness.write(str(tmp_path), "one.yaml", f"targets:\n  - {{pid: {t.server.pid}, propagation: {{tcp_option: true}}}}\n")
-    clients = ["--pid", t.client.pid, "--tcp-option", "--inject"]
+    plain = harness.write(str(tmp_path), "plain.yaml", "propagation: {inject: plain}\n")  # its reads wait
+    clients = ["--pid", t.client.pid, "--tcp-option", "-c", plain]
     made = [spanhound(*clients, wait_ready=False), spanhound("-c", path, wait_ready=False)]
     for s in made:
         s.wait_ready()

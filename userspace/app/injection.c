@@ -165,8 +165,10 @@ void injection_begin(struct injection *i, struct kernel *k, const struct target_
 		i->exclude_all = UINT64_MAX;
 }
 
-void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as)
+void injection_settings(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as)
 {
+	enum target_inject how = spec->propagation.inject ? spec->propagation.inject : i->standard;
+	as->may_wait = how == TARGET_INJECT_PLAIN || how == TARGET_INJECT_VERDICT;
 	as->excludes = i->exclude_all;
 	uint32_t wants = SH_PROCESS_INJECT | SH_PROCESS_WATCH | SH_PROCESS_OPTION;
 	if (!(as->flags & wants) || exclude_bits(i, k, &spec->propagation.excludes, &as->excludes))
@@ -322,13 +324,14 @@ static void count(__u64 *counter, uint64_t n)
 	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
-void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint32_t flags)
+void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, const struct sh_process *as)
 {
 	struct sh_shared *shared = kernel_shared(k);
 	struct enrol e;
-	if (!(flags & SH_PROCESS_INJECT))
+	if (!(as->flags & SH_PROCESS_INJECT))
 		return;
-	enrol_begin(&e, k, p->pid, p->dir, flags & SH_PROCESS_INJECT_VERDICT ? INJECT_VERDICT : INJECT_PLAIN);
+	enrol_begin(&e, k, p->pid, p->dir, as->flags & SH_PROCESS_INJECT_VERDICT ? INJECT_VERDICT : INJECT_PLAIN);
+	e.may_wait = as->may_wait;
 	sockets_clients(p, enrol_one, &e);
 	enrol_end(&e);
 	i->older += e.enrolled;
@@ -336,6 +339,7 @@ void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint
 	count(&shared->injects[SH_INJECT_withheld], e.withheld);
 	count(&shared->injects[SH_INJECT_unread], e.unread);
 	count(&shared->injects[SH_INJECT_waits], e.waits);
+	count(&shared->injects[SH_INJECT_blocking], e.blocking);
 	count(&shared->injects[SH_INJECT_unfit], e.unfit);
 	count(&shared->inject_left_out, e.full);
 	if (e.withheld && !i->withheld_said) {
@@ -390,7 +394,7 @@ void injection_turned(struct injection *i, struct kernel *k, struct proc *p, uin
 		let_go(i, k, p, does);
 		return;
 	}
-	injection_enrol(i, k, p, SH_PROCESS_INJECT);
+	injection_enrol(i, k, p, &(struct sh_process){.flags = SH_PROCESS_INJECT});
 	i->passed++;
 	log_info("process %d (" SV_FMT
 		 ") gets headers from here on: it was watched, and uses nothing that this kernel does not carry",

@@ -41,9 +41,9 @@ bool injection_enters(struct target_propagation all, const struct target_spec *t
 /* What holds for all targets; once the programs are loaded. */
 void injection_begin(struct injection *i, struct kernel *k, const struct target_propagation *all);
 
-/* Which patterns are for a process chosen by `spec`: as->excludes. Where there are too many different ones (said once) it gets
- * no headers at all, nor TCP options. */
-void injection_exclude(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as);
+/* What else a process chosen by `spec` is to have: as->may_wait, and as->excludes, which patterns are for it. Where there are too many
+ * different ones (said once) it gets no headers at all, nor TCP options. */
+void injection_settings(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as);
 
 /* What a process gets whose target does not say; `asked` as above, and before the list. */
 enum target_inject injection_standard(bool asked, struct target_propagation all);
@@ -80,9 +80,9 @@ uint16_t injection_reads(const struct process_info *info);
  * of 64 bits, shorter tags. */
 uint32_t injection_styles(const struct process_info *info);
 
-/* The connections that a process chosen with these flags has already; after kernel_choose_process(). What is not enrolled is
+/* The connections that a process chosen as that has already; after kernel_choose_process(). What is not enrolled is
  * counted by reason; that descriptors are withheld is said, once. */
-void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, uint32_t flags);
+void injection_enrol(struct injection *i, struct kernel *k, struct proc *p, const struct sh_process *as);
 
 /* What the process does on its sockets is known now (`does`: SH_DOES_*); it is said, and counted. Something that they do not carry:
  * they are taken out, and the kernel half puts nothing into its requests any more, until it executes another program. It was

@@ -69,7 +69,7 @@ static struct sh_process process_as(struct session *s, const struct proc *p, uin
 	const struct process *process = processes_find(s->processes, (uint32_t)p->pid);
 	struct sh_process as = {.flags = flags, .watched = kernel_watched(s->kernel, (uint32_t)p->pid)};
 	if (process)
-		injection_exclude(&s->injection, s->kernel, process->spec, &as);
+		injection_settings(&s->injection, s->kernel, process->spec, &as);
 	if (process && flags & (SH_PROCESS_INJECT | SH_PROCESS_WATCH | SH_PROCESS_OPTION))
 		as.rates = (uint16_t)early_index(&s->early, process->info);
 	if (process && flags & SH_PROCESS_READS_OTHERWISE)
@@ -82,7 +82,7 @@ static int targets_choose(struct session *s, struct proc *p, uint32_t flags)
 	struct sh_process as = process_as(s, p, flags);
 	int rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, as);
 	if (rc == 0) { /* what it connects from here on is enrolled as it does */
-		injection_enrol(&s->injection, s->kernel, p, as.flags);
+		injection_enrol(&s->injection, s->kernel, p, &as);
 		tcp_option_listen(s->kernel, p, as.flags);
 	}
 	return rc;

@@ -68,6 +68,7 @@ static void want(struct enrol *e, int map, uint64_t cookie)
 void enrol_add(struct enrol *e, int fd, uint64_t inode)
 {
 	struct inject_maps maps = kernel_inject_maps(e->kernel);
+	uint32_t carries = kernel_inject(e->kernel)->carries[e->mode];
 	uint64_t cookie = 0, value;
 	socklen_t len = sizeof(cookie);
 	struct stat st;
@@ -86,8 +87,10 @@ void enrol_add(struct enrol *e, int fd, uint64_t inode)
 		note(e, errno);
 	} else if (e->mode == INJECT_VERDICT) {
 		want(e, maps.wanted, cookie);
-	} else if (!(kernel_inject(e->kernel)->carries[e->mode] & INJECT_JOINS)) {
+	} else if (!(carries & INJECT_JOINS)) {
 		e->unfit++;
+	} else if (!(carries & INJECT_BLOCKS) && !e->may_wait && !(fcntl(ours, F_GETFL) & O_NONBLOCK)) {
+		e->blocking++;
 	} else {
 		value = (uint64_t)ours;
 		note(e, bpf_map_update_elem(maps.plain, &cookie, &value, BPF_NOEXIST) < 0 ? errno : 0);

@@ -21,6 +21,7 @@
 struct enrol {
 	struct kernel *kernel;
 	enum inject_mode mode;
+	bool may_wait;	  /* a read that waits in the kernel is no reason against it: somebody gave his word */
 	int pidfd, netns; /* netns: -1: our own */
 	uint64_t start_ns;
 	uint32_t wanted; /* left to the kernel half */
@@ -30,6 +31,7 @@ struct enrol {
 	uint32_t withheld; /* we may not have its descriptors, */
 	int why_withheld;  /* of the last one: -errno */
 	uint32_t unread;   /* bytes lay unread on them, in a mode that garbles them */
+	uint32_t blocking; /* reads from them wait in the kernel, which this mode does not carry */
 	uint32_t waits;	   /* a read may be waiting on them, in a mode in which it would for ever */
 	uint32_t unfit;	   /* the kernel lets them into no such map: kTLS, MPTCP, not established */
 	uint32_t full;	   /* it is full */

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,6 +231,49 @@ static bool joins(const struct trial *t)
 	       readable(t->here) && read(t->here, text, sizeof(text)) == 2 && memcmp(text, "ab", 2) == 0;
 }
 
+struct sleeper {
+	int fd;
+	_Atomic pid_t tid; /* set as it is about to read */
+	int error;	   /* what the read ended with */
+};
+
+static void *sleep_in_read(void *arg)
+{
+	struct sleeper *s = arg;
+	char byte;
+	s->tid = gettid();
+	s->error = recv(s->fd, &byte, 1, 0) < 0 ? errno : 0;
+	return NULL;
+}
+
+/* Until it sleeps, or for as long as the read may take. */
+static void await_sleep(const struct sleeper *s)
+{
+	char path[64], state = 0;
+	for (int ms = 0; state != 'S' && ms < READABLE_MS / 2; ms++) {
+		poll(NULL, 0, 1);
+		snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)s->tid);
+		__cleanup(fclosep) FILE *f = s->tid ? fopen(path, "re") : NULL;
+		if (f && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+			return;
+	}
+}
+
+/* The other end resets the connection while a read waits for it. */
+static bool blocks(struct trial *t)
+{
+	struct sleeper s = {.fd = t->here};
+	struct linger at_once = {.l_onoff = 1};
+	pthread_t thread;
+	if (setsockopt(t->there, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) < 0 ||
+	    pthread_create(&thread, NULL, sleep_in_read, &s) != 0)
+		return false;
+	await_sleep(&s);
+	closep(&t->there);
+	pthread_join(thread, NULL);
+	return s.error == ECONNRESET;
+}
+
 static int try_one(enum inject_mode mode, uint32_t what)
 {
 	struct trial t;
@@ -241,7 +285,10 @@ static int try_one(enum inject_mode mode, uint32_t what)
 	else if (rc == 0 && what == INJECT_READS)
 		rc = reads(&t) && bulk(&t) && ends(&t);
 	else if (rc == 0)
-		rc = what == INJECT_ASKS ? asks(&t) : what == INJECT_SPLICES ? splices(&t) : waits(&t);
+		rc = what == INJECT_ASKS      ? asks(&t)
+		     : what == INJECT_SPLICES ? splices(&t)
+		     : what == INJECT_BLOCKS  ? blocks(&t)
+					      : waits(&t);
 	trial_end(&t);
 	return rc;
 }
@@ -249,7 +296,7 @@ static int try_one(enum inject_mode mode, uint32_t what)
 int inject_try(enum inject_mode mode)
 {
 	uint32_t carries = 0;
-	for (uint32_t what = INJECT_READS; what <= INJECT_JOINS; what <<= 1) {
+	for (uint32_t what = INJECT_READS; what <= INJECT_BLOCKS; what <<= 1) {
 		int rc = try_one(mode, what);
 		if (rc < 0)
 			return rc;
@@ -295,10 +342,19 @@ void inject_json(const struct inject_status *s, struct sbuf *out)
 
 void inject_explain(const struct inject_status *s, enum inject_mode mode, struct sbuf *out)
 {
-	static const char *const words[] = {"reading", "FIONREAD", "splice from the socket", "MSG_WAITALL"};
-	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (!(s->carries[mode] & 1u << i)) {
+	static const struct {
+		uint32_t what;
+		const char *words;
+	} all[] = {
+		{INJECT_READS, "reading"},
+		{INJECT_ASKS, "FIONREAD"},
+		{INJECT_SPLICES, "splice from the socket"},
+		{INJECT_WAITS, "MSG_WAITALL"},
+		{INJECT_BLOCKS, "reads that wait"},
+	};
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (!(s->carries[mode] & all[i].what)) {
 			sbuf_adds(out, out->len ? ", " : "");
-			sbuf_adds(out, words[i]);
+			sbuf_adds(out, all[i].words);
 		}
 }

@@ -30,14 +30,19 @@ const char *inject_mode_name(enum inject_mode mode);
  * part comes twice (kernel/enrol.h). */
 #define INJECT_JOINS (1u << 4)
 
-#define WHY_NOT_SZ   512
+/* Of a connection: it may be read by calls that wait (no O_NONBLOCK). Else what interrupts the wait, a signal or a reset, is told as
+ * EAGAIN, which no program expects there (tcp_msg_wait_data() of net/ipv4/tcp_bpf.c). */
+#define INJECT_BLOCKS (1u << 5)
+
+#define WHY_NOT_SZ    512
 
 /* Found out at start. */
 struct inject_status {
 	bool on;
 	bool tried[INJECT_MODES];
-	uint32_t carries[INJECT_MODES]; /* INJECT_*, INJECT_JOINS too; of a mode that was not tried nothing */
-	char why_not[WHY_NOT_SZ];	/* if not on */
+	uint32_t carries
+		[INJECT_MODES]; /* INJECT_*, INJECT_JOINS and INJECT_BLOCKS too; of a mode that was not tried nothing */
+	char why_not[WHY_NOT_SZ]; /* if not on */
 };
 
 /* Tries one mode on a loopback connection: returns INJECT_* of what works, or -errno if the kernel has no such maps. Takes some

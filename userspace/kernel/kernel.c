@@ -252,9 +252,11 @@ static int kernel_load_programs(struct kernel *k, uint32_t cpu_cnt)
 	k->skel->rodata->settings.captures = k->options.captures;
 	k->skel->rodata->settings.inject = kernel_carries(k);
 	k->skel->rodata->settings.option = k->option.on;
-	_Static_assert(SH_DOES_ASK == INJECT_ASKS && SH_DOES_SPLICE == INJECT_SPLICES && SH_DOES_WAIT == INJECT_WAITS,
+	_Static_assert(SH_DOES_ASK == INJECT_ASKS && SH_DOES_SPLICE == INJECT_SPLICES && SH_DOES_WAIT == INJECT_WAITS &&
+			       SH_DOES_BLOCK == INJECT_BLOCKS,
 		       "the same bits");
-	k->skel->rodata->settings.lacks = k->inject.on ? ~k->inject.carries[INJECT_PLAIN] & INJECT_ALL : 0;
+	k->skel->rodata->settings.lacks =
+		k->inject.on ? ~k->inject.carries[INJECT_PLAIN] & (INJECT_ALL | INJECT_BLOCKS) : 0;
 	k->skel->rodata->settings.head = k->options.head ? k->options.head : SH_HEAD_DEFAULT;
 	syscalls_fill(k->skel->rodata->settings.syscalls);
 	kernel_select_programs(k);

@@ -25,6 +25,7 @@ static const struct {
 	{__NR_connect, SH_SYS_CONNECT},
 	{__NR_socketpair, SH_SYS_PAIR},
 	{__NR_ioctl, SH_SYS_IOCTL},
+	{__NR_fcntl, SH_SYS_FCNTL},
 	{__NR_epoll_pwait, SH_SYS_WAIT},
 	{__NR_epoll_pwait2, SH_SYS_WAIT_TS},
 	{__NR_ppoll, SH_SYS_POLL},
