@@ -26,6 +26,8 @@
 /* Each a global function: verified once, on its own, whatever is around it. */
 int inject_head(u32 len);
 int inject_carried(void);
+int inject_carried_b3(void);
+int inject_carried_state(void);
 bool inject_exchange(struct sh_conn *conn, u64 key_arg, u32 process);
 int inject_meet(u64 sock_key, u32 tgid);
 
@@ -191,15 +193,64 @@ static __always_inline u64 id_of_length(u64 id, u32 digits)
 	return least + id % (digits == 20 ? 0 - least : 9 * least);
 }
 
-/* Reads what the head says of its trace. What does not count is not there from then on. */
+/* Reads what the head says of its trace: three steps, for the stack's sake. */
 GLOBAL int inject_carried(void)
 {
 	u32 index = REMOTE_SCRATCH_INJECT;
 	struct inject_scratch *s = scratch_get();
 	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
 	if (s && r)
-		sh_head_remote(&r->head, s->bytes, SH_READS_USUAL, &r->remote);
+		sh_forward_usual(&s->forward, &r->head, s->bytes, &r->remote);
 	return 0;
+}
+
+GLOBAL int inject_carried_b3(void)
+{
+	u32 index = REMOTE_SCRATCH_INJECT;
+	struct inject_scratch *s = scratch_get();
+	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
+	if (!s || !r)
+		return 0;
+	sh_forward_b3multi(&s->forward, &r->head, s->bytes, &r->remote);
+	sh_forward_b3(&s->forward, &r->head, s->bytes, &r->remote);
+	return 0;
+}
+
+GLOBAL int inject_carried_state(void)
+{
+	u32 index = REMOTE_SCRATCH_INJECT;
+	struct inject_scratch *s = scratch_get();
+	struct remote_scratch *r = bpf_map_lookup_elem(&remote_scratch, &index);
+	if (s && r)
+		sh_forward_state(&s->forward, &r->head, s->bytes);
+	return 0;
+}
+
+/* Of the message, of which so much lies in one piece. */
+static __always_inline bool digits_write(struct sk_msg_md *m, u32 at, u64 id)
+{
+	u8 *to = m->data, *end = m->data_end;
+	to += sh_within(at);
+	if (to + 16 > end)
+		return false;
+	*(u64 *)to = sh_hex_print8(id >> 32);
+	*(u64 *)(to + 8) = sh_hex_print8(id);
+	return true;
+}
+
+static __always_inline bool forward_write(struct sk_msg_md *m, struct inject_scratch *s, const struct sh_conn *conn)
+{
+	const struct sh_forward *f = &s->forward;
+	if (f->decimal) {
+		s->block_len = 0;
+		block_decimal(s, conn->self.span_id);
+		if (!block_write(m, s, f->decimal, 20))
+			return false;
+	}
+	for (u32 i = 0; i < SH_FORWARD_SPOTS; i++)
+		if (f->at[i] && !digits_write(m, f->at[i], i < SH_FORWARD_SPANS ? conn->self.span_id : conn->parent_id))
+			return false;
+	return true;
 }
 
 /* A proxy hands on the headers of its caller. They come to name its own span instead: of the same length, in the same place.
@@ -207,14 +258,11 @@ GLOBAL int inject_carried(void)
 static __always_inline u32 request_replace(struct sk_msg_md *m, struct inject_scratch *s, struct remote_scratch *r,
 					   struct sh_conn *conn, u64 key, u32 process)
 {
-	const struct sh_head *h = &r->head;
-	u32 decimal = h->at[SH_HEAD_PARENT_ID], hex = h->at[SH_HEAD_TRACEPARENT], len = h->value_len[SH_HEAD_PARENT_ID];
-	inject_carried();
+	const struct sh_forward *f = &s->forward;
 	const struct sh_remote *out = &r->remote;
-	/* All of them have to name that one span. */
-	if (out->differs || decimal != h->at[SH_HEAD_PARENT_ID] || hex != h->at[SH_HEAD_TRACEPARENT])
-		return SH_INJECT_carries;
-	if (out->unsure || !out->trace_lo || !out->parent_id || (decimal && (len < SHORTEST_ID || len > 20)))
+	inject_carried();
+	inject_carried_b3();
+	if (f->bad || !out->trace_lo || (f->decimal && (f->decimal_len < SHORTEST_ID || f->decimal_len > 20)))
 		return SH_INJECT_carries;
 	if (!inject_exchange(conn, key, process))
 		return SH_INJECT_threads_full;
@@ -222,21 +270,13 @@ static __always_inline u32 request_replace(struct sk_msg_md *m, struct inject_sc
 	    s->remote.trace_hi != out->trace_hi || s->remote.trace_lo != out->trace_lo ||
 	    s->remote.parent_id != out->parent_id)
 		return SH_INJECT_carries;
-	if (bpf_msg_pull_data(m, 0, at_most(h->end, SH_MAX_HEAD), 0))
+	inject_carried_state();
+	if (bpf_msg_pull_data(m, 0, at_most(r->head.end, SH_MAX_HEAD), 0))
 		return SH_INJECT_refused;
-	if (decimal) {
-		conn->self.span_id = id_of_length(conn->self.span_id, len);
-		s->block_len = 0;
-		block_decimal(s, conn->self.span_id);
-		if (!block_write(m, s, decimal, 20))
-			return SH_INJECT_refused;
-	}
-	if (hex) {
-		s->block_len = 0;
-		block_hex(s, conn->self.span_id);
-		if (!block_write(m, s, hex + 36, 16))
-			return SH_INJECT_refused;
-	}
+	if (f->decimal)
+		conn->self.span_id = id_of_length(conn->self.span_id, f->decimal_len);
+	if (!forward_write(m, s, conn))
+		return SH_INJECT_refused;
 	conn->inject |= SH_CONN_INJECT_RENAMED;
 	return SH_INJECT_replaced;
 }

@@ -5,6 +5,7 @@
 #include "maps.bpf.h"
 #include "spanhound/carry.h"
 #include "spanhound/exclude.h"
+#include "spanhound/forward.h"
 #include "spanhound/sampling.h"
 
 /* The sockets whose writes pass inject_message() first. Key: address of the struct sock, as in `conns`. The program must not
@@ -44,6 +45,7 @@ struct inject_scratch {
 	u32 rates;     /* index of the process's */
 	u32 pad;
 	struct sh_remote remote;
+	struct sh_forward forward;
 	struct sh_decision decision; /* by 0: upstream's stands, or nobody decides */
 	struct sh_carried carried;
 	struct sh_ev_data event;

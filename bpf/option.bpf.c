@@ -27,6 +27,7 @@
 /* inject.bpf.c, compose.bpf.h, exclude.bpf.h: on the request in inject_scratch. */
 extern int inject_head(u32 len);
 extern int inject_carried(void);
+extern int inject_carried_b3(void);
 extern bool inject_exchange(struct sh_conn *conn, u64 key_arg, u32 process);
 extern int inject_excluded(u64 sock_key);
 extern int compose_decide(u64 key, u32 root);
@@ -157,6 +158,7 @@ GLOBAL int option_request(u64 sock_key, u64 key_arg, u32 len)
 	s->rates = process->rates;
 	inject_head(len);
 	inject_carried();
+	inject_carried_b3();
 	what = option_make(sock_key, key_arg, process->flags);
 	if (what != SH_OPTION_sent) /* which is counted when it is */
 		option_count(what);

@@ -33,6 +33,7 @@ enum sh_head_name {
 	SH_HEAD_B3_SPAN_ID,
 	SH_HEAD_B3_SAMPLED,
 	SH_HEAD_B3_FLAGS,
+	SH_HEAD_B3_PARENT_ID,
 	SH_HEAD_NAMES
 };
 
@@ -82,7 +83,8 @@ struct sh_head {
 	__u32 line_cnt;
 	__u16 lines[SH_HEAD_LINES];			   /* where each but the first begins */
 	__u16 at[SH_HEAD_NAMES], value_len[SH_HEAD_NAMES]; /* the value; 0: not there */
-	__u64 length;					   /* of the body: Content-Length */
+	__u32 pad;
+	__u64 length; /* of the body: Content-Length */
 	/* Of x-datadog-tags. */
 	__u32 item, equals; /* where the tag begins, and behind its first '=' (0: not yet) */
 	__u32 tid_at, tags_bad;
@@ -324,6 +326,10 @@ static inline void sh_head_b3(struct sh_head *h, const __u8 *bytes, __u32 at, __
 	} else if ((word & 0xffffffffffff) == (SH_EIGHT("flags:  ") & 0xffffffffffff)) {
 		name = SH_HEAD_B3_FLAGS;
 		skip = 11;
+	} else if (word == SH_EIGHT("parentsp") && (sh_lower(sh_word(bytes + sh_within(at) + 13)) & 0xffffffffff) ==
+							   (SH_EIGHT("anid:   ") & 0xffffffffff)) {
+		name = SH_HEAD_B3_PARENT_ID;
+		skip = 18;
 	}
 	sh_head_soft(h, bytes, name, at + skip, end);
 }

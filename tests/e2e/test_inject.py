@@ -486,8 +486,8 @@ class Large(Receiver):
         return (b"0123456789abcde\n" * (cls.SZ // 16 + 1))[:cls.SZ]
 
 
-def proxy(tmp_path, made, port):
-    n = web.nginx(str(tmp_path), free_port(), PROXY.format(), f"upstream up {{ server 127.0.0.1:{port}; keepalive 8; }}")
+def proxy(tmp_path, made, port, env=None):
+    n = web.nginx(str(tmp_path), free_port(), PROXY.format(), f"upstream up {{ server 127.0.0.1:{port}; keepalive 8; }}", env=env)
     made.append(n)
     return n
 
@@ -495,7 +495,7 @@ def proxy(tmp_path, made, port):
 @pytest.fixture
 def nginx(tmp_path):
     made = []
-    yield lambda port: proxy(tmp_path, made, port)
+    yield lambda port, env=None: proxy(tmp_path, made, port, env)
     for n in made:
         n.stop()
 

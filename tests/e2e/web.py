@@ -243,14 +243,14 @@ http {{
 """
 
 
-def nginx(tmp, port, server, http="", workers=1, executable="nginx"):
+def nginx(tmp, port, server, http="", workers=1, executable="nginx", env=None):
     folder = os.path.join(tmp, f"nginx-{port}")
     os.mkdir(folder)
     os.chmod(tmp, 0o755)
     os.chmod(folder, 0o777)
     config = harness.write(folder, "nginx.conf", "user root;" * (os.getuid() == 0) + NGINX.format(
         dir=folder, port=port, server=server, http=http, workers=workers, master="on" if workers > 1 else "off"))
-    return Server([executable, "-p", folder, "-c", config], port, tmp)
+    return Server([executable, "-p", folder, "-c", config], port, tmp, env=env)
 
 
 APACHE = """ServerRoot {dir}

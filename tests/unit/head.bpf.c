@@ -26,5 +26,17 @@ SEC("syscall") int head_read(void *ctx)
 	return 0;
 }
 
+/* As a head that is handed on. */
+SEC("syscall") int head_forward(void *ctx)
+{
+	u32 zero = 0;
+	struct head_case *c = bpf_map_lookup_elem(&cases, &zero);
+	if (!c || c->head.len > SH_MAX_HEAD)
+		return 1;
+	sh_head_read(&c->head, c->bytes);
+	sh_forward_read(&c->forward, &c->head, c->bytes, &c->remote);
+	return 0;
+}
+
 /* Copying takes a helper that asks for it. */
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -36,6 +36,13 @@ static inline void head_read(struct head_case *c, const char *text, size_t len, 
 	sh_carry_read(&c->carry, &c->head, c->bytes, &c->remote);
 }
 
+static inline void head_forward(struct head_case *c, const char *text, size_t len, const char *behind)
+{
+	head_put(c, text, len, behind);
+	sh_head_read(&c->head, c->bytes);
+	sh_forward_read(&c->forward, &c->head, c->bytes, &c->remote);
+}
+
 /* --- heads that are made ------------------------------------------------------------------------------------------ */
 
 static inline uint64_t head_below(__u64 *rng, uint64_t n)
@@ -249,8 +256,9 @@ static const char *const head_names[] = {"traceparent",
 					 "x-b3-spanid",
 					 "x-b3-sampled",
 					 "x-b3-flags",
+					 "x-b3-parentspanid",
 					 "transfer-encoding"};
-enum { HEAD_CARRIERS = 14, HEAD_CODING = 14, HEAD_NAMES = 15 };
+enum { HEAD_CARRIERS = 15, HEAD_CODING = 15, HEAD_NAMES = 16 };
 
 static inline const char *head_check_values(const struct sh_head *h, const char *text, const struct http1_head *u)
 {
@@ -434,11 +442,75 @@ static inline bool head_same(const struct head_case *a, const struct head_case *
 	       !memcmp(x->value_len, y->value_len, sizeof(x->value_len));
 }
 
+/* --- heads that are handed on ------------------------------------------------------------------------------------- */
+
+static inline bool head_same_forward(const struct head_case *a, const struct head_case *b)
+{
+	const struct sh_forward *x = &a->forward, *y = &b->forward;
+	if (x->bad || y->bad)
+		return x->bad && y->bad;
+	return !memcmp(x, y, sizeof(*x)) && !memcmp(&a->remote, &b->remote, sizeof(a->remote));
+}
+
+/* What one style alone says of them. */
+static inline const char *head_check_style(const struct head_case *c, __u32 style, const char *text, uint64_t span,
+					   bool is_there, struct sv last)
+{
+	struct arena a = {0};
+	struct propagation_context ctx;
+	const char *wrong = NULL;
+	head_extract(&a, text, c->head.end, style, &ctx);
+	bool names = ctx.trace_hi | ctx.trace_lo;
+	if (is_there && !names)
+		wrong = "handed on: no span";
+	else if (names &&
+		 (ctx.trace_hi != c->remote.trace_hi || ctx.trace_lo != c->remote.trace_lo || ctx.span_id != span))
+		wrong = "handed on: another span";
+	else if (last.len && ctx.last_parent.len && !sv_eq(ctx.last_parent, last))
+		wrong = "handed on: another last parent";
+	arena_release(&a);
+	return wrong;
+}
+
+/* Every style says the span that is named, and once another is in its place, that one. */
+static inline const char *head_check_forward(struct head_case *c, const char *text)
+{
+	static const __u32 styles[] = {SH_STYLE_TRACECONTEXT, SH_STYLE_B3, SH_STYLE_B3MULTI};
+	static const enum sh_forward_spot spots[] = {SH_FORWARD_TRACEPARENT, SH_FORWARD_B3, SH_FORWARD_B3_SPAN_ID};
+	static const char digits[] = "feedbeef12345678", decimal[] = "13579246801357924680";
+	const struct sh_forward *f = &c->forward;
+	char changed[SH_MAX_HEAD];
+	const char *wrong = NULL;
+	if (f->bad || !c->remote.trace_lo)
+		return NULL;
+	memcpy(changed, text, c->head.end);
+	for (int i = 0; i < SH_FORWARD_SPOTS; i++)
+		if (f->at[i] && f->at[i] + 16u > c->head.end)
+			return "handed on: beyond the head";
+		else if (f->at[i])
+			memcpy(changed + f->at[i], digits, 16);
+	for (int i = 0; i < 3 && !wrong; i++) {
+		bool is_there = f->at[spots[i]];
+		struct sv last = i == 0 && f->at[SH_FORWARD_STATE_LAST] ? sv_of(digits) : SV_NULL;
+		wrong = head_check_style(c, styles[i], text, c->remote.parent_id, is_there, SV_NULL);
+		wrong = wrong ? wrong : head_check_style(c, styles[i], changed, 0xfeedbeef12345678, is_there, last);
+	}
+	wrong = wrong ? wrong : head_check_style(c, SH_STYLE_DATADOG, text, c->remote.parent_id, f->decimal, SV_NULL);
+	if (wrong || !f->decimal || f->decimal_len > 19)
+		return wrong;
+	memcpy(changed + f->decimal, decimal, f->decimal_len);
+	uint64_t id = 0;
+	for (int i = 0; i < f->decimal_len; i++)
+		id = id * 10 + (uint64_t)(decimal[i] - '0');
+	return head_check_style(c, SH_STYLE_DATADOG, changed, id, true, SV_NULL);
+}
+
 struct head_checker {
 	struct http1_shared shared; /* wants head_names, in their order */
 	struct head_case one, other;
 	struct head_case plain;	     /* whatever counts */
 	uint64_t sure, told, unsure; /* heads that were understood; that name a trace; whose trace cannot be told */
+	uint64_t forwarded, b3;	     /* that name one span; some of B3's headers among them */
 };
 
 static inline void head_checker_init(struct head_checker *k)
@@ -475,7 +547,7 @@ static inline const char *head_check_request(struct head_checker *k, const char 
 static inline const char *head_check(struct head_checker *k, const char *text, size_t len, __u32 reads)
 {
 	static const char *const behind[] = {"", "\r\n\r\n", "\r\nx-datadog-trace-id: 1\r\n", "0", ":", "-", "\xff"};
-	const struct head_case *c = &k->one;
+	struct head_case *c = &k->one;
 	head_read(&k->one, text, len, behind[0], reads);
 	head_read(&k->other, text, len, behind[1 + len % (sizeof(behind) / sizeof(behind[0]) - 1)], reads);
 	head_put(&k->plain, text, len, behind[0]);
@@ -492,7 +564,17 @@ static inline const char *head_check(struct head_checker *k, const char *text, s
 	if (text[0] == '\r' || text[0] == '\n')
 		return NULL;
 	const char *wrong = head_check_request(k, text);
-	return wrong ? wrong : head_check_remote(c, text, c->head.end);
+	wrong = wrong ? wrong : head_check_remote(c, text, c->head.end);
+	if (wrong)
+		return wrong;
+	head_forward(&k->one, text, len, behind[0]);
+	head_forward(&k->other, text, len, behind[1 + len % (sizeof(behind) / sizeof(behind[0]) - 1)]);
+	if (!head_same_forward(&k->one, &k->other))
+		return "what is behind it matters to who hands it on";
+	bool is_one = !c->forward.bad && c->remote.trace_lo;
+	k->forwarded += is_one;
+	k->b3 += is_one && (c->forward.at[SH_FORWARD_B3] | c->forward.at[SH_FORWARD_B3_SPAN_ID]);
+	return head_check_forward(c, text);
 }
 
 #endif

@@ -139,6 +139,9 @@ static void test_agrees(void **state)
 	}
 	print_message("%" PRIu64 " heads understood, %" PRIu64 " name a trace, %" PRIu64 " cannot be told\n",
 		      checker.sure, checker.told, checker.unsure);
+	print_message("%" PRIu64 " heads name one span, %" PRIu64 " of them in B3's words\n", checker.forwarded,
+		      checker.b3);
+	assert_true(checker.forwarded > 5000 && checker.b3 > 1000);
 	assert_true(checker.sure > 40000 && checker.told > 20000 && checker.unsure < checker.told / 2);
 	http1_shared_release(&checker.shared);
 	http1_wanted_release(&checker.shared.wanted);

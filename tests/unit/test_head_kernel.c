@@ -22,7 +22,7 @@
 
 static struct bpf_object *object;
 static struct head_case *in_kernel; /* mapped */
-static int program = -1;
+static int program = -1, forward = -1;
 static const char *why_not = "nothing was loaded";
 
 static int load(void **state)
@@ -43,6 +43,7 @@ static int load(void **state)
 	assert_non_null(object);
 	assert_int_equal(bpf_object__load(object), 0);
 	program = bpf_program__fd(bpf_object__find_program_by_name(object, "head_read"));
+	forward = bpf_program__fd(bpf_object__find_program_by_name(object, "head_forward"));
 	map = bpf_object__find_map_fd_by_name(object, "cases");
 	in_kernel = mmap(NULL, sizeof(*in_kernel), PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	assert_true(in_kernel != MAP_FAILED);
@@ -66,20 +67,36 @@ static void need_program(void)
 	skip();
 }
 
+static void run_in_kernel(int which)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+	assert_int_equal(bpf_prog_test_run_opts(which, &run), 0);
+	assert_int_equal(run.retval, 0);
+}
+
 /* Each behind the one before it: what is left of that does not matter, and is left alike. */
 static void same_by(const char *text, size_t len, __u32 reads)
 {
 	static struct head_case here;
-	LIBBPF_OPTS(bpf_test_run_opts, run);
 	head_put(in_kernel, text, len, "");
 	in_kernel->reads = reads;
 	head_read(&here, text, len, "", reads);
-	assert_int_equal(bpf_prog_test_run_opts(program, &run), 0);
-	assert_int_equal(run.retval, 0);
+	run_in_kernel(program);
 	if (memcmp(&here, in_kernel, sizeof(here)) != 0)
 		fail_msg("the kernel reads it otherwise: end %u and %u, flags %x and %x, unsure %u and %u:\n%.*s",
 			 here.head.end, in_kernel->head.end, here.head.flags, in_kernel->head.flags, here.remote.unsure,
 			 in_kernel->remote.unsure, (int)len, text);
+}
+
+static void same_forward(const char *text, size_t len)
+{
+	static struct head_case here;
+	head_put(in_kernel, text, len, "");
+	head_forward(&here, text, len, "");
+	run_in_kernel(forward);
+	if (memcmp(&here, in_kernel, sizeof(here)) != 0)
+		fail_msg("the kernel hands it on otherwise: bad %d and %d:\n%.*s", here.forward.bad != 0,
+			 in_kernel->forward.bad != 0, (int)len, text);
 }
 
 /* Of every style, in whichever order. */
@@ -87,6 +104,7 @@ static void same(const char *text, size_t len)
 {
 	static __u64 rng = 3;
 	same_by(text, len, head_any_reads(&rng));
+	same_forward(text, len);
 }
 
 static void seeds(void **state)
