@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy that hands on its caller's trace headers, as nginx does: in every style, and any of them together, they come to name
 its own client span, digit by digit in their places, and nothing else of the message changes."""
+import re
 import socket
 
 from harness import PATIENCE_S
-from test_inject import clients, in_mode, need_inject, nginx, receiver  # noqa: F401 (fixtures)
+from test_inject import Client, clients, in_mode, need_inject, nginx, receiver  # noqa: F401 (fixtures)
 
 TRACE, SPAN, PARENT = "6b01f95000000000a3ce929d0e0e4736", f"{1667667974448284343:016x}", "05e3ac9a4f6e3b90"
 LOW = TRACE[16:]
@@ -16,6 +17,9 @@ MULTI = f"X-B3-TraceId: {TRACE}\r\nX-B3-ParentSpanId: {{Q}}\r\nX-B3-SpanId: {{S}
 MULTI_LOW = f"x-b3-flags: 1\r\nx-b3-spanid: {{S}}\r\nx-b3-traceid: {LOW}\r\n"
 B3 = f"b3: {TRACE}-{{S}}-1-{{Q}}\r\n"
 STATE = "tracestate: a=p:0123456789abcdef,dd=s:1;p:{S};t.dm:-0,b=dd=p:0123456789abcdef\r\n"
+
+# There the last of Datadog's spans is another one; and a header that names no span is no obstacle.
+ANY_LAST = [W3C + "tracestate: dd=p:0123456789ABCDEF ,x=y\r\nb3: 0\r\n", "tracestate: dd=o:p;s:2;p:0123456789abcdef\r\nX-B3-Sampled: 1\r\n" + W3C]
 
 ALL, USUAL = "b3,b3multi,datadog,tracecontext", ""
 REPLACED = {
@@ -36,9 +40,7 @@ REPLACED = {
         DATADOG + W3C + STATE + MULTI + B3,
         B3 + MULTI + DATADOG,
         MULTI.replace("X-B3-ParentSpanId: {Q}\r\n", "") + STATE + W3C,
-        # Of the last of Datadog's spans there is word, whoever it was; a header that names no span is no obstacle.
-        W3C + "tracestate: dd=p:0123456789ABCDEF ,x=y\r\nb3: 0\r\n",
-        "tracestate: dd=o:p;s:2;p:0123456789abcdef\r\nX-B3-Sampled: 1\r\n" + W3C,
+        *ANY_LAST,
         # Not what is none, nor of two.
         W3C + "tracestate: dd=p:0123456789abcde;s:1\r\n",
         W3C + "tracestate: dd=p:0123456789abcdef0;s:1\r\n",
@@ -102,33 +104,66 @@ def of_path(spans, kind):
     return {s["meta"]["http.url"].rpartition("/")[2]: s for s in spans if s["meta"].get("span.kind") == kind}
 
 
-def test_bytes(spanhound, nginx, receiver, tmp_path):
-    """What arrives is what nginx wrote, but for the digits of the span and of its parent."""
+def send(port, styles):
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as c:
+        for i, headers in enumerate(REPLACED[styles] + CARRIES[styles]):
+            ask(c, f"/{port}.{i}", named(headers))
+
+
+def check(result, r, port, styles):
+    """What arrived is what the proxy wrote, but for the digits of the span and of its parent."""
+    asked, served = of_path(clients(result), "client"), {x["span_id"]: x for x in result.spans if x["meta"].get("span.kind") == "server"}
+    heads, sent = r.all.decode().split("\r\n\r\n")[:-1], REPLACED[styles] + CARRIES[styles]
+    assert len(heads) == len(sent) and len(r.streams) == 1
+    for i, (head, headers) in enumerate(zip(heads, sent)):
+        span, own = asked[f"{port}.{i}"], named(headers)
+        if headers in REPLACED[styles]:
+            server = served[span["parent_id"]]
+            assert server["parent_id"] == int(SPAN, 16) and span["trace_id_128"] == server["trace_id_128"]
+            assert span["trace_id_128"] == (TRACE if TRACE in headers else LOW.rjust(32, "0"))
+            own = named(headers, span["span_id"], span["parent_id"])
+        if headers in ANY_LAST:
+            own = re.sub("p:[0-9A-Fa-f]{16}", f"p:{span['span_id']:016x}", own)
+        assert head + "\r\n\r\n" == f"GET /{port}.{i} HTTP/1.1\r\nHost: a\r\n{own}\r\n", (styles, i)
+
+
+def test_nginx(spanhound, nginx, receiver, tmp_path):
     made = {styles: (r, nginx(r.port, reads(styles))) for styles, r in ((ALL, receiver()), (USUAL, receiver()))}
     s = spanhound(*in_mode(tmp_path, "verdict"), "--pid", ",".join(str(n.pid) for _, n in made.values()))
-    sent = {styles: [(h, True) for h in REPLACED[styles]] + [(h, False) for h in CARRIES[styles]] for styles in made}
     for styles, (_, n) in made.items():
-        with socket.create_connection(("127.0.0.1", n.port), timeout=PATIENCE_S) as c:
-            for i, (headers, _) in enumerate(sent[styles]):
-                ask(c, f"/{made[styles][1].port}.{i}", named(headers))
+        send(n.port, styles)
     result = s.stop()
     inject = need_inject(result)
-    asked, served = of_path(clients(result), "client"), {x["span_id"]: x for x in result.spans if x["meta"].get("span.kind") == "server"}
     for styles, (r, n) in made.items():
-        heads = r.all.decode().split("\r\n\r\n")[:-1]
-        assert len(heads) == len(sent[styles]) and len(r.streams) == 1
-        for i, (head, (headers, replaced)) in enumerate(zip(heads, sent[styles])):
-            span = asked[f"{n.port}.{i}"]
-            own = named(headers, span["span_id"], span["parent_id"]) if replaced else named(headers)
-            # The state's p is ours, whoever it was; nothing of what is no such thing.
-            if replaced and styles == USUAL and i in (3, 4):
-                own = own.replace("0123456789ABCDEF", f"{span['span_id']:016x}").replace("0123456789abcdef", f"{span['span_id']:016x}")
-            assert head + "\r\n\r\n" == f"GET /{n.port}.{i} HTTP/1.1\r\nHost: a\r\n{own}\r\n", (styles, i)
-            if replaced:
-                server = served[span["parent_id"]]
-                assert server["parent_id"] == int(SPAN, 16) and server["trace_id"] == span["trace_id"] == int(LOW, 16)
-                assert span["trace_id_128"] == server["trace_id_128"] == (TRACE if TRACE in headers else LOW.rjust(32, "0"))
+        check(result, r, n.port, styles)
     assert inject["reasons"] == {"replaced": sum(map(len, REPLACED.values())), "carries": sum(map(len, CARRIES.values()))}
+
+
+FORWARDER = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+c, _ = listener.accept()
+up = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+while head := c.recv(65536):
+    up.sendall(head)
+    answer = b""
+    while len(answer.partition(b"\\r\\n\\r\\n")[2]) < 4096:
+        answer += up.recv(65536)
+    c.sendall(answer)
+"""
+
+
+def test_python(spanhound, background, receiver):
+    """Of a program whose sockets are looked at the plain way."""
+    r = receiver()
+    c = Client(background, FORWARDER, r.port, env=reads(ALL)).go()
+    port = int(c.line())
+    s = spanhound("--pid", c.pid, "--inject")
+    send(port, ALL)
+    result = s.stop()
+    assert need_inject(result)["reasons"] == {"replaced": len(REPLACED[ALL]), "carries": len(CARRIES[ALL])}
+    check(result, r, port, ALL)
 
 
 def test_next_hop(spanhound, nginx, receiver, tmp_path):

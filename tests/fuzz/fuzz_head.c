@@ -66,6 +66,12 @@ static const char *const parts[] = {
 	"F",
 	"User-Agent: curl/7.88.1\r\nAccept: */*\r\n",
 	"A: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\n",
+	"X-B3-ParentSpanId: b7ad6b7169203331\r\n",
+	"b3: 00000000000000008448eb211c80319c-b7ad6b7169203331",
+	"-1-b7ad6b7169203331\r\n",
+	"tracestate: a=b,dd=p:",
+	";p:",
+	"b7ad6b7169203331",
 	"Cookie: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n",
 };
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

@@ -229,6 +229,125 @@ static void test_counts(void **state)
 	}
 }
 
+#define LO	     "a3ce929d0e0e4736"
+#define TRACE	     "6b01f95000000000" LO
+#define SPAN	     "00f067aa0ba902b7"
+#define OTHER	     "05e3ac9a4f6e3b90"
+#define PARENT_OF(x) "traceparent: 00-" TRACE "-" x "-01\r\n"
+#define DATADOG(x)                                                                   \
+	"x-datadog-trace-id: 11803532876627986230\r\nx-datadog-parent-id: " x "\r\n" \
+	"x-datadog-tags: _dd.p.tid=6b01f95000000000\r\n"
+
+/* Which span is named by a head that is handed on, how often, and how often another one beside it. */
+static void test_forward(void **state)
+{
+	static const struct {
+		const char *headers;
+		unsigned is_known, hi, spans, others;
+	} cases[] = {
+		{"", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "\r\n", 1, 1, 1, 0},
+		{"b3: " LO "-" SPAN "\r\n", 1, 0, 1, 0},
+		{"B3:" LO "-" SPAN "-d\r\n", 1, 0, 1, 0},
+		{"b3: " TRACE "-" SPAN "-0-" OTHER "\r\n", 1, 1, 1, 1},
+		{"b3: 6B01F95000000000A3CE929D0E0E4736-00F067AA0BA902B7-1\r\n", 1, 1, 1, 0},
+		{"X-B3-TraceId: " TRACE "\r\nx-b3-spanid: " SPAN "\r\n", 1, 1, 1, 0},
+		{"x-b3-parentspanid:" OTHER "\r\nx-b3-spanid: " SPAN "\r\nx-b3-sampled: 1\r\nx-b3-traceid: " LO "\r\n",
+		 1, 0, 1, 1},
+		{"b3: " TRACE "-" SPAN "\r\nx-b3-traceid: " TRACE "\r\nx-b3-spanid: " SPAN "\r\n" PARENT_OF(SPAN)
+			 DATADOG("67667974448284343") "tracestate: dd=p:" OTHER "\r\n",
+		 1, 1, 4, 1},
+		{"tracestate: dd=p:" OTHER "\r\n" DATADOG("67667974448284343"), 1, 1, 1, 0},
+		{PARENT_OF(SPAN) "tracestate: x=y , dd=s:1;p:" OTHER " \t,z=p:" OTHER "\r\n", 1, 1, 1, 1},
+		{PARENT_OF(SPAN) "tracestate: xdd=p:" OTHER ",x=dd=p:" OTHER "\r\n", 1, 1, 1, 0},
+		{PARENT_OF(SPAN) "tracestate: dd=xp:" OTHER ";s:1\r\n", 1, 1, 1, 0},
+		{PARENT_OF(SPAN) "tracestate: dd=p:" OTHER "0\r\n", 1, 1, 1, 0},
+		{PARENT_OF(SPAN) "tracestate: dd=p:05e3ac9a4f6e3b9\r\n", 1, 1, 1, 0},
+		{PARENT_OF(SPAN) "tracestate: dd=p:" OTHER ";p:" OTHER "\r\n", 1, 1, 1, 0},
+		{PARENT_OF(SPAN) "tracestate: dd=p:" OTHER ",dd=s:1\r\n", 1, 1, 1, 0},
+		{PARENT_OF(SPAN) "tracestate: dd=p:" OTHER "\r\ntracestate: x=y\r\n", 1, 1, 1, 0},
+		/* The decision alone names no span. */
+		{"b3: 0\r\n", 0, 0, 0, 0},
+		{"x-b3-sampled: 1\r\nx-b3-flags: 1\r\n", 0, 0, 0, 0},
+		{"b3: 0\r\nx-b3-sampled: 1\r\nx-b3-flags: 1\r\n" PARENT_OF(SPAN), 1, 1, 1, 0},
+		/* Several spans, or none that is known. */
+		{PARENT_OF(SPAN) "b3: " TRACE "-" OTHER "\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "b3: " LO "-" SPAN "\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) DATADOG("67667974448284344"), 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "x-datadog-parent-id: 67667974448284343\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "x-b3-spanid: " SPAN "\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "x-b3-traceid: " TRACE "\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "x-b3-parentspanid: " OTHER "\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "b3: 0\r\nb3: 0\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "b3:\r\n", 0, 0, 0, 0},
+		{PARENT_OF(SPAN) "b3: -\t-\r\n", 0, 0, 0, 0},
+		{"traceparent: ff-" TRACE "-" SPAN "-01\r\nb3: " TRACE "-" SPAN "\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-2\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-11\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-1-\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-1-5\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-1-" OTHER "0\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-1-" OTHER "-\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "-1-05e3ac9a4f6e3bxx\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-" SPAN "x1\r\n", 0, 0, 0, 0},
+		{"b3: " TRACE "-0000000000000000-1\r\n", 0, 0, 0, 0},
+		{"b3: 0000000000000000-" SPAN "-1\r\n", 0, 0, 0, 0},
+		{"b3: 0" LO "-" SPAN "-1\r\n", 0, 0, 0, 0},
+		{"b3: 5-5-1\r\n", 0, 0, 0, 0},
+		{"b3: " LO "\r\n", 0, 0, 0, 0},
+		{"b3: " LO "-" SPAN " -1\r\n", 0, 0, 0, 0},
+		{"x-b3-traceid: " TRACE "\r\nx-b3-spanid: 5\r\n", 0, 0, 0, 0},
+		{"x-b3-traceid: 5\r\nx-b3-spanid: " SPAN "\r\n", 0, 0, 0, 0},
+		{"x-b3-traceid: " LO OTHER OTHER "\r\nx-b3-spanid: " SPAN "\r\n", 0, 0, 0, 0},
+		{"x-b3-traceid: " TRACE "\r\nx-b3-spanid: " SPAN "\r\nx-b3-parentspanid: 5\r\n", 0, 0, 0, 0},
+		{"x-b3-traceid: " TRACE "\r\nx-b3-spanid: " SPAN "\r\nx-b3-spanid: " SPAN "\r\n", 0, 0, 0, 0},
+		{"x-b3-traceid: " TRACE "\r\nx-b3-spanid: " SPAN "\r\n folded\r\n", 0, 0, 0, 0},
+	};
+	struct head_case c;
+	char text[1024];
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nA: " SPAN "\r\n%s\r\n", cases[i].headers);
+		head_forward(&c, text, strlen(text), "");
+		unsigned spans = 0, others = 0, known = !c.forward.bad && c.remote.trace_lo;
+		assert_int_equal(known, cases[i].is_known);
+		if (!known)
+			continue;
+		assert_true(c.remote.trace_lo == 0xa3ce929d0e0e4736 && c.remote.parent_id == 0x00f067aa0ba902b7);
+		assert_true(c.remote.trace_hi == (cases[i].hi ? 0x6b01f95000000000 : 0));
+		for (int j = 0; j < SH_FORWARD_SPOTS; j++)
+			if (c.forward.at[j] && !strncasecmp(text + c.forward.at[j], SPAN, 16))
+				spans++;
+			else if (c.forward.at[j] && !strncasecmp(text + c.forward.at[j], OTHER, 16))
+				others++;
+			else
+				assert_int_equal(c.forward.at[j], 0);
+		spans += c.forward.decimal && !strncmp(text + c.forward.decimal, "67667974448284343\r", 18);
+		assert_int_equal(spans, cases[i].spans);
+		assert_int_equal(others, cases[i].others);
+	}
+}
+
+/* Wherever in the buffer it lies, to the last byte that is looked at. */
+static void test_forward_bounds(void **state)
+{
+	struct head_case c;
+	char text[SH_MAX_HEAD + 256];
+	(void)state;
+	for (int pad = SH_MAX_HEAD - 200; pad < SH_MAX_HEAD - 60; pad++) {
+		int len = snprintf(text, sizeof(text),
+				   "GET /%0*d HTTP/1.1\r\nb3: " TRACE "-" SPAN "-1-" OTHER "\r\n\r\n", pad, 0);
+		size_t there = len < SH_MAX_HEAD ? (size_t)len : SH_MAX_HEAD;
+		head_forward(&c, text, there, "");
+		bool known = !c.forward.bad && c.remote.trace_lo;
+		/* A value ends below it (sh_head_soft()). */
+		assert_int_equal(known, len <= SH_MAX_HEAD);
+		if (known)
+			assert_memory_equal(text + c.forward.at[SH_FORWARD_B3_PARENT], OTHER, 16);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines),
@@ -237,6 +356,8 @@ int main(void)
 					   cmocka_unit_test(test_agrees),
 					   cmocka_unit_test(test_usual),
 					   cmocka_unit_test(test_counts),
+					   cmocka_unit_test(test_forward),
+					   cmocka_unit_test(test_forward_bounds),
 					   cmocka_unit_test(test_control_characters)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
