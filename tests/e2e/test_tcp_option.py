@@ -291,7 +291,7 @@ class Nginx:
             dir=folder, port=f"{address}:{self.port}", workers=1, master="off", http=f"upstream up {{ server {upstream}; keepalive 4; }}",
             server=server + 'location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; }'))
         self.process = background("ip", "netns", "exec", namespace, "nginx", "-p", str(folder), "-c", config, stderr=subprocess.DEVNULL,
-                                  env=target_environment())
+                                  env=target_environment({"DD_TRACE_PROPAGATION_STYLE_EXTRACT": "datadog,tracecontext,b3"}))
         self.pid = self.process.pid
         wait_for((folder / "nginx.pid").exists, "nginx")
 
@@ -328,27 +328,29 @@ def test_proxies(spanhound, background, tmp_path, namespaces):
                "x-datadog-tags: _dd.p.tid=6b029ec600000000,_dd.p.dm=-4"]
     ask("/plain")
     ask("/datadog", *datadog)
+    ask("/b3", f"b3: 6b029ec600000000112210f47de98116-{4242424242424242424:016x}-1")
     ask("/long", "traceparent: 00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01")
     ask("/own")
     got = results(made)
     spans = [s for r in got for s in r.spans]
-    of = {p: [s for s in spans if path_of(s) == p] for p in ("/plain", "/datadog", "/long", "/own")}
+    of = {p: [s for s in spans if path_of(s) == p] for p in ("/plain", "/datadog", "/b3", "/long", "/own")}
     assert {p: len(x) for p, x in of.items()} == dict.fromkeys(of, 5)
     here = {"connection": "thread"}  # of a new connection, that is
-    links = [[here.get(link, link) for link in (s["meta"].get("spanhound.link") for s in chain(of[p]))] for p in ("/plain", "/datadog")]
-    assert links == [[first, "thread", "option", "thread", "option"] for first in (None, "header")]
+    links = [[here.get(link, link) for link in (s["meta"].get("spanhound.link") for s in chain(of[p]))] for p in ("/plain", "/datadog", "/b3")]
+    assert links == [[first, "thread", "option", "thread", "option"] for first in (None, "header", "header")]
     assert len({s["trace_id_128"] for s in of["/plain"]}) == 1
-    found = chain(of["/datadog"])
-    assert found[0]["parent_id"] == 4242424242424242424
-    for s in found:
-        assert s["trace_id_128"] == "6b029ec600000000112210f47de98115"
-    assert [s["metrics"].get("_sampling_priority_v1") for s in found if "_sampling_priority_v1" in s["metrics"]] == [2] * 3
+    for path, low, priority in (("/datadog", 5, 2), ("/b3", 6, 1)):
+        found = chain(of[path])
+        assert found[0]["parent_id"] == 4242424242424242424
+        for s in found:
+            assert s["trace_id_128"] == f"6b029ec600000000112210f47de9811{low}"
+        assert [s["metrics"].get("_sampling_priority_v1") for s in found if "_sampling_priority_v1" in s["metrics"]] == [priority] * 3
     # Of these the headers say it: an id that does not fit, and headers of the program's own.
     for s in of["/long"]:
         assert s["meta"]["spanhound.link"] in ("header", "thread", "connection") and s["trace_id_128"] == "0123456789abcdef0123456789abcdef"
     own = {s["parent_id"]: s["meta"]["spanhound.link"] for s in of["/own"] if web.kind(s) == "server" and s["parent_id"]}
     assert own.pop(77) == "header" and list(own.values()) == ["option"]  # the second one hands them on
-    assert counts(got[0])["sent"] == 2 and counts(got[1])["sent"] == 3
+    assert counts(got[0])["sent"] == 3 and counts(got[1])["sent"] == 4
     assert counts(got[0])["long_id"] == counts(got[1])["long_id"] == 1
     assert counts(got[0])["carries"] == 1
 
