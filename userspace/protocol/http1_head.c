@@ -8,11 +8,6 @@
 
 static const struct sv http_name = {"HTTP/1.", 7};
 
-static inline bool is_alpha(unsigned char c)
-{
-	return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
-}
-
 static inline unsigned char lower(unsigned char c)
 {
 	return (unsigned char)(c | ((unsigned char)(c - 'A') < 26) << 5);
