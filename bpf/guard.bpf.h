@@ -3,7 +3,6 @@
 #define GUARD_BPF_H
 
 #include "connection.bpf.h"
-#include "inject.bpf.h"
 #include "io.bpf.h"
 #include "syscall.bpf.h"
 
@@ -80,7 +79,8 @@ GLOBAL int guard_watch(struct io *io)
 	return 0;
 }
 
-/* A socket that may be in the map was told to wait from now on when it is read: it is taken out. */
+/* A socket that may be in the map was told to wait from now on when it is read. The next ones of its process will be, too, once they
+ * are there. */
 GLOBAL int guard_waits(u64 key, u32 fd)
 {
 	struct socket_place socket = {};
@@ -90,12 +90,15 @@ GLOBAL int guard_waits(u64 key, u32 fd)
 		return 0;
 	struct sh_conn *conn = conn_get(&socket);
 	struct sh_process *process = bpf_map_lookup_elem(&processes, &tgid);
-	if (!conn || conn->flags & SH_CONN_FLAG_SERVER || conn->inject & SH_CONN_INJECT_OFF || !process ||
-	    process->may_wait)
-		return 0;
-	__sync_fetch_and_add(&shared.injects[SH_INJECT_blocking], 1);
-	conn_leaves_map(conn, socket.sk);
+	if (conn && conn->flags & SH_CONN_FLAG_CONNECT && process && !process->may_wait)
+		guard_turned(key, fd, SH_DOES_BLOCK);
 	return 0;
+}
+
+static __always_inline void guard_look_waits(const struct syscall *call, u64 key)
+{
+	if (settings.lacks & SH_DOES_BLOCK && call->process & (SH_PROCESS_INJECT | SH_PROCESS_WATCH))
+		guard_waits(key, call->args[0]);
 }
 
 /* Is a connection that is begun not to be enrolled? In connect(2). */

@@ -487,14 +487,12 @@ static __always_inline int syscall_done(const struct syscall *call, u64 key)
 	case SH_SYS_IOCTL:
 		if ((u32)call->args[1] == FIONREAD)
 			guard_look(call, key, SH_DOES_ASK);
-		else if ((u32)call->args[1] == FIONBIO && settings.lacks & SH_DOES_BLOCK &&
-			 call->process & SH_PROCESS_INJECT)
-			guard_waits(key, call->args[0]);
+		else if ((u32)call->args[1] == FIONBIO)
+			guard_look_waits(call, key);
 		return 0;
 	case SH_SYS_FCNTL:
-		if ((u32)call->args[1] == F_SETFL && settings.lacks & SH_DOES_BLOCK &&
-		    call->process & SH_PROCESS_INJECT)
-			guard_waits(key, call->args[0]);
+		if ((u32)call->args[1] == F_SETFL)
+			guard_look_waits(call, key);
 		return 0;
 	case SH_SYS_OPTION:
 		return option_call(call, key);

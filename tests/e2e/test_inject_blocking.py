@@ -135,17 +135,24 @@ def test_interrupted(spanhound, background, peer, how):
 
 @pytest.mark.parametrize("how", ["turns", "fcntl"])
 def test_turns(spanhound, background, peer, how):
-    """It did not wait when it was enrolled, and does now: it is taken out before its first request."""
+    """It did not wait when it was enrolled, and does now: it is taken out before its first request, and so would be the next one."""
     a = Asker(background, peer.port)
     s = spanhound("--inject", "--pid", a.pid)
+    a.connect("polls", peer)
+    assert a.ask(peer, "answer") == "ok"
+    a.say("over")
     a.connect(how, peer)
     first, second = a.ask(peer, "answer"), a.ask(peer, "handler")
+    a.say("over")
+    a.connect("polls", peer)
+    assert a.ask(peer, "handler") == "ok"
     a.say("over")
     a.client.finish()
     result = s.stop()
     assert first == second == "ok"
-    assert result.summary["inject"]["reasons"] == ({"blocking": 1} if lacks(result) else {"done": 2})
-    assert result.summary["inject"]["left"] == lacks(result)
+    inject = result.summary["inject"]
+    assert inject["reasons"]["done"] == (1 if lacks(result) else 4) and inject["processes"]["turned"] == lacks(result)
+    assert lacks(result) == ("it uses reads that wait" in result.stderr)
 
 
 def test_older(spanhound, background, peer):

@@ -39,13 +39,16 @@ MAX_SHOWN = 4000
 
 # What differs between kernels: how programs load and link, and what the kernel half sees. Of the rest the guests, which
 # are some twenty times slower than a machine, run what one load of the programs covers much with.
-TESTS = ["test_kernel.py", "test_inject.py", "test_inject_context.py", "test_inject_forward.py", "test_inject_older.py", "test_tcp_option.py",
+TESTS = ["test_kernel.py", "test_inject.py", "test_inject_context.py", "test_inject_blocking.py", "test_inject_forward.py",
+         "test_inject_older.py", "test_inject_watch.py", "test_tcp_option.py",
          "test_run.py", "test_probe_list.py", "test_ground_truth.py"]
 SELECT = """
     test_kernel
     or test_inject and (test_keepalive or test_continues or test_left_alone or test_middle)
     or test_inject_context and test_read and b3
     or test_inject_forward and test_python
+    or test_inject_blocking and (test_interrupted or test_older)
+    or test_inject_watch and (test_passes or test_begins)
     or test_tcp_option and test_beside
     or test_run and (first_instruction and o2 or killed_by)
     or test_probe_list and (test_strings or test_structs or test_return_values)

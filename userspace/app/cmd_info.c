@@ -133,7 +133,7 @@ static void info_gather(struct info *i)
 
 static void print_inject(const struct inject_status *s)
 {
-	printf("\ntrace context can%s be put into requests (--inject)%s%s\n", s->on ? "" : "not", s->on ? "" : ": ",
+	printf("\ntrace context can%s be put into requests (--inject; the default of attach and run)%s%s\n", s->on ? "" : "not", s->on ? "" : ": ",
 	       s->why_not);
 	for (int mode = 0; mode < INJECT_MODES && s->on; mode++) {
 		struct sbuf lacks = {0};

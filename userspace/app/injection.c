@@ -165,10 +165,16 @@ void injection_begin(struct injection *i, struct kernel *k, const struct target_
 		i->exclude_all = UINT64_MAX;
 }
 
+/* A user said that it is safe. */
+static bool takes_word(enum target_inject how)
+{
+	return how == TARGET_INJECT_PLAIN || how == TARGET_INJECT_VERDICT;
+}
+
 void injection_settings(struct injection *i, struct kernel *k, const struct target_spec *spec, struct sh_process *as)
 {
 	enum target_inject how = spec->propagation.inject ? spec->propagation.inject : i->standard;
-	as->may_wait = how == TARGET_INJECT_PLAIN || how == TARGET_INJECT_VERDICT;
+	as->may_wait = takes_word(how);
 	as->excludes = i->exclude_all;
 	uint32_t wants = SH_PROCESS_INJECT | SH_PROCESS_WATCH | SH_PROCESS_OPTION;
 	if (!(as->flags & wants) || exclude_bits(i, k, &spec->propagation.excludes, &as->excludes))
@@ -248,6 +254,8 @@ struct injection_choice injection_choose(const struct inject_status *status, enu
 		return c;
 	}
 	bool is_known = does_what(p, info, seen, &c.does);
+	if (takes_word(how))
+		c.does &= ~INJECT_BLOCKS;
 	int mode = choose(status, how, c.does, is_known);
 	bool watch = mode < 0 && !is_known && inject_choose(status, 0) == INJECT_PLAIN;
 	uint32_t styles = mode < 0 && !watch ? 0 : injection_styles(info);
@@ -268,7 +276,10 @@ struct injection_choice injection_choose(const struct inject_status *status, enu
 /* One of INJECT_*, or of SH_DOES_*, which are the same bits. */
 static const char *habit_name(uint32_t does)
 {
-	return does & INJECT_ASKS ? "FIONREAD" : does & INJECT_SPLICES ? "splice() from a socket" : "MSG_WAITALL";
+	return does & INJECT_ASKS      ? "FIONREAD"
+	       : does & INJECT_SPLICES ? "splice() from a socket"
+	       : does & INJECT_BLOCKS  ? "reads that wait"
+				       : "MSG_WAITALL";
 }
 
 void injection_explain(const struct injection_choice *c, const struct inject_status *status, struct sbuf *out)
