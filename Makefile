@@ -49,7 +49,7 @@ DEMO_DEBS := redis-server procps
 # Who has a Rust of their own (rustup) needs no other. Asked when it matters, not at every make.
 TEST_DEBS  = $(DEMO_DEBS) libcmocka-dev libclang-rt-14-dev clang-format bpftrace nginx python3 python3-venv ca-certificates \
              redis-tools gdb binutils xz-utils strace mount util-linux curl iproute2 iptables wrk apache2-bin apache2-utils \
-             media-types mandoc dpkg-dev systemd \
+             haproxy ruby media-types mandoc dpkg-dev systemd \
              $(if $(shell rustc --version 2>/dev/null),,rustc)
 # Of the other architecture; headers are those of DEBS.
 ARM64_DEBS := gcc-aarch64-linux-gnu qemu-user-static \

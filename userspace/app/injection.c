@@ -22,9 +22,10 @@ static const struct {
 	{"wget", 0},
 	{"python*", 0},
 	{"node", 0},
-	{"nginx", INJECT_ASKS}, /* src/os/unix/ngx_recv.c, when a read filled its buffer */
-	{"java", INJECT_ASKS},	/* InputStream.available() */
-	{"ruby*", INJECT_ASKS}, /* IO#nread */
+	{"haproxy", INJECT_SPLICES}, /* src/raw_sock.c, with its `option splice-response` */
+	{"nginx", INJECT_ASKS},	     /* src/os/unix/ngx_recv.c, when a read filled its buffer */
+	{"java", INJECT_ASKS},	     /* InputStream.available() */
+	{"ruby*", INJECT_ASKS},	     /* IO#nread */
 };
 
 /* By the program. False: it is not known. */
