@@ -278,12 +278,14 @@ def java(tmp, *args):
     return Asker(["java", "-XX:TieredStopAtLevel=1", harness.write(tmp, "Ask.java", JAVA), *map(str, args)], tmp)
 
 
+def ledger(how, tmp, port, cnt, threads, *sizes, **traced):
+    return Asker([harness.program_path("o2", "ledger"), how, str(port), str(threads), str(cnt), *map(str, sizes)], tmp, **traced)
+
+
 def nginx(tmp, port, *args):
     """A proxy in between: it is whom the ledger hears of."""
     web.needs("nginx")
     n = web.nginx(tmp, free_port(), 'location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; '
                   'client_max_body_size 0; client_body_buffer_size 2m; }',
                   f"upstream up {{ server 127.0.0.1:{port}; keepalive 64; keepalive_requests 1000000000; }}")
-    cnt, threads, base, spread = args
-    return Asker([harness.program_path("o2", "ledger"), "ask", str(n.port), str(threads), str(cnt), str(base), str(spread)], tmp,
-                 n.tree(), n.stop)
+    return ledger("ask", tmp, n.port, *args, pids=n.tree(), stop=n.stop)

@@ -4,6 +4,8 @@
  *
  *	ledger serve IDS                          prints its port; at the end of its standard input, what it has seen, as JSON
  *	ledger ask PORT CONNECTIONS REQUESTS BASE SPREAD   asks as all clients do, once a line was read; "right" if all answers are
+ *	ledger ask PORT CONNECTIONS REQUESTS SIZES         likewise: bodies and answers of these sizes, by commas, each with each in turn
+ *	ledger wait PORT CONNECTIONS REQUESTS SIZES        likewise, and waits for all of an answer in one call (MSG_WAITALL)
  *	ledger verify REQUESTS OFFSET LENGTH      so many answers, one behind the other, on standard input
  *
  * The N-th request goes to /N/OFFSET/LENGTH/OFFSET/LENGTH: which part of an endless pattern its body is, and which its answer is to
@@ -291,43 +293,88 @@ static int serve_all(const char *path)
 /* --- ask -------------------------------------------------------------------------------------------------------------- */
 
 static atomic_ulong next_request;
-static unsigned long ask_cnt, base, spread;
+static unsigned long ask_cnt, base, spread, sizes[32], size_cnt, largest;
+static bool waits;
 static struct sockaddr_in ask_at = {.sin_family = AF_INET};
 
-static bool ask_one(struct stream *s, unsigned long i, char *head)
+static unsigned long len_of(unsigned long i)
 {
-	unsigned long at = i % PERIOD, len = base || i % 3 ? base + i * 37 % spread : 0, answer_at = i * 7 % PERIOD;
-	unsigned long answer_len = base + i * 61 % spread;
-	const char *length;
+	if (size_cnt)
+		return sizes[i % size_cnt];
+	return base || i % 3 ? base + i * 37 % spread : 0;
+}
+
+static unsigned long answer_len_of(unsigned long i)
+{
+	return size_cnt ? sizes[(i + i / size_cnt + 1) % size_cnt] : base + i * 61 % spread;
+}
+
+/* The head of an answer that is right so far, and says this length? */
+static bool head_says(const char *head, unsigned long len)
+{
+	if (strncmp(head, "HTTP/1.1 200 ", 13) != 0)
+		return false;
+	for (const char *line = strstr(head, "\r\n"); line; line = strstr(line, "\r\n")) {
+		line += 2;
+		if (strncasecmp(line, "content-length: ", 16) == 0)
+			return strtoul(line + 16, NULL, 10) == len;
+	}
+	return false;
+}
+
+/* An answer of which no byte more is asked for than there is to come, and then all of it at once. Its beginning was looked at
+ * before. */
+static bool wait_for_answer(int fd, char *head, unsigned char *body, uint64_t at, size_t len)
+{
+	size_t n = 0, first = len < 5000 ? len : 5000;
+	while (n < 4 || memcmp(head + n - 4, "\r\n\r\n", 4) != 0)
+		if (n == MAX_HEAD - 1 || recv(fd, head + n++, 1, MSG_WAITALL) != 1)
+			return false;
+	head[n] = '\0';
+	if (!head_says(head, len) || (len && recv(fd, body, first, MSG_PEEK | MSG_WAITALL) != (ssize_t)first) ||
+	    memcmp(body, pattern + at % PERIOD, first) != 0)
+		return false;
+	memset(body, 0, first);
+	if (len && recv(fd, body, len, MSG_WAITALL) != (ssize_t)len)
+		return false;
+	for (n = 0; n < len; n += first) {
+		first = len - n < PIECE ? len - n : PIECE;
+		if (memcmp(body + n, pattern + (at + n) % PERIOD, first) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool ask_one(struct stream *s, unsigned long i, char *head, unsigned char *body)
+{
+	unsigned long at = i % PERIOD, len = len_of(i), answer_at = i * 7 % PERIOD, answer_len = answer_len_of(i);
 	int n = snprintf(head, MAX_HEAD,
 			 "%s /%lu/%lu/%lu/%lu/%lu HTTP/1.1\r\nHost: ledger\r\nContent-Length: %lu\r\n\r\n",
 			 len ? "POST" : "GET", i, at, len, answer_at, answer_len, len);
-	if (!send_all(s->fd, head, n, at, len) || !stream_head(s, head) || strncmp(head, "HTTP/1.1 200 ", 13) != 0)
-		return false;
-	for (length = strstr(head, "\r\n"); length; length = strstr(length, "\r\n")) {
-		length += 2;
-		if (strncasecmp(length, "content-length: ", 16) == 0)
-			return strtoul(length + 16, NULL, 10) == answer_len &&
-			       stream_matches(s, answer_at, answer_len) == 1;
-	}
-	return false;
+	if (waits)
+		return send(s->fd, head, n, len ? MSG_MORE : 0) == n && send_all(s->fd, NULL, 0, at, len) &&
+		       wait_for_answer(s->fd, head, body, answer_at, answer_len);
+	return send_all(s->fd, head, n, at, len) && stream_head(s, head) && head_says(head, answer_len) &&
+	       stream_matches(s, answer_at, answer_len) == 1;
 }
 
 static void *ask(void *arg)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	char *head = malloc(MAX_HEAD);
-	if (fd < 0 || !head || connect(fd, (struct sockaddr *)&ask_at, sizeof(ask_at)) < 0)
+	unsigned char *body = malloc(largest + 1);
+	if (fd < 0 || !head || !body || connect(fd, (struct sockaddr *)&ask_at, sizeof(ask_at)) < 0)
 		die("connect");
 	struct stream *s = stream_new(fd);
 	for (unsigned long i; (i = next_request++) < ask_cnt;)
-		if (!ask_one(s, i, head)) {
+		if (!ask_one(s, i, head, body)) {
 			fprintf(stderr, "request %lu: %s\n", i, head);
 			exit(1);
 		}
 	close(fd);
 	free(s);
 	free(head);
+	free(body);
 	return arg;
 }
 
@@ -366,6 +413,17 @@ static unsigned long number(char **argv, int i)
 	return strtoul(argv[i], NULL, 10);
 }
 
+static void read_sizes(const char *list)
+{
+	for (char *end; *list && size_cnt < sizeof(sizes) / sizeof(sizes[0]); list = *end == ',' ? end + 1 : end) {
+		sizes[size_cnt] = strtoul(list, &end, 10);
+		if (end == list)
+			exit(2);
+		largest = sizes[size_cnt] > largest ? sizes[size_cnt] : largest;
+		size_cnt++;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	pattern_fill();
@@ -373,11 +431,16 @@ int main(int argc, char **argv)
 		return serve_all(argv[2]);
 	if (argc == 5 && strcmp(argv[1], "verify") == 0)
 		return verify(number(argv, 2), number(argv, 3), number(argv, 4));
-	if (argc != 7 || strcmp(argv[1], "ask") != 0)
+	waits = argc == 6 && strcmp(argv[1], "wait") == 0;
+	if (!waits && ((argc != 6 && argc != 7) || strcmp(argv[1], "ask") != 0))
 		return 2;
 	ask_at.sin_port = htons(number(argv, 2));
 	ask_cnt = number(argv, 4);
-	base = number(argv, 5);
-	spread = number(argv, 6);
+	if (argc == 6) {
+		read_sizes(argv[5]);
+	} else {
+		base = number(argv, 5);
+		spread = number(argv, 6);
+	}
 	return ask_all(number(argv, 3));
 }
