@@ -13,6 +13,7 @@
 #include "export/datadog.h"
 #include "kernel/capabilities.h"
 #include "kernel/inject.h"
+#include "kernel/kernel.h"
 #include "target/scan.h"
 #include "version.h"
 
@@ -42,6 +43,7 @@ struct info {
 	int link;
 	struct sbuf link_error, agent, agent_error;
 	struct inject_status inject;
+	struct option_status option;
 	bool agent_answers;
 	const struct options *options;
 };
@@ -113,6 +115,8 @@ static void json_settings(const struct info *i, struct sbuf *out)
 	settings_json(i->options, &nobody, out);
 	sbuf_adds(out, ",\"injection\":{");
 	inject_json(&i->inject, out);
+	sbuf_addf(out, "},\"tcp_option\":{\"on\":%s,\"why_not\":", i->option.on ? "true" : "false");
+	sbuf_add_json(out, sv_of(i->option.why_not));
 	sbuf_adds(out, "},\"processes\":[");
 	info_each(i, add_process_json, out);
 	sbuf_addc(out, ']');
@@ -127,6 +131,7 @@ static void info_gather(struct info *i)
 	if (i->link >= 0)
 		price_list_measure((enum link_kind)i->link, &i->prices, &ignored);
 	inject_probe(&i->inject, true);
+	kernel_option_probe(&i->option);
 	i->agent_answers = datadog_probe(NULL, AGENT_TIMEOUT_MS, &i->agent, &i->agent_error) == 0;
 	sbuf_release(&ignored);
 }
@@ -142,6 +147,12 @@ static void print_inject(const struct inject_status *s)
 		       lacks.len ? "for programs that do without: " : "for all programs", sbuf_str(&lacks));
 		sbuf_release(&lacks);
 	}
+}
+
+static void print_option(const struct option_status *s)
+{
+	printf("\ntrace context can%s go in TCP options beside requests (--tcp-option)%s%s\n", s->on ? "" : "not",
+	       s->on ? "" : ": ", s->why_not);
 }
 
 static void print_text(const struct info *i)
@@ -166,6 +177,7 @@ static void print_text(const struct info *i)
 			       i->prices.with_return_ns[n]);
 	}
 	print_inject(&i->inject);
+	print_option(&i->option);
 	printf("\nDatadog Agent: %s%s\n", i->agent_answers ? "answers\n" : sbuf_str(&i->agent_error),
 	       i->agent_answers ? sbuf_str(&i->agent) : "");
 	print_settings(i);

@@ -75,6 +75,8 @@ struct option_status {
 	char why_not[WHY_NOT_SZ]; /* if not on */
 };
 const struct option_status *kernel_option(const struct kernel *k);
+/* Would they be? Tried with a program that does nothing, on the connections of the host, for a moment. */
+void kernel_option_probe(struct option_status *ret);
 /* Connections to this port, of the network namespace with that inode number, are a chosen process's: what comes on them is heard. What
  * it listens on from here on the kernel half sees. */
 int kernel_option_port(struct kernel *k, ino_t netns, uint16_t port);

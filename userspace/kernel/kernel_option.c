@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
 #include "kernel/kernel_private.h"
+#include "spanhound/option.h"
 
 enum { LINK_OPS, LINK_LISTEN };
 
@@ -36,6 +39,45 @@ void kernel_option_attach(struct kernel *k)
 	} else {
 		kernel_part_off(kernel_part_option(k), sbuf_str(&err), cgroup);
 	}
+	sbuf_release(&err);
+}
+
+/* Writes no option, since no event has that number: whether it could is found out when it is loaded. */
+static int load_trial(void)
+{
+	const struct bpf_insn insns[] = {
+		{.code = BPF_LDX | BPF_MEM | BPF_W,
+		 .dst_reg = BPF_REG_2,
+		 .src_reg = BPF_REG_1,
+		 .off = offsetof(struct bpf_sock_ops, op)},
+		{.code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_2, .off = 3, .imm = INT32_MAX},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = SH_OPTION_LEN},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = 0},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_reserve_hdr_opt},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SOCK_OPS, "option_try", "GPL", insns, sizeof(insns) / sizeof(insns[0]),
+			       NULL);
+	return fd < 0 ? -errno : fd;
+}
+
+void kernel_option_probe(struct option_status *ret)
+{
+	struct kernel_part part = {&ret->on, ret->why_not, ""};
+	struct sbuf err = {0};
+	__cleanup(closep) int program = load_trial();
+	__cleanup(closep) int cgroup = inject_open_cgroup(&err);
+	__cleanup(closep) int link = -1;
+	*ret = (struct option_status){.on = true};
+	if (program >= 0 && cgroup >= 0)
+		link = bpf_link_create(program, cgroup, BPF_CGROUP_SOCK_OPS, NULL);
+	if (cgroup < 0)
+		kernel_part_off(part, sbuf_str(&err), cgroup);
+	else if (program < 0)
+		kernel_part_off(part, "a program for segments (sockops)", program);
+	else if (link < 0)
+		kernel_part_off(part, "a program for segments (sockops)", link);
 	sbuf_release(&err);
 }
 
