@@ -318,7 +318,7 @@ def check(spanhound, background, tmp, names, requests, threads):
 @pytest.mark.timeout(180)
 def test_some(spanhound, background, tmp_path):
     """Beside each other, each on four connections."""
-    check(spanhound, background, str(tmp_path), SOME, 12, 4)
+    check(spanhound, background, str(tmp_path), SOME, 8, 4)
 
 
 @pytest.mark.soak

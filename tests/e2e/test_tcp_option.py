@@ -19,7 +19,7 @@ from web import path_of
 # Keeps the bytes of each connection in a file, and answers each request.
 SERVER = """
 import re, socket, sys, threading
-listener = socket.create_server((sys.argv[1], 0))
+listener = socket.create_server((sys.argv[1], 0), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
 print(listener.getsockname()[1], flush=True)
 def serve(c, f):
     data = b""
@@ -137,10 +137,10 @@ sys.stdin.readline()
 
 
 class Talk:
-    """A server in one namespace, a client in the other; None: both here."""
+    """A server in one namespace, a client in the other; None: both here, at `address`."""
 
-    def __init__(self, background, tmp_path, namespaces, scenes):
-        (self.a, _), (self.b, self.address) = namespaces or ((None, None), (None, "127.0.0.1"))
+    def __init__(self, background, tmp_path, namespaces, scenes, address="127.0.0.1"):
+        (self.a, _), (self.b, self.address) = namespaces or ((None, None), (None, address))
         self.background, self.tmp_path, self.scenes = background, tmp_path, scenes
         self.server = self._start(self.b, SERVER, self.address, tmp_path / "received")
         self.port = int(self.server.stdout.readline())
@@ -167,6 +167,11 @@ def hosts(spanhound, a, b, options=(["--tcp-option"], ["--tcp-option"])):
     """A spanhound for each of two lists of processes."""
     made = [spanhound("--pid", ",".join(str(p.pid) for p in pids), *more, wait_ready=False) for pids, more in zip((a, b), options)]
     return [s.wait_ready() for s in made]
+
+
+def no_headers(tmp_path):
+    """A file: options alone."""
+    return harness.write(str(tmp_path), "options.yaml", "propagation: {inject: off, tcp_option: true}\n")
 
 
 def results(made):
@@ -216,6 +221,180 @@ def test_streams(spanhound, background, tmp_path, namespaces):
     cnt = sum(cnt for _, cnt in SCENES.values())
     assert counts(a) == {"sent": cnt, "older": 2} and counts(b) == {"heard": cnt}
     assert f"TCP options: sent {cnt}, older 2, heard 0\n  older: " in a.stderr + a.stdout
+
+
+def test_ipv6(spanhound, background, tmp_path, info):
+    scenes = ["kept", "bytewise", "pipelined"]
+    t = Talk(background, tmp_path, None, scenes, "::1")
+    made = hosts(spanhound, [t.client], [t.server], (["-c", no_headers(tmp_path)],) * 2)
+    t.go()
+    a, b = results(made)
+    t.check_bytes()
+    got = linked(a, b)
+    assert {s: (len(links), links.count("option")) for s, links in got.items()} == {s: SCENES[s] for s in scenes}
+    cnt = sum(SCENES[s][1] for s in scenes)
+    assert counts(a) == {"sent": cnt} and counts(b) == {"heard": cnt}
+    assert info["tcp_option"] == {"on": True, "why_not": ""}
+
+
+def test_info_without(info):
+    """Who may not have it is told why."""
+    if not info["tcp_option"]["on"] or not shutil.which("setpriv"):
+        pytest.skip(info["tcp_option"]["why_not"] or "no setpriv")
+    caps = "-net_admin,-sys_admin"
+    p = subprocess.run(["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", harness.BINARY, "info", "--json"], capture_output=True,
+                       env=target_environment(), check=True)
+    option = json.loads(p.stdout)["tcp_option"]
+    assert not option["on"] and "sockops" in option["why_not"] and "not permitted" in option["why_not"]
+
+
+def speaking(background, text, *args):
+    """A Python program that is spoken to by lines."""
+    return background(sys.executable, "-c", text, *map(str, args), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                      env=target_environment())
+
+
+def tell(p):
+    p.stdin.write("go\n")
+    p.stdin.flush()
+
+
+# Two processes have a connection. While one waits for room to write the rest of a request, the other one wants to write one: the kernel
+# has none for it, and it asks again when the first is through.
+SHARING = r"""
+import ctypes, fcntl, os, select, socket, sys, time
+print("ready", flush=True)
+sys.stdin.readline()
+c = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+through, first = os.pipe()
+BODY = b"x" * (1 << 20)
+def full():
+    return not select.select([], [c], [], 0)[1], fcntl.ioctl(c, 0x5411, b"1234") # SIOCOUTQ
+def standstill():
+    last, times = None, 0
+    while times < 50:
+        now = full()
+        times = times + 1 if now[0] and now == last else 0
+        last = now
+        time.sleep(0.001)
+def answer(cnt):
+    data = b""
+    while data.count(b"\r\n\r\nok") < cnt:
+        got = c.recv(65536)
+        assert got
+        data += got
+other = os.fork()
+if not other:
+    ctypes.CDLL(None).prctl(1, 9) # PR_SET_PDEATHSIG
+    GET = b"GET /other HTTP/1.1\r\nHost: h\r\n\r\n"
+    standstill()
+    try:
+        c.send(GET, socket.MSG_DONTWAIT)
+        os._exit(1)
+    except BlockingIOError:
+        print("full", flush=True)
+    os.read(through, 1)
+    c.sendall(GET)
+    os._exit(0)
+posted = b"POST /first HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+c.sendall(posted)
+os.write(first, b"x")
+assert os.waitpid(other, 0)[1] == 0
+answer(2)
+c.sendall(b"GET /last HTTP/1.1\r\nHost: h\r\n\r\n")
+answer(1)
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+# Reads nothing before it is told to.
+SLOW = SERVER.replace("def serve(c, f):\n", "def serve(c, f):\n    sys.stdin.readline()\n").replace(
+    "print(", "listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)\nprint(")
+
+
+def test_shared_connection(spanhound, background, tmp_path):
+    """Whose segment leaves is not known while two write: the one who came second says nothing, and nobody's option is taken for its."""
+    server = speaking(background, SLOW, "127.0.0.1", tmp_path / "received")
+    client = speaking(background, SHARING, "127.0.0.1", server.stdout.readline())
+    assert client.stdout.readline() == "ready\n"
+    made = hosts(spanhound, [client], [server], (["-c", no_headers(tmp_path)],) * 2)
+    tell(client)
+    assert client.stdout.readline() == "full\n"
+    tell(server)
+    assert client.stdout.readline() == "done\n"
+    a, b = results(made)
+    assert counts(a) == {"sent": 2, "shared": 1} and counts(b) == {"heard": 2}
+    spans = {path_of(s): s for s in web.seen(a).clients}
+    servers = {path_of(s): s for s in web.seen(b).servers}
+    other = servers.pop("/other", {"meta": {}})  # it begins in the middle of what is read, where it may be overlooked
+    assert not other["meta"].get("spanhound.link") and set(servers) == {"/first", "/last"}
+    for path, s in servers.items():
+        assert s["meta"]["spanhound.link"] == "option"
+        assert (s["parent_id"], s["trace_id_128"]) == (spans[path]["span_id"], spans[path]["trace_id_128"])
+    received = (tmp_path / "received.0").read_bytes()
+    assert received == b"".join(b"%s /%s HTTP/1.1\r\nHost: h\r\n%s\r\n%s" % x for x in (
+        (b"POST", b"first", b"Content-Length: 1048576\r\n", b"x" * (1 << 20)), (b"GET", b"other", b"", b""), (b"GET", b"last", b"", b"")))
+
+
+# Two processes accept from one listener, which they have from their parent. They end with it.
+PORT_SHARING = r"""
+import ctypes, os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+def serve():
+    ctypes.CDLL(None).prctl(1, 9) # PR_SET_PDEATHSIG
+    while True:
+        c, _ = listener.accept()
+        with c:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += c.recv(65536)
+            c.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nX-Pid: %d\r\nContent-Length: 2\r\n\r\nok" % os.getpid())
+pids = []
+for _ in range(2):
+    pids.append(os.fork())
+    if not pids[-1]:
+        serve()
+print(listener.getsockname()[1], *pids, flush=True)
+sys.stdin.readline()
+"""
+
+# Until each of so many processes has answered some.
+ASKING_ALL = r"""
+import socket, sys
+port, want = int(sys.argv[1]), int(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+answers, cnt = {}, 0
+while len(answers) < want or min(answers.values()) < 2:
+    with socket.create_connection(("127.0.0.1", port)) as c:
+        c.sendall(b"GET /%d/a HTTP/1.1\r\nHost: h\r\n\r\n" % cnt)
+        data = b""
+        while got := c.recv(65536):
+            data += got
+    pid = data.split(b"X-Pid: ")[1].split(b"\r")[0]
+    answers[pid] = answers.get(pid, 0) + 1
+    cnt += 1
+print(cnt, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.soak
+def test_shared_port(spanhound, background, tmp_path):
+    """Whoever accepts it: what comes with a request is heard."""
+    server = speaking(background, PORT_SHARING)
+    port, *pids = server.stdout.readline().split()
+    client = speaking(background, ASKING_ALL, port, len(pids))
+    assert client.stdout.readline() == "ready\n"
+    made = [spanhound("--pid", p, "-c", no_headers(tmp_path), wait_ready=False) for p in (client.pid, ",".join(pids))]
+    for s in made:
+        s.wait_ready()
+    tell(client)
+    cnt = int(client.stdout.readline())
+    a, b = results(made)
+    assert linked(a, b) == {str(i): ["option"] for i in range(cnt)}
+    assert counts(a) == {"sent": cnt} and counts(b) == {"heard": cnt}
 
 
 def test_beside_headers(spanhound, background, tmp_path):
