@@ -163,15 +163,16 @@ class Talk:
             assert received.read_bytes() == sent.read_bytes(), s
 
 
-def hosts(spanhound, a, b, options=(["--tcp-option"], ["--tcp-option"])):
-    """A spanhound for each of two lists of processes."""
-    made = [spanhound("--pid", ",".join(str(p.pid) for p in pids), *more, wait_ready=False) for pids, more in zip((a, b), options)]
-    return [s.wait_ready() for s in made]
-
-
 def no_headers(tmp_path):
     """A file: options alone."""
     return harness.write(str(tmp_path), "options.yaml", "propagation: {inject: off, tcp_option: true}\n")
+
+
+def hosts(spanhound, tmp_path, a, b):
+    """A spanhound for each of two lists of processes."""
+    path = no_headers(tmp_path)
+    made = [spanhound("--pid", ",".join(str(p.pid) for p in pids), "-c", path, wait_ready=False) for pids in (a, b)]
+    return [s.wait_ready() for s in made]
 
 
 def results(made):
@@ -212,7 +213,7 @@ SCENES = {"older": (2, 0), "kept": (15, 15), "bytewise": (3, 3), "split": (6, 6)
 
 def test_streams(spanhound, background, tmp_path, namespaces):
     t = Talk(background, tmp_path, namespaces, list(SCENES))
-    made = hosts(spanhound, [t.client], [t.server])
+    made = hosts(spanhound, tmp_path, [t.client], [t.server])
     t.go()
     a, b = results(made)
     t.check_bytes()
@@ -226,7 +227,7 @@ def test_streams(spanhound, background, tmp_path, namespaces):
 def test_ipv6(spanhound, background, tmp_path, info):
     scenes = ["kept", "bytewise", "pipelined"]
     t = Talk(background, tmp_path, None, scenes, "::1")
-    made = hosts(spanhound, [t.client], [t.server], (["-c", no_headers(tmp_path)],) * 2)
+    made = hosts(spanhound, tmp_path, [t.client], [t.server])
     t.go()
     a, b = results(made)
     t.check_bytes()
@@ -318,7 +319,7 @@ def test_shared_connection(spanhound, background, tmp_path):
     server = speaking(background, SLOW, "127.0.0.1", tmp_path / "received")
     client = speaking(background, SHARING, "127.0.0.1", server.stdout.readline())
     assert client.stdout.readline() == "ready\n"
-    made = hosts(spanhound, [client], [server], (["-c", no_headers(tmp_path)],) * 2)
+    made = hosts(spanhound, tmp_path, [client], [server])
     tell(client)
     assert client.stdout.readline() == "full\n"
     tell(server)
@@ -430,7 +431,7 @@ def test_dropped_on_the_way(spanhound, background, tmp_path, namespaces):
     """What lets no such segment through costs two requests a timeout each, and no more."""
     t = Talk(background, tmp_path, namespaces, ["vectored"])
     iptables(t.b, "-A", "INPUT", "-p", "tcp", "--tcp-option", "254", "-j", "DROP")
-    made = hosts(spanhound, [t.client], [t.server])
+    made = hosts(spanhound, tmp_path, [t.client], [t.server])
     t.go()
     a, b = results(made)
     t.check_bytes()
@@ -445,7 +446,7 @@ def test_lost_segments(spanhound, background, tmp_path, namespaces, every):
     t = Talk(background, tmp_path, namespaces, ["kept", "bytewise", "split"])
     for namespace in (t.a, t.b):
         iptables(namespace, "-A", "INPUT", "-p", "tcp", "-m", "statistic", "--mode", "nth", "--every", str(every), "--packet", "1", "-j", "DROP")
-    made = hosts(spanhound, [t.client], [t.server])
+    made = hosts(spanhound, tmp_path, [t.client], [t.server])
     t.go()
     a, b = results(made)
     t.check_bytes()
@@ -497,7 +498,7 @@ def test_proxies(spanhound, background, tmp_path, namespaces):
     t = Talk(background, tmp_path, namespaces[::-1], [])
     second = Nginx(background, tmp_path, b, far, f"{near}:{t.port}")
     first = Nginx(background, tmp_path, a, near, f"{far}:{second.port}", OWN)
-    made = hosts(spanhound, [first, t.server], [second])
+    made = hosts(spanhound, tmp_path, [first, t.server], [second])
 
     def ask(path, *headers):
         subprocess.run(["ip", "netns", "exec", a, "curl", "-sf", "-o", "/dev/null", f"http://{near}:{first.port}{path}",
