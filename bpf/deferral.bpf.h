@@ -6,8 +6,8 @@
 
 /*
  * An event loop may put a request off: a timer, or an answer to something we do not see, goes on with it, in whichever turn
- * of the loop and after whatever was read in it. While a thread has requests that were read whole and left without
- * anything done for them, what it asks for may be for one of those: there is no link then. They count until they are
+ * of the loop and after whatever was read in it; some read all requests there are before they do anything for the first. While a
+ * thread has requests that were read, or as much of them as there was, and left without anything done for them, what it asks for may be for one of those: there is no link then. They count until they are
  * answered.
  */
 

@@ -98,8 +98,8 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 }
 
 /* Ids and cause of a request: conn->self, and of e parent_id and link. False when there is no room: *ret_reason.
- * `whole`: key of the connection that the request was read from if all of it was, else 0. */
-static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, u64 whole, struct sh_conn *conn,
+ * `left`: key of the connection that the request was read from if the thread may leave it for later, else 0. */
+static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, u64 left, struct sh_conn *conn,
 					  struct sh_ev_data *e, u32 *ret_reason)
 {
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
@@ -122,7 +122,7 @@ static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, u
 		context_work_for(c, &conn->self, SH_LINK_THREAD);
 		c->base_sock = 0;
 		if (!(process & SH_PROCESS_TASKS)) {
-			c->base_sock = whole;
+			c->base_sock = left;
 			conn->reader = key;
 			__sync_fetch_and_add(&c->open, 1);
 		}

@@ -201,7 +201,8 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		conn->flags &= ~SH_CONN_FLAG_TUNNEL;
 		if (conn->first == FOUR('C', 'O', 'N', 'N'))
 			conn->flags |= SH_CONN_FLAG_TUNNEL;
-		io->whole = conn->first == FOUR('G', 'E', 'T', ' ') && ends_head(s, copied, io->len);
+		/* Most heads come whole. Of those with a body whatever was read may be all for now. */
+		io->puts_off = conn->first != FOUR('G', 'E', 'T', ' ') || ends_head(s, copied, io->len);
 		exchange_begin(io, conn, &s->event);
 	} else if (kind == LOOKS_RESPONSE) {
 		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
