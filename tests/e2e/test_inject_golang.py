@@ -15,7 +15,7 @@ import web
 from agents import free_port
 from harness import PATIENCE_S, SOAK, target_environment
 from test_inject import BLOCK, Receiver, blocks, check_blocks, clients, in_mode, need_inject
-from test_tcp_option import SERVER
+from test_tcp_option import SERVER, no_headers
 
 PROGRAM = """
 package main
@@ -313,7 +313,7 @@ def test_option(spanhound, background, server, tmp_path):
     hop = server("serve", int(last.stdout.readline()))
     far = server("serve", hop.port)
     cnt = 200
-    made = [spanhound("--pid", p.pid, "--tcp-option", wait_ready=False) for p in (far, hop, last)]
+    made = [spanhound("--pid", p.pid, "-c", no_headers(tmp_path), wait_ready=False) for p in (far, hop, last)]
     for s in made:
         s.wait_ready()
     for i in range(cnt):
