@@ -61,7 +61,7 @@ GLOBAL int exchange_begin(struct io *io, struct sh_conn *conn, struct sh_ev_data
 		exchange_decided(conn->self.trace_lo, e);
 		if (conn->inject & SH_CONN_INJECT_RENAMED)
 			e->hdr.flags |= SH_DATA_RENAMED;
-	} else if (!exchange_make(key, io->direction, io->process, io->puts_off ? (u64)io->socket.sk : 0, conn, e,
+	} else if (!exchange_make(key, io->direction, io->process, io->puts_off ? io->socket.sk : NULL, conn, e,
 				  &reason)) {
 		__sync_fetch_and_add(&shared.drops[reason & (SH_KERNEL_DROPS - 1)], 1);
 		e->hdr.flags &= ~SH_DATA_REQUEST;
@@ -110,12 +110,9 @@ static __always_inline void exchange_goes_on(struct io *io, struct sh_conn *conn
 	} else if (served) {
 		if (c->base.span_id != conn->self.span_id && !(conn->flags & SH_CONN_FLAG_ANSWERED))
 			context_work_for(c, &conn->self, SH_LINK_CONNECTION);
-		if (conn->reader == key && !(conn->flags & SH_CONN_FLAG_ANSWERED)) { /* it comes back to it */
-			if (conn->flags & SH_CONN_FLAG_DEFERRED && c->deferred)
-				__sync_fetch_and_add(&c->deferred, -1);
-			conn->flags &= ~SH_CONN_FLAG_DEFERRED;
-			c->base_sock = (u64)io->socket.sk;
-		}
+		if (conn->reader == key && !(io->process & SH_PROCESS_AT_ONCE) &&
+		    !(conn->flags & SH_CONN_FLAG_ANSWERED))
+			base_taken_up(c, conn, io->socket.sk);
 	} else if (io->direction == DIR_READ && !(io->process & SH_PROCESS_TASKS)) { /* who reads may only pass it on */
 		go_back(c, conn);
 	}

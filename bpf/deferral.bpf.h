@@ -6,9 +6,13 @@
 
 /*
  * An event loop may put a request off: a timer, or an answer to something we do not see, goes on with it, in whichever turn
- * of the loop and after whatever was read in it; some read all requests there are before they do anything for the first. While a
- * thread has requests that were read, or as much of them as there was, and left without anything done for them, what it asks for may be for one of those: there is no link then. They count until they are
+ * of the loop and after whatever was read in it. While a thread has requests that were read whole and left without
+ * anything done for them, what it asks for may be for one of those: there is no link then. They count until they are
  * answered.
+ *
+ * Some read all requests there are before they do anything for the first (HAProxy). Of a request with a body it is not known here
+ * whether it was read whole: it counts, too, until the thread comes back to it for the rest. Of programs that never leave one
+ * that was read whole (SH_PROCESS_AT_ONCE) it does not: such a one has no more than a part of it.
  */
 
 #define DEFERRAL_MAX_NS (60 * 1000000000ULL) /* an answer may be missed: a Unix socket's end is not seen */
@@ -42,6 +46,15 @@ SUBPROGRAM int base_left(struct sh_context *c, u64 key)
 	c->deferred_ns = bpf_ktime_get_ns();
 	__sync_fetch_and_add(&c->deferred, 1);
 	return 0;
+}
+
+/* It comes back to a request for the rest of it. */
+static __always_inline void base_taken_up(struct sh_context *c, struct sh_conn *conn, struct sock *sk)
+{
+	if (conn->flags & SH_CONN_FLAG_DEFERRED && c->deferred)
+		__sync_fetch_and_add(&c->deferred, -1);
+	conn->flags &= ~SH_CONN_FLAG_DEFERRED;
+	c->base_sock = (u64)sk;
 }
 
 /* Of a request that `c` read. */
@@ -79,7 +92,7 @@ static __always_inline void conn_connects(struct sh_conn *conn, u64 key)
 	c->base_sock = 0;
 	if (base_is_sure(c, now_ns))
 		conn->resume = c->base;
-	else if (c->loops && c->open)
+	else if ((c->loops || c->deferred) && c->open) /* of a thread's first turn it is not seen that it loops */
 		conn->talk |= SH_TALK_UNKNOWN;
 }
 

@@ -55,13 +55,26 @@ static __always_inline u32 looks_like(u32 first)
 	return LOOKS_OTHER;
 }
 
+/* A function is running that was called for what the thread works for. */
+static __always_inline bool is_called(const struct sh_context *c)
+{
+	return c->depth && (!c->base.span_id || c->depth > c->base_depth);
+}
+
+/* Goes an event loop on where it connected for something else than it read last? */
+static __always_inline bool resumes(const struct sh_context *c, const struct sh_conn *conn, u32 tid)
+{
+	return conn->flags & SH_CONN_FLAG_CONNECT && conn->resume.span_id && conn->connect_tid == tid &&
+	       conn->resume.span_id != c->base.span_id;
+}
+
 /* The span a request written now is caused by, into conn->self's trace. Returns the parent's id. */
 static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn *conn, struct sh_ev_data *e)
 {
 	u32 depth = c->depth;
 	bool based = base_is_sure(c, e->time_ns);
 
-	if (depth && (!c->base.span_id || depth > c->base_depth)) {
+	if (is_called(c)) {
 		struct sh_frame *f = frame_at(c, depth - 1);
 		f->flags |= SH_FRAME_HAD_CHILD;
 		conn->self.trace_hi = f->self.trace_hi;
@@ -73,8 +86,7 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 	}
 	/* An event loop that goes on where it connected: what it has read since then, of the same batch, is another's. The
 	 * connection that another thread opened is a pool's. */
-	if (conn->flags & SH_CONN_FLAG_CONNECT && conn->resume.span_id && conn->connect_tid == e->tid &&
-	    conn->resume.span_id != c->base.span_id) {
+	if (resumes(c, conn, e->tid)) {
 		context_work_for(c, &conn->resume, SH_LINK_CONNECTION);
 		based = true;
 	}
@@ -98,8 +110,8 @@ static __always_inline u64 exchange_parent(struct sh_context *c, struct sh_conn 
 }
 
 /* Ids and cause of a request: conn->self, and of e parent_id and link. False when there is no room: *ret_reason.
- * `left`: key of the connection that the request was read from if the thread may leave it for later, else 0. */
-static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, u64 left, struct sh_conn *conn,
+ * `left`: where the request was read from, if the thread may leave it for later from here on; else NULL. */
+static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, struct sock *left, struct sh_conn *conn,
 					  struct sh_ev_data *e, u32 *ret_reason)
 {
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
@@ -122,11 +134,13 @@ static __always_inline bool exchange_make(u64 key, u32 direction, u32 process, u
 		context_work_for(c, &conn->self, SH_LINK_THREAD);
 		c->base_sock = 0;
 		if (!(process & SH_PROCESS_TASKS)) {
-			c->base_sock = left;
+			c->base_sock = (u64)left;
 			conn->reader = key;
 			__sync_fetch_and_add(&c->open, 1);
 		}
 	} else {
+		if (c->base_sock && !is_called(c) && resumes(c, conn, e->tid))
+			base_left(c, key);
 		c->base_sock = 0;
 		conn->flags &= ~SH_CONN_FLAG_SERVER;
 		if (!(conn->flags & SH_CONN_FLAG_CONNECT))

@@ -160,7 +160,7 @@ GLOBAL bool inject_exchange(struct sh_conn *conn, u64 key_arg, u32 process)
 		return true;
 	s->event.time_ns = bpf_ktime_get_ns();
 	s->event.tid = (u32)key;
-	if (!exchange_make(key, DIR_WRITE, process, 0, conn, &s->event, &reason))
+	if (!exchange_make(key, DIR_WRITE, process, NULL, conn, &s->event, &reason))
 		return false;
 	conn->parent_id = s->event.parent_id;
 	conn->link = s->event.link;

@@ -94,7 +94,7 @@ struct io {
 	u32 direction;
 	u32 want, copied, passed; /* of a vectored call, while its pieces are gathered */
 	u32 process;		  /* SH_PROCESS_* */
-	u32 puts_off;		  /* of a request: the thread may leave it for later from here on */
+	u32 puts_off;		  /* of a request that is read: the thread may leave it for later from here on */
 };
 
 struct data_scratch {

