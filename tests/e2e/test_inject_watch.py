@@ -161,6 +161,34 @@ def test_begins_to_ask(spanhound, background, tmp_path, info):
     assert told <= {c["span_id"] for c in clients(result)} and len(clients(result)) == 17
 
 
+def test_anew(spanhound, background, tmp_path, info):
+    """Once more by a user's word: once more it is let go of."""
+    need_lacking(info)
+    r = Large()
+    a = Asker(background, str(tmp_path), r.port, Large.SZ, 4000, known=True)
+
+    def config(mode):
+        return harness.write(tmp_path, "config.yaml", f"targets: [{{pid: {a.pid}, propagation: {{inject: {mode}}}}}]\n")
+
+    s = spanhound("-c", config("auto"), command="serve")
+    a.ask("new", 1)
+    a.ask("new", 2, "asking")
+    s.wait_line("gets no headers any more")
+    a.ask("new", 1)
+    config("plain")
+    s.process.send_signal(signal.SIGHUP)
+    s.wait_line("reloaded")
+    a.ask("new", 1)
+    a.ask("new", 2, "asking")
+    wait_for(lambda: s.stderr.count("gets no headers any more") == 2, "it to be let go of again")
+    a.ask("new", 1)
+    a.client.finish()
+    inject = need_inject(s.stop())
+    r.close()
+    assert inject["processes"]["turned"] == 2
+    assert [h[0] for h in heads(r)] == [False, True, True, False, True, True, False]
+
+
 def test_lost(spanhound, background, hot, tmp_path, info):
     """Nobody tells that a program began to ask when the rings are full: it is found out by looking."""
     need_lacking(info)

@@ -87,7 +87,13 @@ static struct sh_process process_as(struct session *s, const struct proc *p, uin
 
 static int targets_choose(struct session *s, struct proc *p, uint32_t flags)
 {
+	struct process *process = processes_find(s->processes, (uint32_t)p->pid);
 	struct sh_process as = process_as(s, p, flags);
+	if (as.flags & SH_PROCESS_INJECT) { /* whatever it did before: should it do that again, it is let go of again */
+		as.watched.does = 0;
+		if (process)
+			process->does &= SH_DOES_WATCHED;
+	}
 	int rc = kernel_choose_process(s->kernel, (uint32_t)p->pid, as);
 	if (rc == 0) { /* what it connects from here on is enrolled as it does */
 		injection_enrol(&s->injection, s->kernel, p, &as);
