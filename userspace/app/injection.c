@@ -11,6 +11,7 @@
 #include "spanhound/head.h"
 #include "target/scan.h"
 #include "target/sockets.h"
+#include "target/text.h"
 #include "trace/request_settings.h"
 
 /* What programs do on connections they made, beyond reading them: by the executable's name. */
@@ -40,8 +41,7 @@ static bool program_does(struct proc *p, const struct process_info *info, uint32
 	}
 	if (proc_exe(p, &exe) < 0)
 		return false;
-	const char *slash = memrchr(exe.data, '/', exe.len);
-	struct sv name = slash ? (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)} : exe;
+	struct sv name = text_basename(exe);
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (!glob_match(sv_of(known[i].name), name))
 			continue;

@@ -13,6 +13,7 @@
 #include "probe/list_merge.h"
 #include "target/match.h"
 #include "target/scan.h"
+#include "target/text.h"
 
 #define PROC_ROOT proc_root()
 
@@ -42,8 +43,7 @@ static uint32_t target_flags(const struct target_spec *spec)
 static bool acts_at_once(struct proc *p)
 {
 	struct sv exe;
-	const char *slash = proc_exe(p, &exe) < 0 ? NULL : memrchr(exe.data, '/', exe.len);
-	return slash && glob_match(SV("nginx*"), (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)});
+	return proc_exe(p, &exe) == 0 && glob_match(SV("nginx*"), text_basename(exe));
 }
 
 /* Goroutines: whichever thread is free runs the next one. */
@@ -182,15 +182,14 @@ static bool targets_depend_on_process(const struct target_spec *spec, const stru
 static void targets_choose_image(struct session *s, struct proc *p, const struct process *process, uint32_t flags)
 {
 	const struct target_spec *spec = process->spec;
-	struct sv exe, name;
+	struct sv exe;
 	struct stat st;
 	int fd;
 	bool means_file = false;
 
 	if (targets_depend_on_process(spec, process->info) || proc_exe(p, &exe) < 0)
 		return;
-	const char *slash = memrchr(exe.data, '/', exe.len);
-	name = slash ? (struct sv){slash + 1, (size_t)(exe.data + exe.len - slash - 1)} : exe;
+	struct sv name = text_basename(exe);
 	for (size_t i = 0; i < spec->exes.cnt; i++)
 		means_file |= glob_match(spec->exes.data[i], exe);
 	for (size_t i = 0; i < spec->names.cnt; i++)
