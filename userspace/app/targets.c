@@ -75,7 +75,7 @@ static uint32_t process_flags(struct session *s, const struct process *process, 
 static struct sh_process process_as(struct session *s, const struct proc *p, uint32_t flags)
 {
 	const struct process *process = processes_find(s->processes, (uint32_t)p->pid);
-	struct sh_process as = {.flags = flags, .watched = kernel_watched(s->kernel, (uint32_t)p->pid)};
+	struct sh_process as = {.flags = flags};
 	if (process)
 		injection_settings(&s->injection, s->kernel, process->spec, &as);
 	if (process && flags & (SH_PROCESS_INJECT | SH_PROCESS_WATCH | SH_PROCESS_OPTION))
@@ -89,6 +89,7 @@ static int targets_choose(struct session *s, struct proc *p, uint32_t flags)
 {
 	struct process *process = processes_find(s->processes, (uint32_t)p->pid);
 	struct sh_process as = process_as(s, p, flags);
+	as.watched = kernel_watched(s->kernel, (uint32_t)p->pid);
 	if (as.flags & SH_PROCESS_INJECT) { /* whatever it did before: should it do that again, it is let go of again */
 		as.watched.does = 0;
 		if (process)
@@ -199,9 +200,7 @@ static void targets_choose_image(struct session *s, struct proc *p, const struct
 	/* A file of several names (hard links) may be meant by one of them. */
 	if (fstat(fd, &st) == 0 && st.st_nlink <= 1) {
 		targets_remember_image(s, p, &st);
-		struct sh_process as = process_as(s, p, flags);
-		as.watched = (struct sh_watched){0}; /* each is watched for itself */
-		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, as);
+		kernel_choose_image(s->kernel, st.st_dev, st.st_ino, process_as(s, p, flags));
 	}
 	close(fd);
 }
